@@ -1,0 +1,1 @@
+#include "clip_packer.hpp"

@@ -1,0 +1,1 @@
+#include "heatmap_renderer.hpp"

@@ -1,0 +1,1 @@
+#include "skeleton_parser.hpp"

@@ -1,0 +1,132 @@
+#include "thread_pool.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+namespace fastpose {
+namespace {
+
+struct Job {
+  const std::function<void(std::int64_t, std::int64_t)>* body;
+  std::int64_t count;
+  std::int64_t grain;
+  std::atomic<std::int64_t> next{0};
+  std::int64_t finished = 0;  // guarded by mutex
+  std::mutex mutex;
+  std::condition_variable done;
+
+  // Takes ranges until none is left. A worker that comes late finds none and never touches `body`.
+  void work() {
+    std::int64_t mine = 0;
+    for (;;) {
+      const std::int64_t begin = next.fetch_add(grain, std::memory_order_relaxed);
+      if (begin >= count) break;
+      const std::int64_t end = std::min(begin + grain, count);
+      (*body)(begin, end);
+      mine += end - begin;
+    }
+    if (mine == 0) return;
+    const std::lock_guard<std::mutex> lock(mutex);
+    finished += mine;
+    if (finished == count) done.notify_all();
+  }
+};
+
+class ThreadPool {
+ public:
+  void offer(const std::shared_ptr<Job>& job, int helpers) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      for (; workers_ < helpers; ++workers_) std::thread([this] { serve(); }).detach();
+      for (int i = 0; i < helpers; ++i) queue_.push_back(job);
+    }
+    if (helpers == 1) {
+      wake_.notify_one();
+    } else {
+      wake_.notify_all();
+    }
+  }
+
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  void serve() {
+    for (;;) {
+      std::shared_ptr<Job> job;
+      {
+        std::unique_lock<std::mutex> lock(mutex_);
+        wake_.wait(lock, [this] { return !queue_.empty(); });
+        job = std::move(queue_.front());
+        queue_.pop_front();
+      }
+      job->work();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::shared_ptr<Job>> queue_;
+  int workers_ = 0;
+};
+
+// Never destroyed: detached workers wait in it until the process ends.
+ThreadPool* pool = nullptr;
+
+// fork copies the caller's thread alone, so a child starts with a pool of its own.
+void before_fork() {
+  pool->mutex().lock();
+}
+void after_fork_in_parent() {
+  pool->mutex().unlock();
+}
+void after_fork_in_child() {
+  pool = new ThreadPool;
+}
+
+ThreadPool& global_pool() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    pool = new ThreadPool;
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  });
+  return *pool;
+}
+
+}  // namespace
+
+int hardware_threads() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+void parallel_for(std::int64_t count, int threads, std::int64_t grain,
+                  const std::function<void(std::int64_t, std::int64_t)>& body) {
+  if (count <= 0) return;
+  if (threads <= 0) threads = hardware_threads();
+  grain = std::max<std::int64_t>(1, grain);
+  const std::int64_t ranges = (count + grain - 1) / grain;
+  const int helpers = static_cast<int>(std::min<std::int64_t>(threads, ranges)) - 1;
+  if (helpers <= 0) {
+    for (std::int64_t begin = 0; begin < count; begin += grain) body(begin, std::min(begin + grain, count));
+    return;
+  }
+  auto job = std::make_shared<Job>();
+  job->body = &body;
+  job->count = count;
+  job->grain = grain;
+  global_pool().offer(job, helpers);
+  job->work();
+  std::unique_lock<std::mutex> lock(job->mutex);
+  job->done.wait(lock, [&] { return job->finished == job->count; });
+}
+
+}  // namespace fastpose

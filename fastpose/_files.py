@@ -1,0 +1,31 @@
+"""Files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Yield a path beside ``target``; on success it replaces ``target``, on failure it is removed.
+
+    Raises:
+        OSError: the folder is missing, or the disk is full; ``target`` is then as it was before.
+    """
+    target = Path(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write ``text`` to ``target`` as UTF-8, atomically."""
+    with atomic_path(target) as partial:
+        partial.write_text(text, encoding="utf-8")

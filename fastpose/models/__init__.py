@@ -1,0 +1,14 @@
+"""Backbones with their heads, and their checkpoints."""
+
+from fastpose._lazy import attach
+
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "ModelOutput": "outputs",
+        "PoseConv3D": "posec3d",
+        "create_model": "registry",
+        "load_checkpoint": "checkpoints",
+        "prepare_input": "inputs",
+    },
+)
