@@ -48,7 +48,9 @@ class Layout:
         for pair in getattr(self, field):
             ends = tuple(pair) if isinstance(pair, list | tuple) else ()
             if len(ends) != 2 or any(isinstance(end, bool) or not isinstance(end, int) for end in ends):
-                raise ValueError(f"layout {self.name!r}: {field} must hold pairs of joint numbers, got {pair!r}")
+                raise ValueError(
+                    f"layout {self.name!r}: {field} must hold pairs of joint numbers, got {pair!r}"
+                )
             if not all(0 <= end < len(self.joints) for end in ends) or ends[0] == ends[1]:
                 raise ValueError(
                     f"layout {self.name!r}: {field} must join two of the joints 0..{len(self.joints) - 1}, "
@@ -198,7 +200,8 @@ def get_layout(layout: "str | Path | Layout") -> Layout:
     if Path(layout).is_file():
         return Layout.from_file(layout)
     raise ValueError(
-        f"no layout {str(layout)!r}: give one of {', '.join(LAYOUTS)} or a JSON file {{name, joints, pairs, limbs}}"
+        f"no layout {str(layout)!r}: give one of {', '.join(LAYOUTS)}, "
+        "or a JSON file {name, joints, pairs, limbs}"
     )
 
 
