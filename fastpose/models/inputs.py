@@ -70,7 +70,7 @@ class PoseInput:
         )
 
     def _skeleton(self, keypoints: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
-        batch, persons, frames, joints, _ = keypoints.shape
+        batch, persons, frames = keypoints.shape[:3]
         if persons > self.max_persons:
             raise ValueError(f"the batch has {persons} persons per clip, the model takes {self.max_persons}")
         height, width = self.size
@@ -112,10 +112,10 @@ def prepare_input(
     """Make the input of a model from keypoints.
 
     Args:
-        batch: a ``PoseBatch``, or keypoints [B, M, T, V, 3]: x, y in pixels of ``size``, and score. A joint with
-            score ≤ 0 is missing.
+        batch: a ``PoseBatch``, or keypoints [B, M, T, V, 3]: x, y in pixels of ``size``, and score. A joint
+            with score ≤ 0 is missing.
         input: "heatmap" → [B, V, T, H, W], "grayscale" → [B, 1, T, H, W], "limb" → [B, limbs, T, H, W], or
-            "skeleton" → [B, M·V·C, T, 1, 1] with channel = m·V·C + v·C + c; missing joints and absent persons are 0.
+            "skeleton" → [B, M·V·C, T, 1, 1], channel = m·V·C + v·C + c, missing joints and absent persons 0.
         layout: ``Layout`` of the keypoints; needed by "limb", whose limbs it names.
         max_persons: M of the skeleton input; a batch with fewer persons is filled up with absent ones.
         size: (H, W) in pixels.

@@ -121,8 +121,8 @@ class PoseConv3D(nn.Module):
         max_persons: M, skeleton only: the other inputs merge any number of persons.
         score_channel: skeleton only: channels per keypoint are x, y, score instead of x, y.
         dropout: probability, before the linear layer.
-        input_options: further arguments of ``fastpose.models.prepare_input`` (layout, size, sigma, joint_merge,
-            normalize, duplicate_person), for this model's method of that name.
+        input_options: further arguments of ``fastpose.models.prepare_input`` (layout, size, sigma,
+            joint_merge, normalize, duplicate_person), for this model's method of that name.
     """
 
     head_prefix = "cls_head."
@@ -211,6 +211,6 @@ class PoseConv3D(nn.Module):
             or (skeleton and x.shape[3:] != (1, 1))
         ):
             raise ValueError(
-                f"the {self.pose_input.input} input of this model is floating-point "
-                f"[B, {self.in_channels}, T, {'1, 1' if skeleton else 'H, W'}], got {x.dtype} {tuple(x.shape)}"
+                f"the {self.pose_input.input} input of this model is floating-point [B, {self.in_channels}, T, "
+                f"{'1, 1' if skeleton else 'H, W'}], got {x.dtype} {tuple(x.shape)}"
             )
