@@ -202,7 +202,7 @@ class PoseConv3D(nn.Module):
             return ModelOutput(self.cls_head(features), features)
 
     def _check(self, x: Tensor) -> None:
-        skeleton = self.pose_input.input == "skeleton"
+        kind, skeleton = self.pose_input.input, self.pose_input.input == "skeleton"
         if (
             x.dim() != 5
             or x.shape[1] != self.in_channels
@@ -211,6 +211,6 @@ class PoseConv3D(nn.Module):
             or (skeleton and x.shape[3:] != (1, 1))
         ):
             raise ValueError(
-                f"the {self.pose_input.input} input of this model is floating-point [B, {self.in_channels}, T, "
+                f"the {kind} input of this model is floating-point [B, {self.in_channels}, T, "
                 f"{'1, 1' if skeleton else 'H, W'}], got {x.dtype} {tuple(x.shape)}"
             )

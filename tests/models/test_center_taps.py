@@ -35,10 +35,10 @@ def largest_error(value, truth):
     return ((value - truth).abs().max() / truth.abs().max().clamp_min(1e-300)).item()
 
 
-@pytest.mark.parametrize("frames", [1, 2, 7, 8])
+@pytest.mark.parametrize("frames", [1, 2, 7])
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_equals_full_kernels(frames, training):
-    model = random_model().train(training)
+    model = random_model(num_keypoints=4).train(training)
     full = FullKernels(model)
     x = torch.randn(16, model.in_channels, frames, 1, 1, dtype=torch.float64)
     inputs = x.clone().requires_grad_(), x.clone().requires_grad_()
