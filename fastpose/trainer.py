@@ -144,7 +144,7 @@ class Trainer:
                 for view, (stream, alpha) in self.task.views.items()
             }
 
-        return (functools.partial(draw, step) for step in range(steps))
+        return (draw(step) for step in range(steps))
 
     @functools.cached_property
     def _sampler(self) -> ClipSampler:
@@ -162,24 +162,24 @@ class Trainer:
         started = time.perf_counter()
         sums: dict[str, Tensor] = {}
         correct = torch.zeros((), device=self.device)
-        prefetcher = Prefetcher(self._batches(epoch, steps))
-        for step, batches in enumerate(prefetcher):
-            rate = optim.lr * learning_rate_factor(epoch + step / steps, optim)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            batches = {view: batch.to(self.device) for view, batch in batches.items()}
-            result = self.task.step(self.model, batches, epoch, self.autocast)
-            self.optimizer.zero_grad(set_to_none=True)
-            result["loss"].backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip)
-            self.optimizer.step()
-            if self.average is not None:
-                self.average.update_parameters(self.model)
-            labels = next(iter(batches.values())).labels
-            correct += (result.pop("output").argmax(dim=1) == labels).sum()
-            for name, value in result.items():
-                sums[name] = sums.get(name, 0) + value.detach() * len(labels)
-            bar.update()
+        with Prefetcher(self._batches(epoch, steps)) as prefetcher:
+            for step, batches in enumerate(prefetcher):
+                rate = optim.lr * learning_rate_factor(epoch + step / steps, optim)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+                batches = {view: batch.to(self.device) for view, batch in batches.items()}
+                result = self.task.step(self.model, batches, epoch, self.autocast)
+                self.optimizer.zero_grad(set_to_none=True)
+                result["loss"].backward()
+                nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip)
+                self.optimizer.step()
+                if self.average is not None:
+                    self.average.update_parameters(self.model)
+                labels = next(iter(batches.values())).labels
+                correct += (result.pop("output").argmax(dim=1) == labels).sum()
+                for name, value in result.items():
+                    sums[name] = sums.get(name, 0) + value.detach() * len(labels)
+                bar.update()
         count = len(self.train_indices)
         means = {name: float(value) / count for name, value in sums.items()}
         if not math.isfinite(means["loss"]):

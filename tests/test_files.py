@@ -22,3 +22,12 @@ def test_success_replaces_the_file(tmp_path):
         write_text(target, text)
         assert target.read_text(encoding="utf-8") == text
     assert os.listdir(tmp_path) == ["result.txt"]
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    target = tmp_path / "result.txt"
+    with atomic_path(target) as partial:
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_CREAT | os.O_WRONLY, 0o600))
+    (tmp_path / "plain").touch()
+    assert target.stat().st_mode == (tmp_path / "plain").stat().st_mode
