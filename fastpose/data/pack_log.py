@@ -1,12 +1,14 @@
 """What a reader left out while packing, and why."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from fastpose.data.clip_builder import CheckedClip
 from fastpose.data.packed import PackedClips
+from fastpose.data.packed_file import check_target
 
 OnError = Literal["skip", "raise"]
 SHOWN_PER_REASON = 3
@@ -95,3 +97,30 @@ def refuse_normalised(clips: Sequence[CheckedClip], source: str | Path) -> None:
             f"{source}: the keypoints look normalised (none exceeds {largest:.3g}), but pixels are needed: "
             "multiply x by the image's width and y by its height"
         )
+
+
+def read_classes(classes: str | None) -> list[str] | int | None:
+    """Class names from a text file, one a line, or their number; None stays None.
+
+    Raises:
+        OSError: no such file.
+    """
+    if classes is None or classes.lstrip("-").isdecimal():
+        return None if classes is None else int(classes)
+    return Path(classes).read_text(encoding="utf-8").splitlines()
+
+
+def pack_to_file(
+    out: str | Path, read: Callable[..., tuple[PackedClips, PackLog]], *source: object, **settings: object
+) -> str:
+    """Save what ``read(*source, **settings)`` packs to ``out``, and return its summary.
+
+    Raises:
+        ValueError: whatever ``read`` refuses.
+        OSError: ``out`` cannot be written; this is found before reading where it can be.
+    """
+    check_target(out)
+    start = time.perf_counter()
+    packed, log = read(*source, **settings)
+    packed.save(out)
+    return summary(packed, log, out, time.perf_counter() - start)

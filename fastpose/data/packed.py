@@ -299,6 +299,7 @@ class PackedClips:
         texts = {
             "layout": json.dumps(self.layout.to_json()),
             "class_names": json.dumps(self.class_names),
+            "splits": json.dumps(list(self.splits)),
             "source": self.source,
         }
         packed_file.write(path, arrays, texts)
@@ -314,7 +315,7 @@ class PackedClips:
         arrays, texts = packed_file.read(path)
         try:
             names = packed_file.split_names(arrays.pop("names"), arrays.pop("name_offsets"))
-            splits = {key[6:]: arrays.pop(key) for key in list(arrays) if key.startswith("split/")}
+            splits = {name: arrays.pop(f"split/{name}") for name in json.loads(texts["splits"])}
             if set(arrays) != set(_ARRAYS):
                 raise ValueError(f"arrays {sorted(set(arrays) ^ set(_ARRAYS))} are missing or unknown")
             layout = Layout.from_json(json.loads(texts["layout"]))
