@@ -57,3 +57,75 @@ def test_training_loss_and_gradient_norms(oracle, dtype, tolerance):
     largest = max(truth.values()).item()
     for name, norm in norms.items():
         assert abs(norm.item() - truth[name].item()) < tolerance * largest, name
+
+
+def test_channels_last_and_bfloat16(oracle):
+    model = oracle_model(oracle, torch.float32).eval()
+    x = oracle["input"]
+    model = model.to(memory_format=torch.channels_last_3d)
+    x = x.contiguous(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        exact = model(x).logits
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = model(x).logits
+    assert relative_error(exact, oracle["logits_float64"]) < 1e-4
+    assert rounded.dtype == torch.float32
+    assert relative_error(rounded, oracle["logits_float64"]) < 0.05
+
+
+def test_initial_weights():
+    torch.manual_seed(0)
+    model = create_model("posec3d", input="skeleton", num_classes=60)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 5:
+            out_channels, _, *kernel = parameter.shape
+            std = (2 / (out_channels * np.prod(kernel))) ** 0.5  # the fan of the full kernel
+            assert parameter.std().item() == pytest.approx(std, rel=0.1), name
+        elif name.endswith("conv3.bn.weight"):
+            assert torch.count_nonzero(parameter) == 0, name
+        elif name.endswith("bn.weight"):
+            assert (parameter == 1).all(), name
+        elif name.endswith("bias"):
+            assert torch.count_nonzero(parameter) == 0, name
+    assert model.cls_head.fc_cls.weight.std().item() == pytest.approx(0.01, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "message"),
+    [
+        ("heatmap", (2, 16, 4, 8, 8), r"heatmap input .* \[B, 17, T, H, W\], got .* \(2, 16, 4, 8, 8\)"),
+        ("heatmap", (2, 17, 8, 8), r"\[B, 17, T, H, W\], got .* \(2, 17, 8, 8\)"),
+        ("heatmap", (2, 17, 0, 8, 8), r"got .* \(2, 17, 0, 8, 8\)"),
+        ("grayscale", (2, 17, 4, 8, 8), r"\[B, 1, T, H, W\]"),
+        ("skeleton", (2, 34, 4, 1, 1), r"\[B, 68, T, 1, 1\], got .* \(2, 34, 4, 1, 1\)"),
+        ("skeleton", (2, 68, 4, 2, 1), r"\[B, 68, T, 1, 1\]"),
+        ("skeleton", (0, 68, 4, 1, 1), r"\[B, 68, T, 1, 1\]"),
+    ],
+)
+def test_wrong_shapes(kind, shape, message):
+    model = create_model("posec3d", input=kind, num_classes=2)
+    with pytest.raises(ValueError, match=message):
+        model(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input": "rgb"}, "unknown input 'rgb'"),
+        ({"num_classes": 0}, "num_classes must be a positive whole number, got 0"),
+        ({"num_keypoints": 1.5}, "num_keypoints must be a positive whole number, got 1.5"),
+        ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
+        ({"max_persons": 0}, "max_persons must be at least 1, got 0"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        create_model("posec3d", **{"input": "skeleton", "num_classes": 2, **options})
+
+
+def test_unknown_model_and_wrong_keypoints():
+    with pytest.raises(ValueError, match="unknown model 'resnet'; there are: posec3d"):
+        create_model("resnet", num_classes=2)
+    model = create_model("posec3d", input="heatmap", num_classes=2)
+    with pytest.raises(ValueError, match="takes 17 keypoints, got 13"):
+        model.prepare_input(torch.zeros(1, 1, 4, 13, 3))
