@@ -264,9 +264,9 @@ BAD_FILES = {
     "short joint": (replaced(29, JOINT_LINE[:-2]), 29, len(JOINT_LINE) - 1, "trackingState (number 12 of"),
     "long joint": (replaced(7, JOINT_LINE + " 2"), 7, len(JOINT_LINE) + 2, "a joint's 12 numbers, found '2'"),
     "blank line between": (replaced(5, ""), 5, 1, "(number 1 of a joint's 12), found the end of the line"),
-    "a frame too many": ([*one_body_lines(), "0"], 30, 1, "the end of the file after its 1 frames, found '0'"),
+    "a frame too many": ([*one_body_lines(), "0"], 30, 1, "end of the file after its 1 frames, found '0'"),
     "garbage after blanks": (("\n".join(one_body_lines()) + "\n\n  x"), 31, 3, "found 'x'"),
-    "a body twice": (["1", "2", *body_lines(), *body_lines()], 30, 1, "every body once in a frame, found '7205"),
+    "a body twice": (["1", "2", *body_lines(), *body_lines()], 30, 1, "every body once in a frame, found"),
 }  # fmt: skip
 
 
