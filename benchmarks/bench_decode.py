@@ -76,7 +76,9 @@ def test_python_parser(benchmark, paths):
 
 
 def test_plain_read(benchmark, paths):
-    measure(benchmark, paths, lambda: [read_bytes(path) for path in paths], role="floor", note="open, read, close")
+    measure(
+        benchmark, paths, lambda: [read_bytes(path) for path in paths], role="floor", note="open, read, close"
+    )
 
 
 def test_read_skeleton(benchmark, paths):
