@@ -22,9 +22,9 @@ inline bool is_digit(char c) {
 inline unsigned non_digits_of_16(const char* p) {
 #ifdef __SSE2__
   const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  // '0'..'9' become the ten smallest signed bytes, so one signed comparison finds the rest.
-  const __m128i shifted = _mm_add_epi8(text, _mm_set1_epi8(static_cast<char>(128 - '0')));
-  return static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpgt_epi8(shifted, _mm_set1_epi8(-128 + 9))));
+  // Digits become 0..9; adding 118 with saturation sets the top bit of all else.
+  const __m128i digits = _mm_sub_epi8(text, _mm_set1_epi8('0'));
+  return static_cast<unsigned>(_mm_movemask_epi8(_mm_adds_epu8(digits, _mm_set1_epi8(118))));
 #else
   unsigned mask = 0;
   for (int i = 0; i < 16; ++i) mask |= static_cast<unsigned>(!is_digit(p[i])) << i;
