@@ -66,39 +66,43 @@ void choose_frames(const ClipRandom& random, std::int64_t length, std::int64_t c
   }
 }
 
-// Copies the chosen frames of the first `persons` persons with noise added to present joints, joint v to
-// where `joint_order[v]` says, missing ones as zeros; returns the box of the noised joints.
-Box gather(const PackView& pack, std::int64_t clip, std::int64_t persons, const std::int32_t* frames,
-           std::int64_t clip_len, const std::int64_t* joint_order, const ClipRandom& random, NoiseScale scale,
-           float* out) {
+// Copies the chosen frames of the first `persons` persons, missing joints as zeros.
+void gather(const PackView& pack, std::int64_t clip, std::int64_t persons, const std::int32_t* frames,
+            std::int64_t clip_len, float* joint) {
   const std::int64_t joints = pack.num_joints;
-  const std::int64_t elements = persons * clip_len * joints;
-  const bool noisy = scale.x != 0.0f || scale.y != 0.0f;
-  alignas(64) std::array<float, kMaxNormals> dx{}, dy{};
-  Box box;
-  std::int64_t element = 0;
   for (std::int64_t person = 0; person < persons; ++person) {
-    for (std::int64_t t = 0; t < clip_len; ++t, out += 3 * joints) {
+    for (std::int64_t t = 0; t < clip_len; ++t) {
       const std::int64_t row = pack.offsets[clip] + person * pack.num_frames[clip] + frames[t];
       const float* keypoints = pack.keypoints + 2 * row * joints;
       const float* scores = pack.scores + row * joints;
-      for (std::int64_t v = 0; v < joints; ++v, ++element) {
-        const std::int64_t i = element % kMaxNormals;
-        if (noisy && i == 0)
-          fill_normals(random, static_cast<std::uint32_t>(element), std::min(kMaxNormals, elements - element),
-                       dx.data(), dy.data());
-        float* joint = out + 3 * (joint_order ? joint_order[v] : v);
-        if (!is_present(keypoints[2 * v], keypoints[2 * v + 1], scores[v])) {
-          joint[0] = joint[1] = joint[2] = 0.0f;
-          continue;
-        }
-        joint[0] = keypoints[2 * v] + scale.x * dx[i];
-        joint[1] = keypoints[2 * v + 1] + scale.y * dy[i];
-        joint[2] = scores[v];
-        box.add(joint[0], joint[1]);
+      for (std::int64_t v = 0; v < joints; ++v, joint += 3) {
+        const bool present = is_present(keypoints[2 * v], keypoints[2 * v + 1], scores[v]);
+        joint[0] = present ? keypoints[2 * v] : 0.0f;
+        joint[1] = present ? keypoints[2 * v + 1] : 0.0f;
+        joint[2] = present ? scores[v] : 0.0f;
       }
     }
   }
+}
+
+// Moves the present ones of `count` joints [count, 3].
+void add_noise(const ClipRandom& random, NoiseScale scale, std::int64_t count, float* joint) {
+  alignas(64) std::array<float, kMaxNormals> dx, dy;
+  for (std::int64_t first = 0; first < count; first += kMaxNormals) {
+    const std::int64_t size = std::min(kMaxNormals, count - first);
+    fill_normals(random, static_cast<std::uint32_t>(first), size, dx.data(), dy.data());
+    for (std::int64_t i = 0; i < size; ++i, joint += 3) {
+      const bool present = joint[2] > 0.0f;
+      joint[0] += present ? scale.x * dx[i] : 0.0f;
+      joint[1] += present ? scale.y * dy[i] : 0.0f;
+    }
+  }
+}
+
+Box box_of(const float* joints, std::int64_t count) {
+  Box box;
+  for (const float* joint = joints; joint != joints + 3 * count; joint += 3)
+    if (joint[2] > 0.0f) box.add(joint[0], joint[1]);
   return box;
 }
 
@@ -134,17 +138,30 @@ Crop random_crop(const Crop& square, const ClipRandom& random, const SamplerSett
 }
 
 // From pixels of the clip to pixels of the input, in place, for `count` joints [count, 3].
-void place(const Crop& crop, const SamplerSettings& settings, bool flip, std::int64_t count, float* joints) {
+void place(const Crop& crop, const SamplerSettings& settings, std::int64_t count, float* joints) {
   const auto x0 = static_cast<float>(crop.x0);
   const auto y0 = static_cast<float>(crop.y0);
   const auto scale_x = static_cast<float>(settings.width / crop.width);
   const auto scale_y = static_cast<float>(settings.height / crop.height);
-  const auto last_column = static_cast<float>(settings.width - 1);
   for (float* joint = joints; joint != joints + 3 * count; joint += 3) {
-    if (joint[2] == 0.0f) continue;
-    const float x = (joint[0] - x0) * scale_x;
-    joint[0] = flip ? last_column - x : x;
-    joint[1] = (joint[1] - y0) * scale_y;
+    const bool present = joint[2] > 0.0f;
+    joint[0] = present ? (joint[0] - x0) * scale_x : 0.0f;
+    joint[1] = present ? (joint[1] - y0) * scale_y : 0.0f;
+  }
+}
+
+// Mirrors rows [rows, num_joints, 3] of an input `width` pixels wide.
+void mirror(const std::int64_t* flipped_joint, std::int64_t num_joints, std::int32_t width, std::int64_t rows,
+            float* joints) {
+  const auto last_column = static_cast<float>(width - 1);
+  for (std::int64_t row = 0; row < rows; ++row, joints += 3 * num_joints) {
+    for (std::int64_t v = 0; v < num_joints; ++v) {
+      float* const joint = joints + 3 * v;
+      joint[0] = joint[2] > 0.0f ? last_column - joint[0] : 0.0f;
+    }
+    for (std::int64_t v = 0; v < num_joints; ++v)
+      if (v < flipped_joint[v])
+        std::swap_ranges(joints + 3 * v, joints + 3 * v + 3, joints + 3 * flipped_joint[v]);
   }
 }
 
@@ -167,12 +184,14 @@ void sample_clip(const PackView& pack, const SamplerSettings& settings, const Ba
 
   const std::int64_t persons = std::min(pack.num_persons[clip], settings.max_persons);
   const std::int64_t person_size = settings.clip_len * pack.num_joints;
-  const Box box = gather(pack, clip, persons, frames, settings.clip_len, flip ? pack.flipped_joint : nullptr,
-                         random, scale, keypoints);
-  const Crop square = crop_square(box, height, width, settings);
-  const Crop crop = settings.train ? random_crop(square, random, settings) : square;
-  place(crop, settings, flip, persons * person_size, keypoints);
-  std::fill(keypoints + 3 * persons * person_size, keypoints + 3 * settings.max_persons * person_size, 0.0f);
+  const std::int64_t count = persons * person_size;
+  gather(pack, clip, persons, frames, settings.clip_len, keypoints);
+  if (strength > 0.0) add_noise(random, scale, count, keypoints);
+  const Crop square = crop_square(box_of(keypoints, count), height, width, settings);
+  place(settings.train ? random_crop(square, random, settings) : square, settings, count, keypoints);
+  if (flip)
+    mirror(pack.flipped_joint, pack.num_joints, settings.width, persons * settings.clip_len, keypoints);
+  std::fill(keypoints + 3 * count, keypoints + 3 * settings.max_persons * person_size, 0.0f);
 }
 
 }  // namespace

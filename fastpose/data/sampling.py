@@ -193,8 +193,9 @@ class ClipSampler:
         indices = checked_indices(indices, len(self.packed.num_frames))
         count = len(indices)
         alpha_low, alpha_high = _alpha_ranges(alpha, count)
-        keypoints = torch.empty(count, self.max_persons, self.clip_len, self.packed.keypoints.shape[1], 3)
-        frames = torch.empty(count, self.clip_len, dtype=torch.int32)
+        shape = (count, self.max_persons, self.clip_len, self.packed.keypoints.shape[1], 3)
+        keypoints = torch.empty(shape, dtype=torch.float32, device="cpu")
+        frames = torch.empty(count, self.clip_len, dtype=torch.int32, device="cpu")
         self._native.sample(
             indices,
             alpha_low,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sampling_helpers import assert_matches_reference, make_pack, whole_frame
 
 from fastpose.data import sampling_reference as reference
+from fastpose.data.packed import PackedClips, PoseClip
 from fastpose.data.sampling import AlphaRange, ClipSampler, PoseBatch
 
 
@@ -279,3 +280,24 @@ def test_read_only_packs_are_read_in_place():
     sampler = ClipSampler(pack)
     sampler.batch([0]).labels[0] = 9
     assert pack.labels[0] == 0
+
+
+def test_packed_clips_sample_from_their_mapped_file(tmp_path):
+    rng = np.random.default_rng(0)
+    clips = [
+        PoseClip(
+            f"clip {i}",
+            rng.uniform(0, 480, (1 + i % 2, 20 + 9 * i, 17, 2)).astype(np.float32),
+            rng.choice([0, 1], (1 + i % 2, 20 + 9 * i, 17)).astype(np.float32),
+            i % 3,
+            (480, 640),
+        )
+        for i in range(5)
+    ]
+    packed = PackedClips.from_clips(clips, layout="coco17", class_names=("a", "b", "c"))
+    packed.save(tmp_path / "clips.safetensors")
+    mapped = PackedClips.load(tmp_path / "clips.safetensors")
+    assert_matches_reference(ClipSampler(mapped), range(5), alpha=0.05)
+    batch = ClipSampler(mapped).batch([3, 1], alpha=0.05)
+    assert torch.equal(batch.keypoints, ClipSampler(packed).batch([3, 1], alpha=0.05).keypoints)
+    assert batch.labels.tolist() == [0, 1]
