@@ -156,7 +156,7 @@ def pose_joints(build: Build, pose: Pose) -> np.ndarray:
         hip = _HIP[side]
         joints[:, hip] = joints[:, 0] + _apply(root, np.array([outward * build.hip, -0.02, 0.0]))
         target = build.leg * pose.feet[:, side] * towards + (outward * build.hip, build.ankle, 0)
-        knee_pole = _apply(heading, np.array([0.15 * outward, 0.0, -1.0])) + (0, 0.01, 0)
+        knee_pole = _apply(heading, np.array([0.15 * outward, 0.0, -1.0])) + np.array([0, 0.01, 0])
         knee, ankle = _bend_limb(joints[:, hip], target, build.thigh, build.shank, knee_pole)
         joints[:, hip + 1], joints[:, hip + 2] = knee, ankle
         toes = _apply(heading, np.array([0.25 * outward, -0.35, -0.95]))
