@@ -1,4 +1,7 @@
-"""What the people of the synthetic set do: one small function per action and role, keyed by NTU's numbers."""
+"""What the people of the synthetic set do: one function (pose, t, style) per action and role.
+
+Each moves the handles of ``pose`` in place, for times ``t`` [T] from 0 to 1, as a right-handed person would.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +13,7 @@ from fastpose.data.synthetic_body import LEFT, RIGHT, Pose
 MOUTH = np.array([-0.24, 0.13, 0.4])
 EAR = np.array([-0.04, 0.26, 0.1])
 FOREHEAD = np.array([-0.12, 0.36, 0.33])
+TARGET_SPREAD = 0.05  # standard deviation of where a hand or foot goes, in arm or leg lengths
 
 
 @dataclass(slots=True)
@@ -19,11 +23,10 @@ class Style:
     rng: np.random.Generator
     amplitude: float  # about 1
     tempo: float  # about 1; higher is faster
-    skill: float  # standard deviation of a target, in arm or leg lengths
 
     def around(self, point: Sequence[float], spread: float = 1.0) -> np.ndarray:
         """A target near ``point`` [3]."""
-        return np.asarray(point) + self.rng.normal(0, spread * self.skill, 3)
+        return np.asarray(point) + self.rng.normal(0, spread * TARGET_SPREAD, 3)
 
     def cycles(self, low: float, high: float) -> float:
         """How often a periodic motion repeats within the clip."""
