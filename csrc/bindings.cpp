@@ -4,15 +4,21 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <new>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
+#include "body_selector.hpp"
+#include "clip_packer.hpp"
 #include "clip_sampler.hpp"
 #include "heatmap_renderer.hpp"
+#include "skeleton_parser.hpp"
 #include "thread_pool.hpp"
 #include "total_difference.hpp"
 
@@ -20,7 +26,106 @@ namespace py = pybind11;
 
 namespace {
 
-void bind_decoding(py::module_&) {}
+// An array that owns the vector's memory.
+template <typename T>
+py::array_t<T> owned_array(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
+  auto held = std::make_unique<std::vector<T>>(std::move(values));
+  T* data = held->data();
+  const py::capsule owner(held.get(), [](void* vector) { delete static_cast<std::vector<T>*>(vector); });
+  held.release();
+  return py::array_t<T>(std::move(shape), data, owner);
+}
+
+template <typename T>
+py::array_t<T> owned_array(std::vector<T>&& values) {
+  const auto size = static_cast<py::ssize_t>(values.size());
+  return owned_array(std::move(values), {size});
+}
+
+py::tuple parse_skeleton(const py::buffer& text) {
+  const py::buffer_info info = text.request();
+  fastpose::Skeleton skeleton;
+  fastpose::ParseError error;
+  {
+    const py::gil_scoped_release release;
+    error = fastpose::parse_skeleton(static_cast<const char*>(info.ptr),
+                                     static_cast<std::size_t>(info.size * info.itemsize), skeleton);
+  }
+  if (error.code != fastpose::ParseErrorCode::kNone) {
+    return py::make_tuple(py::make_tuple(error.line, error.column, error.message()), py::none());
+  }
+  py::list bodies;
+  for (fastpose::SkeletonBody& body : skeleton.bodies) {
+    const auto n = static_cast<py::ssize_t>(body.frames.size());
+    bodies.append(
+        py::make_tuple(body.id, owned_array(std::move(body.frames)),
+                       owned_array(std::move(body.joints), {n, fastpose::kJoints, fastpose::kJointFields})));
+  }
+  return py::make_tuple(py::none(), py::make_tuple(skeleton.num_frames, skeleton.lost_joints, bodies));
+}
+
+using FrameArray = py::array_t<std::int32_t, py::array::c_style>;
+using JointArray = py::array_t<float, py::array::c_style>;
+
+py::tuple select_bodies(const std::vector<std::pair<FrameArray, JointArray>>& bodies, std::int32_t num_frames,
+                        int max_bodies) {
+  std::vector<fastpose::BodyTrack> tracks;
+  for (const auto& [frames, joints] : bodies) {
+    tracks.push_back({frames.data(), joints.data(), static_cast<std::int64_t>(frames.size())});
+  }
+  fastpose::BodySelection selection;
+  std::vector<float> joints;  // [M, T, 25, 12]
+  {
+    const py::gil_scoped_release release;
+    selection = fastpose::select_bodies(tracks, num_frames, max_bodies);
+    joints.resize(selection.bodies.size() * fastpose::kBodyFloats);
+    float* target = joints.data();
+    for (const float* body : selection.bodies) {
+      if (body != nullptr) std::copy_n(body, fastpose::kBodyFloats, target);
+      target += fastpose::kBodyFloats;
+    }
+  }
+  const auto num_selected = static_cast<py::ssize_t>(selection.frames.size());
+  return py::make_tuple(owned_array(std::move(joints), {selection.num_persons, num_selected,
+                                                        fastpose::kJoints, fastpose::kJointFields}),
+                        owned_array(std::move(selection.frames)));
+}
+
+py::dict pack_skeletons(const py::iterable& paths, int max_bodies, int threads) {
+  std::vector<std::string> names;
+  const py::object fsencode = py::module_::import("os").attr("fsencode");
+  for (const py::handle path : paths) names.push_back(fsencode(path).cast<std::string>());
+  fastpose::PackedSkeletons packed;
+  {
+    const py::gil_scoped_release release;
+    packed = fastpose::pack_skeletons(names, max_bodies, threads);
+  }
+  const auto rows = static_cast<py::ssize_t>(packed.scores.size() / fastpose::kJoints);
+  py::dict result;
+  result["keypoints"] = owned_array(std::move(packed.keypoints), {rows, fastpose::kJoints, 2});
+  result["scores"] = owned_array(std::move(packed.scores), {rows, fastpose::kJoints});
+  result["num_persons"] = owned_array(std::move(packed.num_persons));
+  result["num_frames"] = owned_array(std::move(packed.num_frames));
+  py::list errors;
+  for (const std::string& text : packed.errors) {  // they hold file names, which need not be UTF-8
+    errors.append(py::reinterpret_steal<py::str>(
+        PyUnicode_DecodeFSDefaultAndSize(text.data(), static_cast<py::ssize_t>(text.size()))));
+  }
+  result["errors"] = errors;
+  result["lost_joints"] = owned_array(std::move(packed.lost_joints));
+  result["bytes"] = packed.bytes;
+  return result;
+}
+
+void bind_decoding(py::module_& module) {
+  module.def(
+      "parse_skeleton", &parse_skeleton, py::arg("text"),
+      "((line, column, message) or None, (num_frames, lost_joints, [(id, frames, joints), ...]) or None)");
+  module.def("select_bodies", &select_bodies, py::arg("bodies"), py::arg("num_frames"), py::arg("max_bodies"),
+             "[(frames, joints), ...] -> (joints [M, T, 25, 12], frames [T])");
+  module.def("pack_skeletons", &pack_skeletons, py::arg("paths"), py::arg("max_bodies"), py::arg("threads"),
+             "Files to flat 2D keypoints, scores, counts and error texts.");
+}
 
 template <typename T>
 using Array = py::array_t<T, py::array::c_style>;
