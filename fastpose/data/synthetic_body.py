@@ -109,8 +109,10 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)
 
 
-def _bend_limb(root, target, upper, lower, pole):
-    """Middle and end [T, 3] of a two-bone limb that reaches for ``target``, its middle joint towards ``pole``."""
+def _bend_limb(
+    root: np.ndarray, target: np.ndarray, upper: float, lower: float, pole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and end [T, 3] of a two-bone limb that reaches for a target; its middle joint points to ``pole``."""
     direction = target - root
     distance = np.linalg.norm(direction, axis=-1, keepdims=True)
     direction = direction / (distance + 1e-9)

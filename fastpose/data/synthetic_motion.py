@@ -1,4 +1,7 @@
-"""What the people of the synthetic set do: one small function per action and role, keyed by NTU's numbers."""
+"""What the people of the synthetic set do: one function (pose, t, style) per action and role.
+
+Each moves the handles of ``pose`` in place, for times ``t`` [T] from 0 to 1, as a right-handed person would.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +11,9 @@ import numpy as np
 from fastpose.data.synthetic_body import LEFT, RIGHT, Pose
 
 MOUTH = np.array([-0.24, 0.13, 0.4])
-EAR = np.array([-0.1, 0.27, 0.17])
+EAR = np.array([-0.04, 0.26, 0.1])
 FOREHEAD = np.array([-0.12, 0.36, 0.33])
+TARGET_SPREAD = 0.05  # standard deviation of where a hand or foot goes, in arm or leg lengths
 
 
 @dataclass(slots=True)
@@ -19,11 +23,10 @@ class Style:
     rng: np.random.Generator
     amplitude: float  # about 1
     tempo: float  # about 1; higher is faster
-    skill: float  # standard deviation of a target, in arm or leg lengths
 
     def around(self, point: Sequence[float], spread: float = 1.0) -> np.ndarray:
         """A target near ``point`` [3]."""
-        return np.asarray(point) + self.rng.normal(0, spread * self.skill, 3)
+        return np.asarray(point) + self.rng.normal(0, spread * TARGET_SPREAD, 3)
 
     def cycles(self, low: float, high: float) -> float:
         """How often a periodic motion repeats within the clip."""
@@ -92,7 +95,7 @@ def _hand_to(
 
 
 def drink(pose, t, style):
-    there = _hand_to(pose, t, style, MOUTH, 0.35, (0.35, 0.75))
+    there = _hand_to(pose, t, style, MOUTH, 0.3, (0.35, 0.75))
     sip = pulse(t, 0.45, 0.7, 0.12) * there * style.amplitude
     pose.neck[:, 0] -= style.rng.uniform(0.1, 0.4) * sip
     pose.hands[:, RIGHT, 1] += style.rng.uniform(0.0, 0.12) * sip
@@ -100,7 +103,7 @@ def drink(pose, t, style):
 
 def phone(pose, t, style):
     there = _hand_to(pose, t, style, EAR, 0.3, (0.38, style.rng.choice([0.8, 1.2])))
-    pose.neck[:, 2] -= style.rng.uniform(0, 0.25) * there
+    pose.neck[:, 2] -= style.rng.uniform(0.05, 0.35) * there
     pose.neck[:, 1] += 0.1 * swing(t, style.cycles(0.5, 1)) * there
 
 
@@ -176,9 +179,9 @@ def clap(pose, t, style):
 
 def kick(pose, t, style):
     contact = style.rng.uniform(0.45, 0.6)
-    height = style.rng.uniform(0.12, 0.5) * style.amplitude
+    height = style.rng.uniform(0.2, 0.6) * style.amplitude
     times = [0.1, contact - 0.17 / style.tempo, contact, 0.95]
-    path = [(0, 0, 0), (0, 0.15, -0.4), (style.rng.normal(0, 0.1), height, 0.75), (0, 0, 0)]
+    path = [(0, 0, 0), (0, 0.15, -0.4), (style.rng.normal(0, 0.1), height, 0.85), (0, 0, 0)]
     pose.feet[:, RIGHT] += keyframes(t, times, path)
     pose.spine[:, 0] -= keyframes(t, times, [0, -0.1, 0.2, 0])
     pose.hands[:, LEFT, 2] += keyframes(t, times, [0, -0.2, 0.35, 0])
@@ -215,7 +218,7 @@ def bow(pose, t, style):
         pulse(t, *(np.array([0.45, 0.6]) + style.rng.normal(0, 0.06, 2)).cumsum() * (1, 0.6), 0.22)
         * style.amplitude
     )
-    depth = style.rng.uniform(0.05, 0.7)
+    depth = style.rng.uniform(0.1, 0.7)
     pose.spine[:, 0] += depth * down
     pose.hips[:, 0] += 0.4 * depth * down
     pose.pelvis[:, 2] -= 0.12 * depth * down
@@ -245,7 +248,7 @@ def step_forward(pose: Pose, t: np.ndarray, style: Style, length: np.ndarray) ->
 
 def punch(pose, t, style):
     hit = 0.5
-    aim = style.around((-0.3, style.rng.choice([0.05, 0.3]), 0.92))
+    aim = style.around((-0.3, style.rng.choice([0.15, 0.35]), 0.92))
     guard = style.around((-0.05, -0.2, 0.3))
     rest = pose.hands[:, RIGHT].mean(0)
     times = [0.1, hit - 0.15, hit, hit + 0.12, 0.9]
@@ -258,7 +261,7 @@ def punch(pose, t, style):
 
 
 def take_punch(pose, t, style):
-    struck = keyframes(t, [0.48, 0.6, 0.95], [0, 1, 0.2]) * style.amplitude
+    struck = keyframes(t, [0.48, 0.6, 0.95], [0, 1.2, 0.2]) * style.amplitude
     pose.spine[:, 0] -= style.rng.uniform(0.1, 0.4) * struck
     pose.neck[:, 0] -= style.rng.uniform(0.1, 0.4) * struck
     step_forward(pose, t, style, -style.rng.uniform(0.05, 0.3) * struck)
@@ -284,11 +287,11 @@ def hug(pose, t, style):
 
 
 def shake_hands(pose, t, style):
-    _approach(pose, t, style, style.rng.uniform(0.3, 0.5), 0.4)
+    _approach(pose, t, style, style.rng.uniform(0.35, 0.55), 0.4)
     there = pulse(t, 0.4, 0.78, 0.2)
     _blend(pose.hands[:, RIGHT], style.around((-0.28, -0.42, 0.72)), there)
     pose.hands[:, RIGHT, 1] += (
-        there * style.amplitude * style.rng.uniform(0.02, 0.08) * swing(t, style.cycles(2, 4))
+        there * style.amplitude * style.rng.uniform(0.03, 0.1) * swing(t, style.cycles(2, 4))
     )
     pose.spine[:, 0] += style.rng.uniform(0, 0.2) * there
 

@@ -11,7 +11,7 @@ COLOR_SIZE, DEPTH_SIZE = (1080, 1920), (424, 512)  # (h, w)
 COLOR_FOCAL, COLOR_CENTRE = 1060.0, (960.0, 540.0)  # pixels
 DEPTH_FOCAL, DEPTH_CENTRE = 365.0, (256.0, 212.0)
 AZIMUTHS = {1: 0.0, 2: -np.pi / 4, 3: np.pi / 4}
-"""By camera number, round the scene; performers face camera 2 in replication 1 and camera 3 in replication 2."""
+"""By camera number, round the scene; performers face camera 2 in replication 1, camera 3 in replication 2."""
 
 _TORSO_RADIUS = 0.13
 _LEAVES = [3, 15, 19, 21, 22, 23, 24]  # Kinect gives no orientation where a chain of bones ends
@@ -42,7 +42,7 @@ def project(points: np.ndarray, focal: float, centre: tuple[float, float]) -> np
 
 
 def hidden_joints(joints: np.ndarray, torsos: list[np.ndarray]) -> np.ndarray:
-    """Which camera-space joints [T, 25, 3] lie behind the torso of one of these bodies [T, 25, 3], [T, 25] bool."""
+    """Which of the camera-space joints [T, 25, 3] lie behind the torso of one of these bodies, bool [T, 25]."""
     hidden = np.zeros(joints.shape[:2], bool)
     for torso in torsos:
         foot, spine = torso[:, None, 0], torso[:, None, 20] - torso[:, None, 0]
