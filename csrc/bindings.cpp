@@ -4,10 +4,21 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <new>
 #include <optional>
+#include <string>
 #include <utility>
+#include <vector>
 
+#include "body_selector.hpp"
+#include "clip_packer.hpp"
 #include "clip_sampler.hpp"
+#include "heatmap_renderer.hpp"
+#include "skeleton_parser.hpp"
 #include "thread_pool.hpp"
 #include "total_difference.hpp"
 
@@ -15,7 +26,106 @@ namespace py = pybind11;
 
 namespace {
 
-void bind_decoding(py::module_&) {}
+// An array that owns the vector's memory.
+template <typename T>
+py::array_t<T> owned_array(std::vector<T>&& values, std::vector<py::ssize_t> shape) {
+  auto held = std::make_unique<std::vector<T>>(std::move(values));
+  T* data = held->data();
+  const py::capsule owner(held.get(), [](void* vector) { delete static_cast<std::vector<T>*>(vector); });
+  held.release();
+  return py::array_t<T>(std::move(shape), data, owner);
+}
+
+template <typename T>
+py::array_t<T> owned_array(std::vector<T>&& values) {
+  const auto size = static_cast<py::ssize_t>(values.size());
+  return owned_array(std::move(values), {size});
+}
+
+py::tuple parse_skeleton(const py::buffer& text) {
+  const py::buffer_info info = text.request();
+  fastpose::Skeleton skeleton;
+  fastpose::ParseError error;
+  {
+    const py::gil_scoped_release release;
+    error = fastpose::parse_skeleton(static_cast<const char*>(info.ptr),
+                                     static_cast<std::size_t>(info.size * info.itemsize), skeleton);
+  }
+  if (error.code != fastpose::ParseErrorCode::kNone) {
+    return py::make_tuple(py::make_tuple(error.line, error.column, error.message()), py::none());
+  }
+  py::list bodies;
+  for (fastpose::SkeletonBody& body : skeleton.bodies) {
+    const auto n = static_cast<py::ssize_t>(body.frames.size());
+    bodies.append(
+        py::make_tuple(body.id, owned_array(std::move(body.frames)),
+                       owned_array(std::move(body.joints), {n, fastpose::kJoints, fastpose::kJointFields})));
+  }
+  return py::make_tuple(py::none(), py::make_tuple(skeleton.num_frames, skeleton.lost_joints, bodies));
+}
+
+using FrameArray = py::array_t<std::int32_t, py::array::c_style>;
+using JointArray = py::array_t<float, py::array::c_style>;
+
+py::tuple select_bodies(const std::vector<std::pair<FrameArray, JointArray>>& bodies, std::int32_t num_frames,
+                        int max_bodies) {
+  std::vector<fastpose::BodyTrack> tracks;
+  for (const auto& [frames, joints] : bodies) {
+    tracks.push_back({frames.data(), joints.data(), static_cast<std::int64_t>(frames.size())});
+  }
+  fastpose::BodySelection selection;
+  std::vector<float> joints;  // [M, T, 25, 12]
+  {
+    const py::gil_scoped_release release;
+    selection = fastpose::select_bodies(tracks, num_frames, max_bodies);
+    joints.resize(selection.bodies.size() * fastpose::kBodyFloats);
+    float* target = joints.data();
+    for (const float* body : selection.bodies) {
+      if (body != nullptr) std::copy_n(body, fastpose::kBodyFloats, target);
+      target += fastpose::kBodyFloats;
+    }
+  }
+  const auto num_selected = static_cast<py::ssize_t>(selection.frames.size());
+  return py::make_tuple(owned_array(std::move(joints), {selection.num_persons, num_selected,
+                                                        fastpose::kJoints, fastpose::kJointFields}),
+                        owned_array(std::move(selection.frames)));
+}
+
+py::dict pack_skeletons(const py::iterable& paths, int max_bodies, int threads) {
+  std::vector<std::string> names;
+  const py::object fsencode = py::module_::import("os").attr("fsencode");
+  for (const py::handle path : paths) names.push_back(fsencode(path).cast<std::string>());
+  fastpose::PackedSkeletons packed;
+  {
+    const py::gil_scoped_release release;
+    packed = fastpose::pack_skeletons(names, max_bodies, threads);
+  }
+  const auto rows = static_cast<py::ssize_t>(packed.scores.size() / fastpose::kJoints);
+  py::dict result;
+  result["keypoints"] = owned_array(std::move(packed.keypoints), {rows, fastpose::kJoints, 2});
+  result["scores"] = owned_array(std::move(packed.scores), {rows, fastpose::kJoints});
+  result["num_persons"] = owned_array(std::move(packed.num_persons));
+  result["num_frames"] = owned_array(std::move(packed.num_frames));
+  py::list errors;
+  for (const std::string& text : packed.errors) {  // they hold file names, which need not be UTF-8
+    errors.append(py::reinterpret_steal<py::str>(
+        PyUnicode_DecodeFSDefaultAndSize(text.data(), static_cast<py::ssize_t>(text.size()))));
+  }
+  result["errors"] = errors;
+  result["lost_joints"] = owned_array(std::move(packed.lost_joints));
+  result["bytes"] = packed.bytes;
+  return result;
+}
+
+void bind_decoding(py::module_& module) {
+  module.def(
+      "parse_skeleton", &parse_skeleton, py::arg("text"),
+      "((line, column, message) or None, (num_frames, lost_joints, [(id, frames, joints), ...]) or None)");
+  module.def("select_bodies", &select_bodies, py::arg("bodies"), py::arg("num_frames"), py::arg("max_bodies"),
+             "[(frames, joints), ...] -> (joints [M, T, 25, 12], frames [T])");
+  module.def("pack_skeletons", &pack_skeletons, py::arg("paths"), py::arg("max_bodies"), py::arg("threads"),
+             "Files to flat 2D keypoints, scores, counts and error texts.");
+}
 
 template <typename T>
 using Array = py::array_t<T, py::array::c_style>;
@@ -100,7 +210,60 @@ void bind_sampling(py::module_& module) {
            "threads"_a, py::arg("keypoints").noconvert(), py::arg("frames").noconvert());
 }
 
-void bind_rendering(py::module_&) {}
+// Addresses of dense float32 keypoints [B, M, T, V, 3] and of the output; see heatmap_renderer.hpp.
+void render_heatmaps(std::uintptr_t keypoints, const std::array<std::int64_t, 4>& shape,
+                     std::uintptr_t output, const std::array<std::int64_t, 2>& size, double sigma,
+                     fastpose::HeatmapMode mode, const std::vector<std::int64_t>& limb_joints,
+                     fastpose::ElementType element, fastpose::HeatmapLayout layout, int threads) {
+  std::vector<fastpose::Limb> limbs;
+  for (std::size_t i = 0; i + 1 < limb_joints.size(); i += 2) {
+    limbs.push_back({limb_joints[i], limb_joints[i + 1]});
+  }
+  const fastpose::HeatmapJob job{
+      .keypoints = reinterpret_cast<const float*>(keypoints),
+      .batch = shape[0],
+      .persons = shape[1],
+      .frames = shape[2],
+      .joints = shape[3],
+      .height = size[0],
+      .width = size[1],
+      .sigma = sigma,
+      .mode = mode,
+      .limbs = limbs,
+      .element = element,
+      .layout = layout,
+      .output = reinterpret_cast<void*>(output),
+      .threads = threads,
+  };
+  fastpose::RenderStatus status;
+  {
+    const py::gil_scoped_release release;
+    status = fastpose::render_heatmaps(job);
+  }
+  if (status == fastpose::RenderStatus::kOutOfMemory) throw std::bad_alloc();
+}
+
+void bind_rendering(py::module_& module) {
+  using fastpose::ElementType;
+  using fastpose::HeatmapLayout;
+  using fastpose::HeatmapMode;
+  py::enum_<HeatmapMode>(module, "HeatmapMode")
+      .value("JOINTS", HeatmapMode::kJoints)
+      .value("LIMBS", HeatmapMode::kLimbs)
+      .value("GRAYSCALE_SUM", HeatmapMode::kGrayscaleSum)
+      .value("GRAYSCALE_MAX", HeatmapMode::kGrayscaleMax);
+  py::enum_<ElementType>(module, "ElementType")
+      .value("FLOAT32", ElementType::kFloat32)
+      .value("FLOAT16", ElementType::kFloat16)
+      .value("BFLOAT16", ElementType::kBFloat16);
+  py::enum_<HeatmapLayout>(module, "HeatmapLayout")
+      .value("CONTIGUOUS", HeatmapLayout::kContiguous)
+      .value("CHANNELS_LAST", HeatmapLayout::kChannelsLast);
+  module.def("render_heatmaps", &render_heatmaps, py::arg("keypoints"), py::arg("shape"), py::arg("output"),
+             py::arg("size"), py::arg("sigma"), py::arg("mode"), py::arg("limbs"), py::arg("element"),
+             py::arg("layout"), py::arg("threads"),
+             "Render keypoints at an address into memory at another; fastpose.ops checks the arguments.");
+}
 
 }  // namespace
 

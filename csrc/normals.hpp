@@ -13,7 +13,7 @@ inline constexpr std::int64_t kMaxNormals = 512;  // of one call
 // dy have room for kMaxNormals. (dx, dy) of an even element e come from words 0, 1 of block e / 2 of
 // Purpose::kNoise, those of an odd one from words 2, 3:
 // dx = r·cos(2π·u2), dy = r·sin(2π·u2), r = sqrt(-2·log(u1)), u1 = ((word >> 8) + 1)·2^-24,
-// u2 = (word >> 8)·2^-24. Within 6e-7 of the exact value, by float32 operations that round alike on every
+// u2 = (word >> 8)·2^-24. Within 8e-7 of the exact value, by float32 operations that round alike on every
 // machine, so the bits depend neither on libm nor on the width of the machine's vectors.
 void fill_normals(const ClipRandom& random, std::uint32_t first, std::int64_t count, float* dx, float* dy);
 

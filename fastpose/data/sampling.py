@@ -329,7 +329,11 @@ def _range(name: str, value: tuple[float, float], low: float, high: float) -> tu
 def _check_pack(packed: "PackedClips") -> None:
     """Raise ValueError unless the arrays fit each other: native code trusts them."""
     num_clips = len(packed.num_frames)
-    rows, num_joints = packed.scores.shape if packed.scores.ndim == 2 else (-1, -1)
+    if packed.scores.ndim != 2 or packed.scores.shape[1] < 1:
+        raise ValueError(
+            f"the pack's scores must be [rows, V] with V >= 1, got shape {list(packed.scores.shape)}"
+        )
+    rows, num_joints = packed.scores.shape
     expected = {
         "keypoints": (np.float32, (rows, num_joints, 2)),
         "scores": (np.float32, (rows, num_joints)),
@@ -349,8 +353,6 @@ def _check_pack(packed: "PackedClips") -> None:
                 f"the pack's {name} must be contiguous {np.dtype(dtype)} {list(shape)}, "
                 f"got {array.dtype} {list(array.shape)} with strides {list(array.strides)}"
             )
-    if num_joints < 1:
-        raise ValueError("the pack's scores must be [rows, V] with V >= 1")
     if packed.offsets[0] != 0 or packed.offsets[-1] != rows:
         raise ValueError(
             f"the pack's offsets must run from 0 to {rows} rows, "

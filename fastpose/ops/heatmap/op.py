@@ -1,0 +1,257 @@
+"""The public renderer: checks, registration with torch, and choice of backend."""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from fastpose.ops._backend import resolve_backend
+from fastpose.ops.heatmap.reference import render_heatmaps_reference
+
+MODES = ("heatmap", "grayscale", "limb")
+JOINT_MERGES = ("sum", "max")
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+NATIVE_DTYPES = {torch.float32: "FLOAT32", torch.float16: "FLOAT16", torch.bfloat16: "BFLOAT16"}
+SIGMA_RANGE = (1e-6, 1e6)
+MAX_SIDE = 2**24  # float32 holds every pixel index
+NATIVE_MODES = {
+    ("heatmap", ""): "JOINTS",
+    ("limb", ""): "LIMBS",
+    ("grayscale", "sum"): "GRAYSCALE_SUM",
+    ("grayscale", "max"): "GRAYSCALE_MAX",
+}
+
+
+def render_heatmaps(
+    keypoints: Tensor,  # [B, M, T, V, 3]
+    size: tuple[int, int] = (56, 56),
+    sigma: float = 0.6,
+    mode: str = "heatmap",
+    limbs: Sequence[tuple[int, int]] | None = None,
+    joint_merge: str | None = None,
+    dtype: torch.dtype = torch.float32,
+    out: Tensor | None = None,
+    backend: str = "auto",
+) -> Tensor:  # [B, V | 1 | L, T, H, W]
+    """Draw every joint or limb of every frame as a small Gaussian; persons merge by maximum.
+
+    A joint draws ``score * exp(-d² / 2σ²)`` at distance d inside the window ``int(μ - 3σ)..int(μ + 3σ)`` (inclusive,
+    truncated toward zero, computed in float32, clipped to the image). Scores above 1 are not clamped. A joint whose
+    score is below 0.001 or not finite, or whose coordinates are not finite or exceed 2**24, draws nothing.
+
+    Args:
+        keypoints: floating, x and y in pixels of the map and score, [B, M, T, V, 3]; any strides.
+        size: height and width of the maps.
+        sigma: standard deviation in pixels.
+        mode: "heatmap", one map per joint; "grayscale", the joints' maps merged into one; "limb", one map per limb
+            (a, b): d is then the distance to the segment, the score the smaller of both, and a limb whose squared
+            length is under 1 is drawn as the joint a.
+        limbs: pairs of joint indices, for mode "limb".
+        joint_merge: "sum" (default) or "max", for mode "grayscale".
+        dtype: of the result: float32, float16, bfloat16 (rounded once, to nearest even), or float64 (reference).
+        out: tensor to fill and return, contiguous or in channels_last_3d order, of the result's shape and dtype.
+        backend: "auto", "native" (C++, on the CPU, not differentiable) or "reference" (torch, differentiable). "auto"
+            is native on the CPU unless float64 or a gradient with respect to the keypoints is wanted.
+
+    Raises:
+        ValueError: an argument is wrong, or the backend cannot serve the call.
+    """
+    _check_keypoints(keypoints)
+    size = _checked_size(size)
+    sigma = _checked_sigma(sigma)
+    if mode not in MODES:
+        raise ValueError(f"render_heatmaps: mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if dtype not in DTYPES:
+        raise ValueError(
+            f"render_heatmaps: dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype!r}"
+        )
+    limb_pairs = _checked_limbs(limbs, mode, keypoints.shape[3])
+    joint_merge = _checked_merge(joint_merge, mode)
+    shape = _output_shape(keypoints, size, mode, len(limb_pairs))
+    _check_elements(shape)
+
+    wants_gradient = keypoints.requires_grad and torch.is_grad_enabled()
+    if out is not None:
+        _check_out(out, keypoints, shape, dtype, wants_gradient)
+    obstacle = _native_obstacle(keypoints, dtype, wants_gradient)
+    if resolve_backend("render_heatmaps", backend, obstacle) == "reference":
+        maps = render_heatmaps_reference(keypoints, size, sigma, mode, limb_pairs, joint_merge, dtype)
+        return maps if out is None else out.copy_(maps)
+
+    limb_joints = [joint for pair in limb_pairs for joint in pair]
+    if out is None:
+        return torch.ops.fastpose.render_heatmaps(
+            keypoints, size, sigma, mode, limb_joints, joint_merge, dtype
+        )
+    torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, mode, limb_joints, joint_merge)
+    return out
+
+
+def _check_keypoints(keypoints: Tensor) -> None:
+    if not isinstance(keypoints, Tensor):
+        raise ValueError(f"render_heatmaps: keypoints must be a torch.Tensor, got {type(keypoints).__name__}")
+    if keypoints.ndim != 5 or keypoints.shape[-1] != 3:
+        raise ValueError(
+            "render_heatmaps: keypoints must be [clips, persons, frames, joints, 3 (x, y, score)], "
+            f"got {tuple(keypoints.shape)}"
+        )
+    if not keypoints.is_floating_point():
+        raise ValueError(f"render_heatmaps: keypoints must be floating, got {keypoints.dtype = }")
+
+
+def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    if not isinstance(size, Sequence) or len(size) != 2:
+        raise ValueError(f"render_heatmaps: size must be (height, width), got {size!r}")
+    for side in size:
+        if isinstance(side, bool) or not isinstance(side, (int, torch.SymInt)) or not 1 <= side <= MAX_SIDE:
+            raise ValueError(f"render_heatmaps: size must be two integers from 1 to {MAX_SIDE}, got {size!r}")
+    return tuple(size)
+
+
+def _checked_sigma(sigma: float) -> float:
+    low, high = SIGMA_RANGE
+    if isinstance(sigma, bool) or not isinstance(sigma, (int, float)) or not low <= sigma <= high:
+        raise ValueError(
+            f"render_heatmaps: sigma must be a number of pixels from {low:g} to {high:g}, got {sigma!r}"
+        )
+    return float(sigma)
+
+
+def _checked_limbs(
+    limbs: Sequence[tuple[int, int]] | None, mode: str, num_joints: int
+) -> list[tuple[int, int]]:
+    if mode != "limb":
+        if limbs is not None:
+            warnings.warn(f"render_heatmaps: limbs has no effect with {mode = }", stacklevel=3)
+        return []
+    if limbs is None:
+        raise ValueError("render_heatmaps: mode='limb' needs limbs, pairs of joint indices")
+    pairs = limbs.tolist() if hasattr(limbs, "tolist") else list(limbs)
+    if not pairs:
+        raise ValueError("render_heatmaps: limbs must hold at least one pair of joint indices, got none")
+    for pair in pairs:
+        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
+            raise ValueError(f"render_heatmaps: limbs must be pairs of joint indices, got {pair!r}")
+        for joint in pair:
+            if isinstance(joint, bool) or not isinstance(joint, int) or not 0 <= joint < num_joints:
+                raise ValueError(
+                    f"render_heatmaps: limbs must hold joint indices from 0 to {num_joints - 1}, got {pair!r}"
+                )
+    return [tuple(pair) for pair in pairs]
+
+
+def _checked_merge(joint_merge: str | None, mode: str) -> str:
+    if joint_merge is not None and joint_merge not in JOINT_MERGES:
+        raise ValueError(
+            f"render_heatmaps: joint_merge must be one of {', '.join(JOINT_MERGES)}, got {joint_merge!r}"
+        )
+    if mode != "grayscale":
+        if joint_merge is not None:
+            warnings.warn(f"render_heatmaps: joint_merge has no effect with {mode = }", stacklevel=3)
+        return ""
+    return joint_merge or "sum"
+
+
+def _output_shape(keypoints: Tensor, size: Sequence[int], mode: str, num_limbs: int) -> tuple[int, ...]:
+    num_clips, _, num_frames, num_joints, _ = keypoints.shape
+    channels = {"heatmap": num_joints, "limb": num_limbs, "grayscale": 1}[mode]
+    return num_clips, channels, num_frames, size[0], size[1]
+
+
+def _check_elements(shape: tuple[int, ...]) -> None:
+    if torch.compiler.is_compiling():
+        return  # symbolic sizes come from tensors that exist
+    if math.prod(shape) * 8 >= 2**63:
+        raise ValueError(f"render_heatmaps: an output of shape {shape} has more bytes than 64 bits can count")
+
+
+def _check_out(
+    out: Tensor, keypoints: Tensor, shape: tuple[int, ...], dtype: torch.dtype, wants_gradient: bool
+) -> None:
+    if not isinstance(out, Tensor):
+        raise ValueError(f"render_heatmaps: out must be a torch.Tensor, got {type(out).__name__}")
+    if tuple(out.shape) != shape:
+        raise ValueError(f"render_heatmaps: out must have the shape {shape}, got {tuple(out.shape)}")
+    if out.dtype != dtype:
+        raise ValueError(f"render_heatmaps: out must have {dtype = }, got {out.dtype}")
+    if out.device != keypoints.device:
+        raise ValueError(f"render_heatmaps: out must be on {keypoints.device}, got {out.device}")
+    if not (out.is_contiguous() or out.is_contiguous(memory_format=torch.channels_last_3d)):
+        raise ValueError(
+            f"render_heatmaps: out must be contiguous or in channels_last_3d order, got {out.stride() = }"
+        )
+    if wants_gradient or out.requires_grad:
+        raise ValueError("render_heatmaps: out cannot take part in a gradient; call without it")
+    if not torch.compiler.is_compiling() and _memory_overlaps(keypoints, out):
+        raise ValueError("render_heatmaps: out must not share memory with keypoints")
+
+
+def _memory_overlaps(first: Tensor, second: Tensor) -> bool:
+    if first.numel() == 0 or second.numel() == 0 or first.device.type == "meta":
+        return False
+
+    def span(x: Tensor) -> tuple[int, int]:
+        last = sum((length - 1) * stride for length, stride in zip(x.shape, x.stride(), strict=True))
+        return x.data_ptr(), x.data_ptr() + (last + 1) * x.element_size()
+
+    (begin, end), (other_begin, other_end) = span(first), span(second)
+    return begin < other_end and other_begin < end
+
+
+def _native_obstacle(keypoints: Tensor, dtype: torch.dtype, wants_gradient: bool) -> str | None:
+    if keypoints.device.type != "cpu":
+        return f"runs on the CPU, and the keypoints are on {keypoints.device}"
+    if dtype not in NATIVE_DTYPES:
+        return f"does not write {dtype}"
+    if wants_gradient:
+        return "is not differentiable, and the keypoints require a gradient"
+    return None
+
+
+# Opaque to torch.compile; "limbs" is a flat list of pairs.
+_library = torch.library.Library("fastpose", "FRAGMENT")
+_library.define(
+    "render_heatmaps(Tensor keypoints, SymInt[2] size, float sigma, str mode, int[] limbs, str joint_merge, "
+    "ScalarType dtype) -> Tensor"
+)
+_library.define(
+    "render_heatmaps_into(Tensor keypoints, Tensor(a!) out, float sigma, str mode, int[] limbs, str joint_merge) -> ()"
+)
+
+
+@torch.library.impl(_library, "render_heatmaps", "CPU")
+def _render_on_cpu(keypoints, size, sigma, mode, limbs, joint_merge, dtype):
+    out = keypoints.new_empty(_output_shape(keypoints, size, mode, len(limbs) // 2), dtype=dtype)
+    _render_into_on_cpu(keypoints, out, sigma, mode, limbs, joint_merge)
+    return out
+
+
+@torch.library.impl(_library, "render_heatmaps_into", "CPU")
+def _render_into_on_cpu(keypoints, out, sigma, mode, limbs, joint_merge):
+    from fastpose._native import native
+
+    keypoints = keypoints.to(torch.float32).contiguous()
+    native.render_heatmaps(
+        keypoints=keypoints.data_ptr(),
+        shape=keypoints.shape[:4],
+        output=out.data_ptr(),
+        size=out.shape[3:],
+        sigma=sigma,
+        mode=getattr(native.HeatmapMode, NATIVE_MODES[mode, joint_merge]),
+        limbs=limbs,
+        element=getattr(native.ElementType, NATIVE_DTYPES[out.dtype]),
+        layout=native.HeatmapLayout.CONTIGUOUS if out.is_contiguous() else native.HeatmapLayout.CHANNELS_LAST,
+        threads=torch.get_num_threads(),
+    )
+
+
+@torch.library.register_fake("fastpose::render_heatmaps", lib=_library)
+def _render_fake(keypoints, size, sigma, mode, limbs, joint_merge, dtype):
+    return keypoints.new_empty(_output_shape(keypoints, size, mode, len(limbs) // 2), dtype=dtype)
+
+
+@torch.library.register_fake("fastpose::render_heatmaps_into", lib=_library)
+def _render_into_fake(keypoints, out, sigma, mode, limbs, joint_merge):
+    return None

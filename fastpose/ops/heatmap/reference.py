@@ -1,0 +1,111 @@
+"""The definition of the rendered maps, in plain differentiable torch.
+
+A joint is a Gaussian ``score * exp(-d² / 2σ²)`` inside the window ``int(μ - 3σ)..int(μ + 3σ)``, ``int``
+truncating toward zero, in float32 whatever the dtype of the values. Persons merge by maximum.
+Letters: B clips, M persons, T frames, V joints, L limbs, H x W pixels.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MIN_SCORE = 0.001  # below it a joint draws nothing
+MAX_COORDINATE = 2.0**24  # beyond it float32 no longer tells pixels apart, and a joint draws nothing
+
+
+def render_heatmaps_reference(
+    keypoints: Tensor,  # [B, M, T, V, 3]
+    size: tuple[int, int],
+    sigma: float,
+    mode: str,
+    limbs: Sequence[tuple[int, int]],
+    joint_merge: str,
+    dtype: torch.dtype,
+) -> Tensor:  # [B, V | L | 1, T, H, W]
+    """`fastpose.ops.render_heatmaps` on checked arguments, computed in float32 or, if either dtype is, float64."""
+    precision = torch.promote_types(torch.promote_types(keypoints.dtype, dtype), torch.float32)
+    num_clips, num_persons, num_frames, num_joints, _ = keypoints.shape
+    num_maps = len(limbs) if mode == "limb" else num_joints
+    drawn = _drawn(keypoints)
+    poses = torch.where(drawn[..., None], keypoints, 0).to(precision)
+
+    maps = poses.new_zeros(num_clips, num_frames, num_maps, *size)
+    for person in range(num_persons):
+        pose, visible = poses[:, person], drawn[:, person]  # [B, T, V, 3], [B, T, V]
+        person_maps = _joint_maps(pose, visible, size, sigma)
+        if mode == "limb":
+            person_maps = _limb_maps(pose, visible, person_maps, limbs, sigma)
+        maps = torch.maximum(maps, person_maps)
+
+    if mode == "grayscale":
+        if joint_merge == "sum" or num_joints == 0:
+            maps = maps.sum(2, keepdim=True)
+        else:
+            maps = maps.amax(2, keepdim=True)
+    return maps.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format)
+
+
+def _drawn(keypoints: Tensor) -> Tensor:  # [..., 3] -> [...]
+    xy, score = keypoints.detach().float().split([2, 1], dim=-1)
+    near = (xy.abs() <= MAX_COORDINATE).all(-1)
+    return near & ((score >= MIN_SCORE) & score.isfinite()).squeeze(-1)
+
+
+def _window(low: Tensor, high: Tensor, sigma: float, length: int) -> Tensor:  # [...] -> [..., length]
+    pixel = torch.arange(length, device=low.device, dtype=torch.float32)
+    first = (low.detach().float() - 3 * sigma).trunc()
+    last = (high.detach().float() + 3 * sigma).trunc()
+    return (pixel >= first[..., None]) & (pixel <= last[..., None])
+
+
+def _joint_maps(
+    pose: Tensor,  # [B, T, V, 3]
+    visible: Tensor,  # [B, T, V]
+    size: tuple[int, int],
+    sigma: float,
+) -> Tensor:  # [B, T, V, H, W]
+    x, y, score = pose.unbind(-1)
+
+    def profile(centre: Tensor, length: int) -> Tensor:  # [B, T, V] -> [B, T, V, length]
+        pixel = torch.arange(length, device=pose.device, dtype=pose.dtype)
+        values = torch.exp(-(((pixel - centre[..., None]) / sigma) ** 2) / 2)
+        return torch.where(_window(centre, centre, sigma, length) & visible[..., None], values, 0)
+
+    height, width = size
+    rows = score[..., None] * profile(y, height)
+    return rows[..., :, None] * profile(x, width)[..., None, :]
+
+
+def _limb_maps(
+    pose: Tensor,  # [B, T, V, 3]
+    visible: Tensor,  # [B, T, V]
+    joint_maps: Tensor,  # [B, T, V, H, W]
+    limbs: Sequence[tuple[int, int]],
+    sigma: float,
+) -> Tensor:  # [B, T, L, H, W]
+    height, width = joint_maps.shape[-2:]
+    a_index, b_index = torch.tensor(limbs, device=pose.device).unbind(-1)
+    a, b = pose[:, :, a_index], pose[:, :, b_index]  # [B, T, L, 3]
+    both = visible[:, :, a_index] & visible[:, :, b_index]  # [B, T, L]
+    a_xy, b_xy = a[..., :2], b[..., :2]
+    short = (b_xy - a_xy).detach().float().square().sum(-1) < 1  # drawn as the joint a
+
+    x = torch.arange(width, device=pose.device, dtype=pose.dtype)
+    y = torch.arange(height, device=pose.device, dtype=pose.dtype)
+    pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # [H, W, 2]
+    bone = (b_xy - a_xy)[..., None, None, :]  # [B, T, L, 1, 1, 2]
+    from_a = pixels - a_xy[..., None, None, :]  # [B, T, L, H, W, 2]
+    squared_length = torch.where(short[..., None, None], 1, bone.square().sum(-1))
+    share = ((from_a * bone).sum(-1) / squared_length).clamp(0, 1)  # nearest point of the segment
+    squared_distance = (from_a - share[..., None] * bone).square().sum(-1)
+    values = (
+        torch.exp(-squared_distance / (2 * sigma**2)) * torch.minimum(a[..., 2], b[..., 2])[..., None, None]
+    )
+
+    low, high = torch.minimum(a_xy, b_xy), torch.maximum(a_xy, b_xy)
+    columns = _window(low[..., 0], high[..., 0], sigma, width)[..., None, :]
+    rows = _window(low[..., 1], high[..., 1], sigma, height)[..., :, None]
+    segments = torch.where(columns & rows, values, 0)
+    maps = torch.where(short[..., None, None], joint_maps[:, :, a_index], segments)
+    return torch.where(both[..., None, None], maps, 0)
