@@ -82,15 +82,16 @@ def read_skeleton(path: str | os.PathLike) -> Skeleton:
 
 
 def select_bodies(skeleton: Skeleton, max_bodies: int = 2) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the people of a clip among the bodies the sensor tracked, by PYSKL's rules with their faults mended.
+    """Choose the people of a clip among the bodies the sensor tracked: PYSKL's rules, their faults mended.
 
-    With more than one body, those seen in at most 11 frames are dropped, then those wider than 0.8 of their height
-    in 69.754 % of their frames or more (if that leaves none, the longest is kept). The rest, by falling motion,
-    each join the first of ``max_bodies`` actors with whom they share no frame, or are dropped. Frames without any
-    body, and leading and trailing frames without an actor, are left out. Lost joints take no part in the rules.
+    With more than one body, those seen in at most 11 frames are dropped, then those wider than 0.8 of their
+    height in 69.754 % of their frames or more (if that leaves none, the longest is kept). The rest, by
+    falling motion, each join the first of ``max_bodies`` actors with whom they share no frame, or are dropped. Frames
+    without any body, and leading and trailing frames without an actor, are left out. If the first actor is
+    absent at first and the second is not, they change places. Lost joints take no part in the rules.
 
     Returns:
-        joints: float32 [M, T, 25, 12], 0 where an actor is absent; M is 1 if one body is left by the rules, else
+        joints: float32 [M, T, 25, 12], 0 where an actor is absent; M is 1 if the rules leave one body, else
             ``max_bodies``; [0, 0, 25, 12] for a file without bodies.
         frames: int32 [T], the frames of the file.
 
