@@ -155,9 +155,7 @@ def pack_ntu(
         log.lost_joints += int(part["lost_joints"].sum())
         for i, (path, name) in enumerate(chunk):
             if part["errors"][i]:
-                log.skip(path.name, "cannot be decoded", part["errors"][i])
-            elif part["num_frames"][i] == 0:
-                log.skip(path.name, "holds no body")
+                log.skip(path.name, "not decodable, or without any body", part["errors"][i])
             else:
                 kept.append(name)
                 stems.append(path.stem)

@@ -67,14 +67,16 @@ def _read_clip(path: Path) -> CheckedClip:
         raise ValueError(f"action {action!r} is not one of the 15: {', '.join(CLASS_NAMES)}")
     if (train := _number(fields, "train")) not in (1, -1):
         raise ValueError(f"train must be 1 or -1, got {train}")
-    height, width = (int(side) for side in fields["dimensions"].ravel()[:2])
+    dimensions = np.asarray(fields["dimensions"]).ravel()
+    if dimensions.size < 2 or dimensions.dtype.kind not in "fiu":
+        raise ValueError(f"dimensions must be [H W T], got {dimensions.tolist()}")
     missing_joints = (x <= 1) & (y <= 1) & (visibility == 0)
     clip = {
         "name": path.stem,
         "keypoints": np.stack([x - 1, y - 1], axis=-1)[None],
         "scores": (~missing_joints).astype(np.float32)[None],
         "label": CLASS_NAMES.index(action),
-        "image_size": (height, width),
+        "image_size": dimensions[:2].astype(np.int64),
         "split": "train" if train == 1 else "test",
     }
     return check_clip(clip, PENN13, path.stem)

@@ -78,13 +78,17 @@ def _encode(text: object, encoding: object = "latin1") -> bytes:
     return text.encode("latin1")
 
 
+def _empty_bytes() -> bytes:
+    return b""
+
+
 _ALLOWED = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Array,
     ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): OrderedDict,
     **{(module, name): kind for module in ("builtins", "__builtin__")
-       for name, kind in (("set", set), ("frozenset", frozenset))},
+       for name, kind in (("set", set), ("frozenset", frozenset), ("bytes", _empty_bytes))},
     **{(f"numpy.{core}.multiarray", name): function for core in ("core", "_core")
        for name, function in (("_reconstruct", _reconstruct), ("scalar", _scalar))},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _frombuffer for core in ("core", "_core")},

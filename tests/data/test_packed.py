@@ -192,7 +192,7 @@ def test_bad_clips_are_named(fields, message):
 def test_clips_that_do_not_fit_together():
     with pytest.raises(ValueError, match="no clip"):
         pack()
-    with pytest.raises(ValueError, match="'clip1'.*unique"):
+    with pytest.raises(ValueError, match=r"'clip1'.*unique"):
         pack(make_clip(1), make_clip(2), make_clip(1))
     with pytest.raises(ValueError, match="'clip1' has label 5, but there are 3 classes"):
         pack(make_clip(0), make_clip(1, label=5), class_names=3)
@@ -202,16 +202,16 @@ def test_clips_that_do_not_fit_together():
         pack(make_clip(), class_names=0)
     with pytest.raises(ValueError, match="PoseClip or a dict"):
         pack(3)
-    with pytest.raises(ValueError, match="clip_000000.*name"):
+    with pytest.raises(ValueError, match=r"clip_000000.*name"):
         pack(make_clip(name=3))
 
 
 def test_splits_by_clips_by_name_and_by_index():
     packed = pack(make_clip(0, split="train"), make_clip(1), make_clip(2, split="train"), splits={"none": []})
     np.testing.assert_array_equal(packed.split("train"), [0, 2])
-    with pytest.raises(ValueError, match="'none' .*empty"):
+    with pytest.raises(ValueError, match=r"'none' .*empty"):
         packed.split("none")
-    with pytest.raises(ValueError, match="no split 'test'.*train, none"):
+    with pytest.raises(ValueError, match=r"no split 'test'.*train, none"):
         packed.split("test")
     for splits, message in [
         ({"a": ["clip9"]}, "'a' names clip 'clip9'"),
@@ -282,7 +282,7 @@ def test_convert_layout_recomputes_the_difference():
     steps = np.diff(h36m.clip(0).keypoints[0].astype(np.float64), axis=0)
     np.testing.assert_allclose(h36m.total_difference, [np.hypot(steps[..., 0], steps[..., 1]).sum()])
     assert kinect.convert_layout("kinect25") is kinect
-    with pytest.raises(ValueError, match="kinect25.*penn13"):
+    with pytest.raises(ValueError, match=r"kinect25.*penn13"):
         kinect.convert_layout("penn13")
 
 
