@@ -23,9 +23,24 @@ class PoseTask:
     crop and flip.
     """
 
-    def __init__(self, config: RunConfig, num_classes: int) -> None:
+    def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.loss = PoseLoss(config.loss, num_classes)
+        loss = config.loss
+        contrasts = config.arm == "contrastive"
+        self.loss = PoseLoss(
+            instance_weight=loss.gamma1 if contrasts else 0.0,
+            group_weight=loss.gamma2 if contrasts else 0.0,
+            supcon_weight=loss.supcon_weight if contrasts else 0.0,
+            label_smoothing=loss.label_smoothing,
+            temperature=loss.temperature,
+            supcon_temperature=loss.supcon_temperature,
+            representation=loss.representation,
+            group_labels=loss.group_labels,
+            symmetric=loss.symmetric,
+            detach_clean=loss.detach_clean,
+            sup_thresh=loss.sup_thresh,
+        )
+        self.anchor = CLEAN if config.optim.share_clean else ANCHOR
         low, high = parse_alpha(config.optim.alpha)
         noise = low if low == high else AlphaRange(low, high)
         if config.arm == "supervised":
@@ -36,9 +51,7 @@ class PoseTask:
             views = self.ce_views
         else:
             self.ce_views = (CLEAN, NOISY) if config.loss.ce_views == "both" else (config.loss.ce_views,)
-            shared = config.optim.share_clean
-            views = (CLEAN, NOISY) if shared else (CLEAN, ANCHOR, NOISY)
-            self.anchor = CLEAN if shared else ANCHOR
+            views = tuple(dict.fromkeys((CLEAN, self.anchor, NOISY)))
         self.views = {view: (STREAMS[view], noise if view == NOISY else 0.0) for view in views}
 
     def forward(self, model: nn.Module, batches: dict[str, PoseBatch]) -> dict[str, ModelOutput]:
@@ -57,8 +70,15 @@ class PoseTask:
         """Return "loss", its parts, and "output": the logits of the first view under the cross-entropy."""
         with autocast():
             outputs = self.forward(model, batches)
-        labels = next(iter(batches.values())).labels
-        supervised = [outputs[view].logits for view in self.ce_views]
-        pair = (outputs[self.anchor], outputs[NOISY]) if self.config.arm == "contrastive" else None
-        parts = self.loss(supervised, labels, pair, epoch)
-        return {**parts, "output": supervised[0]}
+        labels = next(iter(batches.values())).labels  # [B]
+        logits = [outputs[view].logits for view in self.ce_views]
+        features = [outputs[view].features for view in self.ce_views]
+        parts = self.loss(
+            ModelOutput(torch.cat(logits), torch.cat(features)),
+            labels.repeat(len(logits)),
+            clean=outputs.get(self.anchor),
+            noisy=outputs.get(NOISY),
+            view_labels=labels,
+            epoch=epoch,
+        )
+        return {**parts, "output": logits[0]}

@@ -73,7 +73,7 @@ class Trainer:
         if config.optim.threads is not None:
             torch.set_num_threads(config.optim.threads)
         self.train_indices, self.test_indices = select_clips(packed, config.data)
-        self.task = PoseTask(config, packed.num_classes)
+        self.task = PoseTask(config)
         torch.manual_seed(config.seed)
         self.card = ModelCard(config, packed.layout, packed.class_names, packed.max_persons)
         model = build_model(self.card)

@@ -21,7 +21,7 @@ def shared_folder() -> Path:
 
 
 def waving_clips(num_clips: int = 24, num_classes: int = 3, seed: int = 0) -> PackedClips:
-    """Clips of one COCO person whose wrists move at a speed that tells the class; splits train and test."""
+    """Clips of one COCO person whose wrists tell the class by height and speed; splits train and test."""
     rng = np.random.default_rng(seed)
     rest = rng.uniform(200, 800, size=(17, 2))
     clips = []
@@ -29,7 +29,7 @@ def waving_clips(num_clips: int = 24, num_classes: int = 3, seed: int = 0) -> Pa
         label, frames = i % num_classes, int(rng.integers(20, 60))
         keypoints = np.tile(rest + rng.normal(0, 5, size=(17, 2)), (1, frames, 1, 1))
         phase = np.linspace(0, 2 * np.pi * (label + 1), frames)
-        keypoints[0, :, 9:11, 1] += 120 * np.sin(phase)[:, None]
+        keypoints[0, :, 9:11, 1] += 250 * label + 50 * np.sin(phase)[:, None]
         clips.append(
             PoseClip(
                 name=f"clip{i:03}",

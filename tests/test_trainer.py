@@ -59,17 +59,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
 @pytest.mark.parametrize("arm", ["supervised", "augmented", "contrastive"])
 @pytest.mark.parametrize("joint_pass", [False, True])
 def test_every_arm_trains(arm, joint_pass, tmp_path):
-    config = replace(TINY, arm=arm, optim=replace(TINY.optim, joint_pass=joint_pass, epochs=2))
+    optim = replace(TINY.optim, joint_pass=joint_pass, epochs=15, batch_size=16)
+    config = replace(TINY, arm=arm, model=ModelConfig(dropout=0.0), optim=optim)
     trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     trainer.fit()
     rows = rows_of(tmp_path / "metrics.csv")
-    assert [row["epoch"] for row in rows] == ["0", "1"]
-    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(15)]
+    assert float(rows[-1]["loss_ce"]) < 0.7 * float(rows[0]["loss_ce"])
     assert not torch.equal(
         before["cls_head.fc_cls.weight"], trainer.model.state_dict()["cls_head.fc_cls.weight"]
     )
-    assert ("loss_instance" in rows[0]) == (arm == "contrastive")
+    assert (float(rows[0]["loss_instance"]) > 0) == (arm == "contrastive")
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_experiment_writes_everything_and_refuses_to_overwrite(tmp_path, capsys)
 
 
 def test_divergence_is_an_error(tmp_path):
-    config = replace(TINY, optim=replace(TINY.optim, lr=1e30, ema=0.0))
+    config = replace(TINY, arm="supervised", optim=replace(TINY.optim, lr=1e30, ema=0.0))
     with pytest.raises(ValueError, match="training diverged"):
         Trainer(config, waving_clips(), tmp_path, quiet=True).fit()
 

@@ -1,0 +1,150 @@
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import waving_clips
+from test_trainer import TINY
+
+from fastpose import evaluate
+from fastpose.config import EvalConfig
+from fastpose.evaluation import find_runs
+from fastpose.experiment import plan_runs, run_experiment
+from fastpose.metrics import AccuracyMeter
+from fastpose.robustness import format_spread, format_table, measure_curve, sampling_error
+from fastpose.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A pack on disk and an experiment of two finished runs on it."""
+    folder = tmp_path_factory.mktemp("finished")
+    packed = waving_clips()
+    packed.save(folder / "clips.safetensors")
+    base = replace(
+        TINY,
+        data=replace(TINY.data, data=str(folder / "clips.safetensors")),
+        optim=replace(TINY.optim, epochs=1),
+    )
+    curves = run_experiment(packed, plan_runs(base, ["supervised", "contrastive"], [0]), folder / "runs")
+    return folder, curves
+
+
+def accuracies(path):
+    with open(path, newline="") as file:
+        return {(row["run"], float(row["alpha"])): float(row["top1_percent"]) for row in csv.DictReader(file)}
+
+
+def test_the_command_repeats_the_curves_of_training(finished, tmp_path, capsys):
+    folder, curves = finished
+    out = tmp_path / "evaluation"
+    code = evaluate.main(
+        [str(folder / "runs"), "--alphas", "0", "0.1", "--out", str(out), "--precision", "fp32"]
+    )
+    assert code == 0
+    measured = accuracies(out / "robustness.csv")
+    assert measured == {
+        (name, alpha): pytest.approx(accuracy.top1_percent, abs=1e-3)
+        for name, curve in curves.items()
+        for alpha, accuracy in curve.items()
+    }
+    assert (out / "robustness.png").read_bytes()[:4] == b"\x89PNG"
+    assert "contrastive-0-0.05-s0" in capsys.readouterr().out
+    rows = list(csv.reader((out / "confusion-supervised-s0-0.csv").read_text().splitlines()))
+    assert rows[0] == ["true", "speed 0", "speed 1", "speed 2"]
+    counts = np.array([row[1:] for row in rows[1:]], int)
+    assert counts.sum() == 8
+    assert 100 * counts.trace() / 8 == pytest.approx(measured["supervised-s0", 0.0], abs=1e-3)
+
+
+def test_many_clips_and_flips_average_the_scores(finished):
+    folder, _ = finished
+    packed = waving_clips()
+    trainer = Trainer(TINY, packed, folder, quiet=True)
+    settings = EvalConfig(alphas=(0.05,), num_clips=2, flip_test=True, eval_batch_size=3)
+    seen = []
+    real = trainer.model.forward
+    trainer.model.forward = lambda x: seen.append(real(x)) or seen[-1]
+    curve = measure_curve(
+        trainer.model, packed, packed.split("test"), TINY.data, settings, autocast=trainer.autocast
+    )
+    assert len(seen) == 3 * 2 * 2  # batches of 3, 3 and 2 clips, two draws, each also mirrored
+    meter = AccuracyMeter(3)
+    for i, begin in enumerate(range(0, 8, 3)):
+        scores = sum(output.logits.softmax(1) for output in seen[4 * i : 4 * i + 4]) / 4
+        meter.update(scores, torch.as_tensor(packed.labels[packed.split("test")][begin : begin + 3]))
+    assert curve[0.05].top1_percent == meter.compute().top1_percent
+
+
+def test_batch_size_does_not_change_the_curve(finished):
+    folder, _ = finished
+    packed = waving_clips()
+    model = Trainer(TINY, packed, folder, quiet=True)
+    curves = [
+        measure_curve(
+            model.model,
+            packed,
+            packed.split("test"),
+            TINY.data,
+            EvalConfig(alphas=(0, 0.2), eval_batch_size=size),
+            autocast=model.autocast,
+        )
+        for size in (1, 5, 64)
+    ]
+    for curve in curves[1:]:
+        for alpha in (0, 0.2):
+            assert torch.equal(curve[alpha].confusion, curves[0][alpha].confusion)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["absent"], "holds no finished run"),
+        (["{runs}", "--test-split", "xview_val"], "xview_val"),
+        (["{runs}", "--data", "absent.safetensors"], "absent.safetensors"),
+        (["{runs}", "--alphas", "0.1"], "confusion_alphas"),
+        (["{runs}", "--device", "tpu"], "device = 'tpu': expected auto, cpu or cuda"),
+    ],
+)
+def test_mistakes_end_in_one_line(finished, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.format(runs=finished[0] / "runs") for argument in arguments]
+    assert evaluate.main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_foreign_and_damaged_weights(finished, tmp_path, capsys):
+    for name, content in [
+        ("empty", b""),
+        ("text", b"hello, this is no weights file"),
+        ("huge", b"\xff" * 64),
+    ]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+        assert evaluate.main([str(tmp_path / name)]) == 2
+        assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_runs_are_found_and_named(finished):
+    folder, _ = finished
+    assert set(find_runs((folder / "runs",))) == {"supervised-s0", "contrastive-0-0.05-s0"}
+    assert set(find_runs((folder / "runs" / "supervised-s0",))) == {"supervised-s0"}
+
+
+def test_tables_by_hand():
+    meters = {}
+    for hits in (8, 6):
+        meter = AccuracyMeter(2)
+        labels = torch.zeros(10, dtype=torch.int64)
+        scores = torch.eye(2)[[0] * hits + [1] * (10 - hits)]
+        meter.update(scores, labels)
+        meters[hits] = {0.0: meter.compute()}
+    assert format_table({"a": meters[8], "b": meters[6]}).splitlines()[1:] == [
+        "a              80.0",
+        "b              60.0",
+    ]
+    assert "70.0±14.1" in format_spread({"a": [meters[8], meters[6]]})
+    assert sampling_error(meters[8][0.0]) == pytest.approx(100 * (0.8 * 0.2 / 10) ** 0.5)
