@@ -1,1 +1,191 @@
 #include "clip_sampler.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <limits>
+
+#include "keypoint.hpp"
+#include "normals.hpp"
+#include "philox.hpp"
+#include "thread_pool.hpp"
+#include "total_difference.hpp"
+
+namespace fastpose {
+namespace {
+
+// Box of the present joints, pixels; empty until it holds one.
+struct Box {
+  float min_x = std::numeric_limits<float>::max();
+  float min_y = std::numeric_limits<float>::max();
+  float max_x = std::numeric_limits<float>::lowest();
+  float max_y = std::numeric_limits<float>::lowest();
+
+  void add(float x, float y) {
+    min_x = std::min(min_x, x);
+    min_y = std::min(min_y, y);
+    max_x = std::max(max_x, x);
+    max_y = std::max(max_y, y);
+  }
+};
+
+struct Crop {
+  double x0, y0, width, height;  // pixels of the clip
+};
+
+struct NoiseScale {
+  float x, y;  // standard deviations, pixels
+};
+
+// The rule that PYSKL and MMAction2 share, `count` frames of a clip of `length`.
+void choose_frames(const ClipRandom& random, std::int64_t length, std::int64_t count, bool draw,
+                   std::int32_t* frames) {
+  RandomWords words(random, Purpose::kFrames);
+  if (length < count) {
+    const std::int64_t start = draw ? below(words.next(), static_cast<std::uint32_t>(length)) : 0;
+    for (std::int64_t i = 0; i < count; ++i) frames[i] = static_cast<std::int32_t>((start + i) % length);
+  } else if (!draw) {
+    for (std::int64_t i = 0; i < count; ++i)
+      frames[i] = static_cast<std::int32_t>((2 * i + 1) * length / (2 * count));
+  } else if (length < 2 * count) {
+    // Skips length - count of the count + 1 gaps, every choice of them equally likely (selection sampling).
+    std::int64_t left = length - count;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto gaps = static_cast<std::uint32_t>(count + 1 - i);
+      if (below(words.next(), gaps) < static_cast<std::uint64_t>(left)) --left;
+      frames[i] = static_cast<std::int32_t>(i + length - count - left);
+    }
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t begin = i * length / count;
+      const std::int64_t end = (i + 1) * length / count;
+      frames[i] =
+          static_cast<std::int32_t>(begin + below(words.next(), static_cast<std::uint32_t>(end - begin)));
+    }
+  }
+}
+
+// Copies the chosen frames of the first `persons` persons with noise added to present joints, joint v to
+// where `joint_order[v]` says, missing ones as zeros; returns the box of the noised joints.
+Box gather(const PackView& pack, std::int64_t clip, std::int64_t persons, const std::int32_t* frames,
+           std::int64_t clip_len, const std::int64_t* joint_order, const ClipRandom& random, NoiseScale scale,
+           float* out) {
+  const std::int64_t joints = pack.num_joints;
+  const std::int64_t elements = persons * clip_len * joints;
+  const bool noisy = scale.x != 0.0f || scale.y != 0.0f;
+  alignas(64) std::array<float, kMaxNormals> dx{}, dy{};
+  Box box;
+  std::int64_t element = 0;
+  for (std::int64_t person = 0; person < persons; ++person) {
+    for (std::int64_t t = 0; t < clip_len; ++t, out += 3 * joints) {
+      const std::int64_t row = pack.offsets[clip] + person * pack.num_frames[clip] + frames[t];
+      const float* keypoints = pack.keypoints + 2 * row * joints;
+      const float* scores = pack.scores + row * joints;
+      for (std::int64_t v = 0; v < joints; ++v, ++element) {
+        const std::int64_t i = element % kMaxNormals;
+        if (noisy && i == 0)
+          fill_normals(random, static_cast<std::uint32_t>(element), std::min(kMaxNormals, elements - element),
+                       dx.data(), dy.data());
+        float* joint = out + 3 * (joint_order ? joint_order[v] : v);
+        if (!is_present(keypoints[2 * v], keypoints[2 * v + 1], scores[v])) {
+          joint[0] = joint[1] = joint[2] = 0.0f;
+          continue;
+        }
+        joint[0] = keypoints[2 * v] + scale.x * dx[i];
+        joint[1] = keypoints[2 * v + 1] + scale.y * dy[i];
+        joint[2] = scores[v];
+        box.add(joint[0], joint[1]);
+      }
+    }
+  }
+  return box;
+}
+
+// The padded square round the box, or round the frame where the box is too small to be a person's.
+Crop crop_square(const Box& box, double height, double width, const SamplerSettings& settings) {
+  const double box_width = double{box.max_x} - double{box.min_x};
+  const double box_height = double{box.max_y} - double{box.min_y};
+  double centre_x = width / 2.0;
+  double centre_y = height / 2.0;
+  double side = std::max(width, height);
+  if (std::max(box_width, box_height) >= settings.min_box) {
+    centre_x = (double{box.min_x} + double{box.max_x}) / 2.0;
+    centre_y = (double{box.min_y} + double{box.max_y}) / 2.0;
+    side = settings.crop_padding * std::max(box_width, box_height);
+  }
+  return {centre_x - side / 2.0, centre_y - side / 2.0, side, side};
+}
+
+double between(std::uint32_t word, const double (&range)[2]) {
+  return range[0] + double{uniform(word)} * (range[1] - range[0]);
+}
+
+// A part of the square of random area, aspect and place.
+Crop random_crop(const Crop& square, const ClipRandom& random, const SamplerSettings& settings) {
+  const PhiloxBlock words = random.block(Purpose::kCropAndFlip, 0);
+  const double log_aspect[2] = {std::log(settings.crop_aspect[0]), std::log(settings.crop_aspect[1])};
+  const double area = between(words[0], settings.crop_area);
+  const double aspect = std::exp(between(words[1], log_aspect));
+  const double width = square.width * std::min(1.0, std::sqrt(area * aspect));
+  const double height = square.height * std::min(1.0, std::sqrt(area / aspect));
+  return {square.x0 + double{uniform(words[2])} * (square.width - width),
+          square.y0 + double{uniform(words[3])} * (square.height - height), width, height};
+}
+
+// From pixels of the clip to pixels of the input, in place, for `count` joints [count, 3].
+void place(const Crop& crop, const SamplerSettings& settings, bool flip, std::int64_t count, float* joints) {
+  const auto x0 = static_cast<float>(crop.x0);
+  const auto y0 = static_cast<float>(crop.y0);
+  const auto scale_x = static_cast<float>(settings.width / crop.width);
+  const auto scale_y = static_cast<float>(settings.height / crop.height);
+  const auto last_column = static_cast<float>(settings.width - 1);
+  for (float* joint = joints; joint != joints + 3 * count; joint += 3) {
+    if (joint[2] == 0.0f) continue;
+    const float x = (joint[0] - x0) * scale_x;
+    joint[0] = flip ? last_column - x : x;
+    joint[1] = (joint[1] - y0) * scale_y;
+  }
+}
+
+void sample_clip(const PackView& pack, const SamplerSettings& settings, const BatchRequest& request,
+                 std::int64_t position, float* keypoints, std::int32_t* frames) {
+  const std::int64_t clip = request.indices[position];
+  assert(0 <= clip && clip < pack.num_clips);
+  const ClipRandom random(settings.seed, pack.name_hashes[clip], request.epoch, request.stream);
+  choose_frames(random, pack.num_frames[clip], settings.clip_len, request.draw_frames, frames);
+
+  const double height = pack.image_sizes[2 * clip];
+  const double width = pack.image_sizes[2 * clip + 1];
+  const double alpha_range[2] = {request.alpha_low[position], request.alpha_high[position]};
+  const double strength = between(random.block(Purpose::kAlpha, 0)[0], alpha_range) *
+                          noise_coefficient(pack.total_differences[clip], height, width);
+  const NoiseScale scale{static_cast<float>(strength * width), static_cast<float>(strength * height)};
+  const bool flip = request.flip == Flip::kAlways ||
+                    (request.flip == Flip::kDrawn &&
+                     uniform(random.block(Purpose::kCropAndFlip, 1)[0]) < settings.flip_probability);
+
+  const std::int64_t persons = std::min(pack.num_persons[clip], settings.max_persons);
+  const std::int64_t person_size = settings.clip_len * pack.num_joints;
+  const Box box = gather(pack, clip, persons, frames, settings.clip_len, flip ? pack.flipped_joint : nullptr,
+                         random, scale, keypoints);
+  const Crop square = crop_square(box, height, width, settings);
+  const Crop crop = settings.train ? random_crop(square, random, settings) : square;
+  place(crop, settings, flip, persons * person_size, keypoints);
+  std::fill(keypoints + 3 * persons * person_size, keypoints + 3 * settings.max_persons * person_size, 0.0f);
+}
+
+}  // namespace
+
+void sample_batch(const PackView& pack, const SamplerSettings& settings, const BatchRequest& request,
+                  int threads, float* keypoints, std::int32_t* frames) {
+  assert(request.stream < 16);
+  constexpr std::int64_t kClipsPerRange = 4;
+  const std::int64_t clip_size = 3 * std::int64_t{settings.max_persons} * settings.clip_len * pack.num_joints;
+  parallel_for(request.count, threads, kClipsPerRange, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      sample_clip(pack, settings, request, i, keypoints + i * clip_size, frames + i * settings.clip_len);
+  });
+}
+
+}  // namespace fastpose

@@ -16,7 +16,10 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
     target = Path(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        permissions = partial.stat().st_mode & 0o777  # by the umask; some writers make private files
         yield partial
+        partial.chmod(permissions)
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, target)

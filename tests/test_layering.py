@@ -11,10 +11,10 @@ RANKS = {
     "data": 1,
     "ops": 2,
     "models": 3,
-    **dict.fromkeys(["losses", "metrics", "loggers", "environment"], 4),
+    **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision"], 4),
     "checkpoint": 5,
     **dict.fromkeys(["tasks", "robustness"], 6),
-    **dict.fromkeys(["trainer", "experiment"], 7),
+    **dict.fromkeys(["trainer", "experiment", "evaluation"], 7),
     **dict.fromkeys(["train", "evaluate", "pack", "report", "predict", "env", "export"], 8),
 }
 COMMANDS = {name for name, rank in RANKS.items() if rank == 8}

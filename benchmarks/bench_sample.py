@@ -1,0 +1,112 @@
+"""Sampling with noise, crop and flip: fastpose against a NumPy pipeline of transforms.
+
+``extra_info["clips"]`` over a test's time is clips/s; the rows of one shape, the peer's too, share a group.
+"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import peers_sample
+import pytest
+
+from fastpose.data.sampling import ClipSampler
+
+NUM_CLIPS = 256
+BATCH_SIZE = 32
+CLIP_LEN = 24
+ALPHA = 0.01
+SHAPES = {  # (persons, joints): what the shape stands for
+    "kinect25": (1, 25),  # NTU RGB+D, one person
+    "kinect25-two": (2, 25),
+    "coco17": (1, 17),  # the published 2D poses
+    "coco17-two": (2, 17),
+}
+
+
+class Mirror:
+    def __init__(self, num_joints: int) -> None:
+        self.order = np.arange(num_joints)
+        self.order[1:] = np.arange(1, num_joints).reshape(-1, 2)[:, ::-1].reshape(-1)
+
+    def flip_index(self):
+        return self.order
+
+
+def make_pack(persons: int, num_joints: int) -> SimpleNamespace:
+    """Walking blobs of 42 to 150 frames, 5 % of the joints missing."""
+    rng = np.random.default_rng(0)
+    num_frames = rng.integers(42, 150, NUM_CLIPS).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(persons * num_frames.astype(np.int64))])
+    rows = int(offsets[-1])
+    centres = rng.uniform(400, 900, (rows, 1, 2))
+    missing = rng.random((rows, num_joints)) < 0.05
+    keypoints = np.where(missing[..., None], 0, centres + rng.normal(0, 80, (rows, num_joints, 2)))
+    return SimpleNamespace(
+        keypoints=keypoints.astype(np.float32),
+        scores=np.where(missing, 0, 1).astype(np.float32),
+        offsets=offsets,
+        num_persons=np.full(NUM_CLIPS, persons, np.int32),
+        num_frames=num_frames,
+        image_sizes=np.tile(np.array([1080, 1920], np.int32), (NUM_CLIPS, 1)),
+        name_hashes=rng.integers(0, 2**64, NUM_CLIPS, dtype=np.uint64),
+        total_difference=rng.uniform(1000, 20000, NUM_CLIPS),
+        labels=np.zeros(NUM_CLIPS, np.int64),
+        layout=Mirror(num_joints),
+    )
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=str)
+def pack(request):
+    return make_pack(*SHAPES[request.param])
+
+
+def annotations(pack: SimpleNamespace) -> list[dict[str, object]]:
+    clips = []
+    for i in range(NUM_CLIPS):
+        rows = slice(pack.offsets[i], pack.offsets[i + 1])
+        shape = (pack.num_persons[i], pack.num_frames[i], pack.scores.shape[1])
+        clips.append({
+            "keypoint": pack.keypoints[rows].reshape(*shape, 2),
+            "keypoint_score": pack.scores[rows].reshape(shape),
+            "total_frames": int(pack.num_frames[i]),
+            "img_shape": (1080, 1920),
+            "coefficient": 1.0,
+        })  # fmt: skip
+    return clips
+
+
+def group(pack: SimpleNamespace) -> str:
+    return f"sample M={pack.num_persons[0]} V={pack.scores.shape[1]}"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fastpose(benchmark, pack, threads):
+    sampler = ClipSampler(pack, CLIP_LEN, threads=threads)
+    batches = np.random.default_rng(1).permutation(NUM_CLIPS).reshape(-1, BATCH_SIZE)
+    checked = sampler.batch(batches[0], alpha=ALPHA)
+    assert checked.keypoints.isfinite().all()
+    assert checked.keypoints.abs().sum() > 0
+
+    def epoch():
+        for indices in batches:
+            sampler.batch(indices, epoch=1, stream=1, alpha=ALPHA)
+
+    benchmark.group = group(pack)
+    benchmark.extra_info.update(clips=NUM_CLIPS, threads=threads)
+    benchmark.pedantic(epoch, rounds=40, warmup_rounds=3)
+
+
+def test_numpy_pipeline(benchmark, pack):
+    rng = np.random.default_rng(0)
+    clips = annotations(pack)[:64]
+    order = pack.layout.flip_index()
+    assert np.isfinite(peers_sample.pipeline(clips[0], CLIP_LEN, order, ALPHA, rng)).all()
+
+    def epoch():
+        for begin in range(0, len(clips), BATCH_SIZE):
+            batch = clips[begin : begin + BATCH_SIZE]
+            np.stack([peers_sample.pipeline(clip, CLIP_LEN, order, ALPHA, rng) for clip in batch])
+
+    benchmark.group = group(pack)
+    benchmark.extra_info.update(clips=len(clips), threads=1)
+    benchmark.pedantic(epoch, rounds=15, warmup_rounds=1)

@@ -1,0 +1,120 @@
+"""Training runs on disk: resumable checkpoints, and final weights with what is needed to use them."""
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fastpose._files import atomic_path
+from fastpose.config import RunConfig, from_dict
+from fastpose.data.layouts import Layout
+from fastpose.models.registry import create_model
+
+CHECKPOINT = "checkpoint.pt"
+WEIGHTS = "model.safetensors"
+
+
+def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
+    """Write the state of an unfinished run (tensors and plain values only), atomically."""
+    with atomic_path(folder / CHECKPOINT) as partial:
+        torch.save(state, partial)
+
+
+def read_checkpoint(folder: Path) -> dict[str, object]:
+    """Read what `save_checkpoint` wrote; ValueError where the file is damaged or holds code."""
+    path = folder / CHECKPOINT
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ValueError(f"{folder}: has no {CHECKPOINT} to resume from") from None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: is no checkpoint of a fastpose run ({error})") from error
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a weights file says of itself: enough to rebuild the model and to feed it."""
+
+    config: RunConfig
+    layout: Layout
+    class_names: tuple[str, ...]
+    max_persons: int
+
+    def to_metadata(self) -> dict[str, str]:
+        return {
+            "format": "fastpose-model-1",
+            "config": json.dumps(dataclasses.asdict(self.config)),
+            "layout": json.dumps(self.layout.to_json()),
+            "class_names": json.dumps(self.class_names),
+            "max_persons": str(self.max_persons),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str], path: Path) -> "ModelCard":
+        if metadata.get("format") != "fastpose-model-1":
+            raise ValueError(
+                f"{path}: holds no fastpose model; expected format fastpose-model-1 in its metadata"
+            )
+        return cls(
+            config=from_dict(json.loads(metadata["config"]), source=str(path)),
+            layout=Layout.from_json(json.loads(metadata["layout"])),
+            class_names=tuple(json.loads(metadata["class_names"])),
+            max_persons=int(metadata["max_persons"]),
+        )
+
+
+def build_model(card: ModelCard) -> nn.Module:
+    """Create the untrained model that ``card`` describes."""
+    settings = card.config.model
+    return create_model(
+        settings.model,
+        input=settings.input,
+        num_classes=len(card.class_names),
+        num_keypoints=card.layout.num_joints,
+        max_persons=card.max_persons,
+        score_channel=settings.score_channel,
+        dropout=settings.dropout,
+        layout=card.layout,
+        size=card.config.data.size,
+        sigma=settings.sigma,
+        joint_merge=settings.joint_merge if settings.input == "grayscale" else None,
+        normalize=settings.normalize,
+        duplicate_person=settings.duplicate_person,
+    )
+
+
+def save_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+    """Write the final weights of a run as safetensors, atomically."""
+    with atomic_path(folder / WEIGHTS) as partial:
+        plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
+        save_file(plain, partial, metadata=card.to_metadata())
+
+
+def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:
+    """Load the model of a run folder (or of its weights file), in evaluation mode.
+
+    Raises:
+        ValueError: the folder holds no finished run, or the file is damaged or foreign.
+    """
+    path = Path(run)
+    path = path / WEIGHTS if path.is_dir() else path
+    if not path.is_file():
+        raise ValueError(f"{path}: not found; expected the folder of a finished run")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        card = ModelCard.from_metadata(metadata, path)
+        weights = load_file(path)
+    except (SafetensorError, KeyError, OSError) as error:
+        raise ValueError(f"{path}: is no weights file of fastpose ({error})") from error
+    model = build_model(card)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: its weights do not fit its own description ({error})") from error
+    return model.eval(), card

@@ -1,0 +1,324 @@
+"""Settings of an experiment: dataclasses, named presets, JSON files."""
+
+import dataclasses
+import difflib
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+Arm = Literal["supervised", "augmented", "contrastive"]
+ALPHA_GRID = (0.0, 0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _check(config: Any, expected: str, holds: Callable[[Any], bool], *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(holds(value), f"{name} = {value!r}: expected {expected}")
+
+
+def parse_alpha(text: str) -> tuple[float, float]:
+    """Read a noise level "0.025", or a range "0:0.2" from which each clip draws its own, as (low, high)."""
+    parts = str(text).split(":")
+    try:
+        low, high = float(parts[0]), float(parts[-1])
+    except ValueError:
+        low = high = math.nan
+    _require(
+        len(parts) <= 2 and 0 <= low <= high < math.inf,
+        f"alpha = {text!r}: expected a number ≥ 0 such as 0.025, or a range such as 0:0.2",
+    )
+    return low, high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataConfig:
+    """Clips and how they are sampled: frames, crop, flip."""
+
+    data: str = "synthetic"
+    """Packed file made by `python -m fastpose.pack`, or "synthetic" for the built-in set."""
+    train_split: str = "auto"
+    """Split to train on; auto takes xsub_train or train."""
+    test_split: str = "auto"
+    """Split to report on; auto takes xsub_val, test or val."""
+    val_clips: int = 0
+    """Clips held out of the training split, stratified by class, to make choices on; 0 trains on all."""
+    test_on: Literal["test", "val"] = "test"
+    """Where the final curve is measured: the test split, or the held-out clips while making choices."""
+    limit: int | None = None
+    """Use only this many clips of each split."""
+    clip_len: int = 24
+    """Frames sampled from each clip."""
+    size: tuple[int, int] = (56, 56)
+    """Input height and width in pixels."""
+    crop_padding: float = 1.25
+    """Side of the square crop over the larger side of the box of joints."""
+    crop_area: tuple[float, float] = (0.56, 1.0)
+    """Range of the area of the random resized crop."""
+    crop_aspect: tuple[float, float] = (0.75, 4 / 3)
+    """Range of its aspect ratio, drawn log-uniformly."""
+    flip_probability: float = 0.5
+    """Probability of a left/right flip in training."""
+
+    def __post_init__(self) -> None:
+        _check(self, "at least 1", lambda n: n >= 1, "clip_len")
+        _check(self, "a height and a width of at least 1 pixel", lambda size: min(size) >= 1, "size")
+        _check(self, "0 or more clips", lambda n: n >= 0, "val_clips")
+        _check(self, "at least 1 clip, or none for all", lambda n: n is None or n >= 1, "limit")
+        _check(self, "a number from 0 to 1", lambda p: 0 <= p <= 1, "flip_probability")
+        _check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "crop_padding")
+        _check(self, "0 < low ≤ high ≤ 1", lambda r: 0 < r[0] <= r[1] <= 1, "crop_area")
+        _check(self, "0 < low ≤ high", lambda r: 0 < r[0] <= r[1] < math.inf, "crop_aspect")
+        _require(
+            self.test_on == "test" or self.val_clips > 0,
+            "test_on = 'val': expected val_clips > 0, so that there are clips to measure on",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """Backbone and its input."""
+
+    model: str = "posec3d"
+    """Name in the model registry."""
+    input: Literal["skeleton", "heatmap", "grayscale"] = "skeleton"
+    """What the backbone sees."""
+    dropout: float = 0.5
+    """Dropout before the classifier."""
+    score_channel: bool = False
+    """Skeleton input: give each joint's score beside its coordinates."""
+    normalize: bool = True
+    """Skeleton input: coordinates to [-1, 1]; off feeds raw pixels, as the report's code does."""
+    duplicate_person: bool = False
+    """Skeleton input: copy a lone person into the second slot, as the report's code does."""
+    sigma: float = 0.6
+    """Standard deviation of the heatmaps' Gaussians in pixels."""
+    joint_merge: Literal["sum", "max"] = "sum"
+    """Grayscale input: how joints are merged."""
+    init: str | None = None
+    """Checkpoint to fine-tune from; a head with other classes is replaced."""
+
+    def __post_init__(self) -> None:
+        _check(self, "0 ≤ dropout < 1", lambda p: 0 <= p < 1, "dropout")
+        _check(self, "a positive number of pixels", lambda x: 0 < x < math.inf, "sigma")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Terms of the loss: L = L_ce + gamma1 L_inst + gamma2 L_gr + supcon_weight L_sup."""
+
+    gamma1: float = 1.0
+    """Weight of the instance contrastive loss."""
+    gamma2: float = 0.3
+    """Weight of the group contrastive loss."""
+    sup_thresh: int = 0
+    """Epochs of purely supervised training at the start."""
+    temperature: float = 1.0
+    """Temperature of the instance and group losses."""
+    symmetric: bool = False
+    """Contrast over all 2N anchors, as the report's code does, instead of over the clean ones."""
+    detach_clean: bool = False
+    """No gradient into the clean view from the contrastive losses."""
+    representation: Literal["features", "logits", "softmax"] = "features"
+    """What is contrasted."""
+    group_labels: Literal["true", "pseudo"] = "true"
+    """Classes of the group loss: the labels, or each view's own prediction."""
+    supcon_weight: float = 0.0
+    """Weight of the supervised contrastive loss (Khosla et al. 2020) over both views."""
+    supcon_temperature: float = 0.1
+    """Its temperature."""
+    label_smoothing: float = 0.0
+    """Smoothing of the cross-entropy's targets."""
+    ce_views: Literal["clean", "noisy", "both"] = "clean"
+    """Views under the cross-entropy in the contrastive arm (the augmented arm: noisy, or both)."""
+
+    def __post_init__(self) -> None:
+        weights = ("gamma1", "gamma2", "supcon_weight")
+        _check(self, "a weight ≥ 0", lambda x: 0 <= x < math.inf, *weights)
+        _check(self, "a number > 0", lambda x: 0 < x < math.inf, "temperature", "supcon_temperature")
+        _check(self, "0 ≤ smoothing < 1", lambda x: 0 <= x < 1, "label_smoothing")
+        _check(self, "0 or more epochs", lambda n: n >= 0, "sup_thresh")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """Training; the defaults are the report's."""
+
+    epochs: int = 150
+    batch_size: int = 32
+    lr: float = 1e-3
+    weight_decay: float = 0.01
+    grad_clip: float = 20.0
+    """Largest norm of the gradient."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from 0."""
+    ema: float = 0.0
+    """Decay of the moving average of the weights, which is then what is evaluated; 0 for none."""
+    alpha: str = "0.01"
+    """Noise level of the noisy view, or a range such as 0:0.2 from which each clip draws its own."""
+    share_clean: bool = True
+    """One clean batch, and one forward pass, for the supervised and the contrastive clean stream."""
+    joint_pass: bool = False
+    """Clean and noisy views in one forward pass, with common batch statistics."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto: bf16 on GPUs and on CPUs with bf16 instructions, else fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = None
+    """CPU threads for torch; all by default."""
+
+    def __post_init__(self) -> None:
+        parse_alpha(self.alpha)
+        _check(self, "at least 1", lambda n: n >= 1, "epochs", "batch_size")
+        _check(self, "a number > 0", lambda x: 0 < x < math.inf, "lr", "grad_clip")
+        _check(self, "a number ≥ 0", lambda x: 0 <= x < math.inf, "weight_decay")
+        _check(self, "0 ≤ ema < 1", lambda x: 0 <= x < 1, "ema")
+        _check(self, "0 to the number of epochs", lambda n: 0 <= n <= self.epochs, "warmup_epochs")
+        _check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalConfig:
+    """How the curve of accuracy over noise is measured."""
+
+    alphas: tuple[float, ...] = ALPHA_GRID
+    """Noise levels."""
+    num_clips: int = 1
+    """Clips drawn from each video; their softmax scores are averaged."""
+    flip_test: bool = False
+    """Also score the mirrored clip."""
+    eval_batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        _check(self, "one noise level or more", len, "alphas")
+        _check(self, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), "alphas")
+        _check(self, "at least 1", lambda n: n >= 1, "num_clips", "eval_batch_size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One training run: everything that decides its result."""
+
+    arm: Arm = "contrastive"
+    """supervised: clean clips; augmented: cross-entropy on noisy clips; contrastive: three streams."""
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        _check(self, "a seed from 0 to 2^63 - 1", lambda n: 0 <= n < 2**63, "seed")
+
+
+# The report's values are the defaults. "first-run" is what a bare `python -m fastpose.train` does.
+PRESET_ARMS: dict[str, tuple[Arm, ...]] = {"first-run": ("supervised", "contrastive")}
+PRESETS: dict[str, dict[str, Any]] = {
+    "report": {},
+    "first-run": {},
+    "reference-code": {
+        "model": {"normalize": False, "duplicate_person": True},
+        "loss": {
+            "temperature": 0.5,
+            "symmetric": True,
+            "detach_clean": True,
+            "representation": "softmax",
+            "group_labels": "pseudo",
+        },
+        "optim": {"share_clean": False},
+    },
+    "robust": {
+        "loss": {
+            "gamma1": 0.0,
+            "gamma2": 0.0,
+            "supcon_weight": 0.5,
+            "label_smoothing": 0.1,
+            "ce_views": "both",
+        },
+        "optim": {
+            "epochs": 120,
+            "schedule": "cosine",
+            "warmup_epochs": 2.0,
+            "ema": 0.998,
+            "alpha": "0:0.3",
+            "joint_pass": True,
+        },
+    },
+}
+
+
+def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str = "config") -> RunConfig:
+    """Return ``base`` with nested ``values`` put in place; unknown keys and wrong types are errors."""
+    return _merge(base or RunConfig(), values, source)
+
+
+def _merge(base: Any, values: Any, where: str) -> Any:
+    _require(isinstance(values, dict), f"{where}: expected an object of settings, got {values!r}")
+    hints = get_type_hints(type(base))
+    changes = {}
+    for key, value in values.items():
+        if key not in hints:
+            close = difflib.get_close_matches(key, hints, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(hints)}"
+            raise ValueError(f"{where}: unknown setting {key!r}{hint}")
+        current = getattr(base, key)
+        if dataclasses.is_dataclass(current):
+            changes[key] = _merge(current, value, f"{where}: {key}")
+        else:
+            changes[key] = _coerce(value, hints[key], f"{where}: {key}")
+    return dataclasses.replace(base, **changes)
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """Check ``value`` from JSON against the field's type, turning lists to tuples and alphas to text."""
+    args = getattr(hint, "__args__", ())
+    origin = getattr(hint, "__origin__", None)
+    if origin is Literal:
+        _require(value in args, f"{where} = {value!r}: expected one of {', '.join(map(repr, args))}")
+        return value
+    if origin is tuple:
+        _require(isinstance(value, list | tuple), f"{where} = {value!r}: expected a list")
+        _require(
+            Ellipsis in args or len(value) == len(args), f"{where} = {value!r}: expected {len(args)} numbers"
+        )
+        return tuple(_coerce(item, args[0], where) for item in value)
+    if args:  # a union with None
+        if value is None and type(None) in args:
+            return None
+        return _coerce(value, args[0], where)
+    if hint is str and where.endswith("alpha") and isinstance(value, int | float | list):
+        return ":".join(map(str, value)) if isinstance(value, list) else str(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    _require(type(value) is hint, f"{where} = {value!r}: expected {hint.__name__}")
+    return value
+
+
+def from_preset(name: str) -> RunConfig:
+    """Return the settings of a named preset; ValueError lists the names there are."""
+    _require(name in PRESETS, f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+    return from_dict(PRESETS[name], source=f"preset {name}")
+
+
+def from_file(path: str | Path, base: RunConfig | None = None) -> RunConfig:
+    """Read settings from a JSON file over ``base``."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    return from_dict(values, base, source=str(path))
+
+
+def to_json(config: RunConfig) -> str:
+    """Return all settings as JSON text that `from_file` reads."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"

@@ -1,0 +1,283 @@
+"""NTU RGB+D 60 and 120: names, classes, splits, and folders of `.skeleton` files."""
+
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from fastpose._native import native
+from fastpose.data import clip_builder
+from fastpose.data.layouts import KINECT25, Layout, convert, get_layout
+from fastpose.data.pack_log import OnError, PackLog
+from fastpose.data.packed import PackedClips
+
+IMAGE_SIZE = (1080, 1920)
+XSUB60_TRAIN = frozenset({1, 2, 4, 5, 8, 9, *range(13, 20), 25, 27, 28, 31, 34, 35, 38})
+XSUB120_TRAIN = XSUB60_TRAIN | frozenset(
+    {45, 46, 47, 49, 50, *range(52, 60), 70, 74, 78, *range(80, 87), 89, *range(91, 96), 97, 98, 100, 103}
+)
+
+_NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
+_LIMITS = {"setup": 32, "camera": 3, "performer": 106, "replication": 2, "action": 120}
+_FILES_PER_CALL = 256
+
+
+@dataclass(frozen=True, slots=True)
+class NtuName:
+    """What the name of a sample says, e.g. ``S001C002P003R002A013``; all numbers count from 1."""
+
+    setup: int
+    camera: int
+    performer: int
+    replication: int
+    action: int
+
+    @property
+    def label(self) -> int:
+        """Class index, ``action - 1``: the same in NTU-60, NTU-120 and any part of them."""
+        return self.action - 1
+
+
+def parse_name(name: str) -> NtuName:
+    """Read a sample's name, without folder or suffix.
+
+    Raises:
+        ValueError: not of the form SsssCcccPpppRrrrAaaa, or a number outside the data set's range.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise ValueError(f"{name!r} is no NTU RGB+D name such as S001C002P003R002A013")
+    numbers = dict(zip(_LIMITS, map(int, match.groups()), strict=True))
+    for part, number in numbers.items():
+        if not 1 <= number <= _LIMITS[part]:
+            raise ValueError(f"{name!r} is no NTU RGB+D name: {part} {number} is outside 1..{_LIMITS[part]}")
+    return NtuName(**numbers)
+
+
+def _listed(file: str) -> tuple[str, ...]:
+    lines = resources.files("fastpose.data").joinpath(file).read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+@cache
+def missing_skeletons() -> tuple[str, ...]:
+    """The 535 samples whose skeletons are missing or incomplete; the first 302 are those of NTU-60."""
+    return _listed("ntu_missing.txt")
+
+
+@cache
+def class_names(num_classes: int = 120) -> tuple[str, ...]:
+    """The official class names, A1 first; 60 or 120 of them."""
+    return _listed("ntu_classes.txt")[:num_classes]
+
+
+def num_classes(names: Sequence[NtuName]) -> int:
+    """60 if every action is one of NTU-60's, else 120."""
+    return 60 if all(name.action <= 60 for name in names) else 120
+
+
+def benchmark_splits(names: Sequence[NtuName]) -> dict[str, np.ndarray]:
+    """Int64 indices into ``names``: X-Sub and X-View for NTU-60, X-Sub and X-Set for NTU-120."""
+    sixty = num_classes(names) == 60
+    xsub = XSUB60_TRAIN if sixty else XSUB120_TRAIN
+    trains = {"xsub": np.array([name.performer in xsub for name in names], dtype=bool)}
+    if sixty:
+        trains["xview"] = np.array([name.camera != 1 for name in names], dtype=bool)
+    else:
+        trains["xset"] = np.array([name.setup % 2 == 0 for name in names], dtype=bool)
+    return {
+        f"{split}_{part}": np.flatnonzero(chosen).astype(np.int64)
+        for split, train in trains.items()
+        for part, chosen in (("train", train), ("val", ~train))
+    }
+
+
+def find_skeletons(source: str | Path) -> list[Path]:
+    """The `.skeleton` files below a folder, sorted by name; a file is itself.
+
+    Raises:
+        ValueError: there is none.
+        OSError: no such folder or file.
+    """
+    source = Path(source)
+    if source.is_file():
+        return [source]
+    if not source.exists():
+        raise FileNotFoundError(2, "no such folder or file", str(source))
+    paths = sorted(source.rglob("*.skeleton"), key=lambda path: (path.name, path))
+    if not paths:
+        raise ValueError(f"{source}: no .skeleton file in it or below it")
+    return paths
+
+
+def pack_ntu(
+    source: str | Path,
+    *,
+    layout: str | Path | Layout = KINECT25,
+    threads: int | None = None,
+    on_error: OnError = "skip",
+    progress: bool = False,
+) -> tuple[PackedClips, PackLog]:
+    """Pack a folder of `.skeleton` files, or one file, with its benchmark splits.
+
+    Keypoints are colour pixels of 1920×1080; scores 1, 0.5 or 0 for tracked, inferred or lost joints.
+    Skipped: samples on the published list of missing skeletons, files with another kind of name, a name met
+    before, files that cannot be decoded or hold no body.
+
+    Args:
+        layout: the pack's layout; joints are converted from Kinect-25.
+        threads: decoder threads; by default all this process may use. The result does not depend on it.
+        on_error: "raise" makes the first bad file an error (samples on the list are skipped all the same).
+        progress: show a progress bar on the error stream.
+
+    Raises:
+        ValueError: nothing to pack; a bad file with ``on_error="raise"``; a layout without conversion.
+        OSError: no such folder.
+    """
+    layout = get_layout(layout)
+    convert(np.zeros((0, 25, 2), np.float32), np.zeros((0, 25), np.float32), KINECT25, layout)
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, got {threads}")
+    log = PackLog(on_error)
+    samples = _samples(find_skeletons(source), log)
+    store = _RowStore(layout)
+    kept: list[NtuName] = []
+    stems: list[str] = []
+    num_persons: list[int] = []
+    num_frames: list[int] = []
+    for chunk, part in _decoded(samples, threads or native.hardware_threads(), progress):
+        log.lost_joints += int(part["lost_joints"].sum())
+        for i, (path, name) in enumerate(chunk):
+            if part["errors"][i]:
+                log.skip(path.name, "cannot be decoded", part["errors"][i])
+            elif part["num_frames"][i] == 0:
+                log.skip(path.name, "holds no body")
+            else:
+                kept.append(name)
+                stems.append(path.stem)
+                num_persons.append(part["num_persons"][i])
+                num_frames.append(part["num_frames"][i])
+        store.append(part["keypoints"], part["scores"])
+    log.need_clips(kept, source)
+    keypoints, scores = store.arrays()
+    persons, frames = np.array(num_persons, np.int32), np.array(num_frames, np.int32)
+    offsets = clip_builder.row_offsets(persons, frames)
+    packed = PackedClips(
+        keypoints=keypoints,
+        scores=scores,
+        offsets=offsets,
+        num_persons=persons,
+        num_frames=frames,
+        labels=np.array([name.label for name in kept], np.int64),
+        image_sizes=np.tile(np.array(IMAGE_SIZE, np.int32), (len(kept), 1)),
+        name_hashes=np.array([clip_builder.name_hash(stem) for stem in stems], np.uint64),
+        total_difference=clip_builder.differences(keypoints, scores, offsets, frames),
+        names=stems,
+        splits=benchmark_splits(kept),
+        layout=layout,
+        class_names=class_names(num_classes(kept)),
+        source=f"NTU RGB+D {num_classes(kept)} .skeleton files",
+    )
+    return packed, log
+
+
+def pack_synthetic(
+    folder: str | Path | None = None, *, seed: int = 0, progress: bool = False, **settings: object
+) -> tuple[PackedClips, PackLog]:
+    """Make the synthetic data set and pack it as ``pack_ntu`` packs real files, with X-Sub splits only.
+
+    Args:
+        folder: where its `.skeleton` files stay; by default they are made in a temporary folder.
+        seed: another seed, other people.
+        progress: show a progress bar on the error stream.
+        settings: those of ``pack_ntu``.
+
+    Raises:
+        ValueError: as ``pack_ntu``, or ``folder`` is in use.
+        OSError: the files cannot be written.
+    """
+    from tqdm import tqdm
+
+    from fastpose.data.synthetic import make_synthetic_ntu
+
+    with tempfile.TemporaryDirectory() as scratch:
+        with tqdm(unit=" files", desc="making", disable=not progress) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            made = make_synthetic_ntu(folder or Path(scratch) / "synthetic", seed=seed, progress=show)
+        packed, log = pack_ntu(made, progress=progress, **settings)
+    splits = {name: members for name, members in packed.splits.items() if name.startswith("xsub")}
+    return replace(packed, splits=splits, source=f"synthetic, seed {seed}"), log
+
+
+def _samples(paths: Sequence[Path], log: PackLog) -> list[tuple[Path, NtuName]]:
+    listed, met, samples = frozenset(missing_skeletons()), set(), []
+    for path in paths:
+        try:
+            name = parse_name(path.stem)
+        except ValueError as error:
+            log.skip(path.name, "no NTU RGB+D name", f"{path}: {error}")
+            continue
+        if path.stem in listed:
+            log.skip(path.name, "on the published list of missing skeletons", expected=True)
+        elif path.stem in met:
+            log.skip(path.name, "a file of this name was packed already", f"{path}: second file of this name")
+        else:
+            met.add(path.stem)
+            samples.append((path, name))
+    return samples
+
+
+def _decoded(
+    samples: Sequence[tuple[Path, NtuName]], threads: int, progress: bool
+) -> Iterator[tuple[Sequence[tuple[Path, NtuName]], dict]]:
+    """Chunks of samples with what ``native.pack_skeletons`` makes of them."""
+    from tqdm import tqdm
+
+    start, num_bytes = time.perf_counter(), 0
+    with tqdm(total=len(samples), unit=" files", desc="decoding", disable=not progress) as bar:
+        for first in range(0, len(samples), _FILES_PER_CALL):
+            chunk = samples[first : first + _FILES_PER_CALL]
+            part = native.pack_skeletons([str(path) for path, _ in chunk], 2, threads)
+            num_bytes += part["bytes"]
+            bar.set_postfix_str(f"{num_bytes / 1e6 / (time.perf_counter() - start):.0f} MB/s", refresh=False)
+            bar.update(len(chunk))
+            yield chunk, part
+
+
+class _RowStore:
+    """Keypoints and scores that grow in place, so that a large data set is never held twice."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._rows = 0
+        self._keypoints = np.empty((0, layout.num_joints, 2), np.float32)
+        self._scores = np.empty((0, layout.num_joints), np.float32)
+
+    def append(self, keypoints: np.ndarray, scores: np.ndarray) -> None:
+        """Add Kinect-25 rows, converted."""
+        keypoints, scores = convert(keypoints, scores, KINECT25, self._layout)
+        end = self._rows + len(keypoints)
+        if end > len(self._scores):
+            self._resize(max(end, len(self._scores) * 5 // 4))
+        self._keypoints[self._rows : end] = keypoints
+        self._scores[self._rows : end] = scores
+        self._rows = end
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows so far: float32 [rows, V, 2] and [rows, V]."""
+        self._resize(self._rows)
+        return self._keypoints, self._scores
+
+    def _resize(self, rows: int) -> None:
+        self._keypoints.resize((rows, *self._keypoints.shape[1:]), refcheck=False)
+        self._scores.resize((rows, *self._scores.shape[1:]), refcheck=False)

@@ -1,0 +1,63 @@
+"""What a run depends on beside its settings: versions, processor, device."""
+
+import os
+import platform
+import sys
+from importlib import metadata
+
+import torch
+
+import fastpose
+
+PACKAGES = ("torch", "numpy", "triton", "safetensors", "scipy")
+
+
+def cpu_flags() -> frozenset[str]:
+    """Return the instruction sets that Linux names for this processor."""
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith("flags"):
+                    return frozenset(line.partition(":")[2].split())
+    except OSError:
+        pass
+    return frozenset()
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 matrices in hardware (AVX512-BF16 or AMX)."""
+    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
+
+
+def cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def describe() -> dict[str, object]:
+    """Return versions, processor and GPU as a flat dictionary that can be written as JSON."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "fastpose": fastpose.__version__,
+        "python": sys.version.split()[0],
+        **versions,
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cpu_cores": len(os.sched_getaffinity(0)),
+        "cpu_bf16": cpu_has_bf16(),
+        "torch_threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "cuda": torch.version.cuda,
+    }

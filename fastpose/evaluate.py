@@ -1,0 +1,71 @@
+"""`python -m fastpose.evaluate RUN [RUN …]`: accuracy of trained runs over the noise level."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fastpose.config import EvalConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """Measure top-1, top-5 and mean class accuracy of trained runs at every noise level.
+
+    Writes one csv, one plot with a curve for each run, and for each run the confusion matrices as csv and
+    picture.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of finished runs, or folders that hold them."""
+    data: str | None = None
+    """Packed file to measure on; by default the one each run was trained on."""
+    test_split: str | None = None
+    """Its split; by default the run's own."""
+    limit: int | None = None
+    """Measure on this many clips only."""
+    out: Path = Path("evaluation")
+    """Folder for the results."""
+    confusion_alphas: tuple[float, ...] = (0.0,)
+    """Noise levels whose confusion matrices are written."""
+    device: str = "auto"
+    precision: str = "auto"
+    seed: int = 0
+    """Seed of the noise."""
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+def run(arguments: Arguments) -> None:
+    from fastpose.evaluation import evaluate_runs, find_runs
+
+    evaluate_runs(
+        find_runs(arguments.runs),
+        arguments.eval,
+        arguments.out,
+        data=arguments.data,
+        test_split=arguments.test_split,
+        limit=arguments.limit,
+        confusion_alphas=arguments.confusion_alphas,
+        device=arguments.device,
+        precision=arguments.precision,
+        seed=arguments.seed,
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        run(
+            tyro.cli(
+                Arguments, args=argv, prog="python -m fastpose.evaluate", config=(tyro.conf.OmitArgPrefixes,)
+            )
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,132 @@
+"""Finished runs measured again: at other noise levels, on other data, with more clips."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from fastpose._files import atomic_path, write_text
+from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
+from fastpose.config import EvalConfig
+from fastpose.data.builtin import open_clips
+from fastpose.data.holdout import select_clips
+from fastpose.data.packed import PackedClips
+from fastpose.metrics import Accuracy
+from fastpose.precision import autocast_for, choose_device
+from fastpose.robustness import Curve, format_table, measure_curve, plot_curves, write_curve
+
+
+def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
+    """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs."""
+    runs: list[Path] = []
+    for folder in folders:
+        found = (
+            [folder]
+            if (folder / WEIGHTS).is_file()
+            else sorted(p.parent for p in folder.glob(f"*/{WEIGHTS}"))
+        )
+        if not found:
+            raise ValueError(f"{folder}: holds no finished run (no {WEIGHTS} in it or in its folders)")
+        runs += found
+    short = {run.resolve().name: run for run in runs}
+    return short if len(short) == len(runs) else {str(run): run for run in runs}
+
+
+def check_clips(card: ModelCard, packed: PackedClips, run: Path) -> None:
+    """Refuse clips that the model was not made for."""
+    if card.layout.joints != packed.layout.joints:
+        raise ValueError(
+            f"{run}: was trained on the joints of {card.layout.name!r}, the clips have those of "
+            f"{packed.layout.name!r}; pack them with --layout {card.layout.name}"
+        )
+    if len(card.class_names) != packed.num_classes:
+        raise ValueError(f"{run}: knows {len(card.class_names)} classes, the clips have {packed.num_classes}")
+
+
+def evaluate_runs(
+    runs: dict[str, Path],
+    settings: EvalConfig,
+    out: Path,
+    *,
+    data: str | None = None,
+    test_split: str | None = None,
+    limit: int | None = None,
+    confusion_alphas: tuple[float, ...] = (0.0,),
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+) -> dict[str, Curve]:
+    """Measure each run; write the curves as csv and plot, and confusion matrices; print the curves.
+
+    ``data`` and ``test_split`` default to what each run was made with.
+
+    Raises:
+        ValueError: the clips do not fit a model, or a noise level for a confusion matrix is not measured.
+    """
+    alphas = settings.alphas
+    if missing := [alpha for alpha in confusion_alphas if alpha not in alphas]:
+        raise ValueError(
+            f"confusion_alphas: {missing} are not among the noise levels measured, {list(alphas)}"
+        )
+    place = choose_device(device)
+    opened: dict[str, PackedClips] = {}
+    curves: dict[str, Curve] = {}
+    for name, run in runs.items():
+        model, card = load_model(run)
+        source = data or card.config.data.data
+        if source not in opened:
+            opened[source] = open_clips(source)
+        packed = opened[source]
+        check_clips(card, packed, run)
+        sampling = replace(card.config.data, limit=limit)
+        if test_split is not None:
+            sampling = replace(sampling, test_split=test_split, test_on="test")
+        _, indices = select_clips(packed, sampling)
+        with tqdm(total=len(indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
+            curves[name] = measure_curve(
+                model.to(place), packed, indices, sampling, settings, seed=seed,
+                max_persons=card.max_persons, device=place, autocast=autocast_for(place, precision),
+                on_batch=bar.update,
+            )  # fmt: skip
+        out.mkdir(parents=True, exist_ok=True)
+        for alpha in confusion_alphas:
+            stem = out / f"confusion-{name.replace('/', '-')}-{alpha:g}"
+            write_confusion(stem, curves[name][alpha], card.class_names, f"{name}, α = {alpha:g}")
+    write_curve(out / "robustness.csv", curves)
+    plot_curves(out / "robustness.png", curves)
+    print("\n" + format_table(curves))
+    print(f"\nresults: {out}")
+    return curves
+
+
+def write_confusion(stem: Path, accuracy: Accuracy, names: tuple[str, ...], title: str) -> None:
+    """Write a confusion matrix (rows: true class, columns: predicted) as ``stem``.csv and ``stem``.png."""
+    from matplotlib.figure import Figure
+
+    counts = accuracy.confusion.numpy()  # [K, K]
+    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+    rows = [",".join([name, *map(str, row)]) for name, row in zip(quoted, counts.tolist(), strict=True)]
+    write_text(stem.with_name(stem.name + ".csv"), "\n".join([",".join(["true", *quoted]), *rows]) + "\n")
+
+    side = min(4 + 0.28 * len(names), 24)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    ticks = range(len(names))
+    size = 8 if len(names) <= 30 else 5
+    axes.set_xticks(ticks, names, rotation=90, fontsize=size)
+    axes.set_yticks(ticks, names, fontsize=size)
+    if len(names) <= 30:
+        for row in ticks:
+            for column in ticks:
+                if counts[row, column]:
+                    axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", fontsize=6,
+                              color="white" if shares[row, column] > 50 else "black")  # fmt: skip
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"{title}: top-1 {accuracy.top1_percent:.1f} %")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="% of the true class")
+    with atomic_path(stem.with_name(stem.name + ".png")) as partial:
+        figure.savefig(partial, format="png", dpi=130)

@@ -1,0 +1,104 @@
+"""Several training runs that differ in arm and seed, measured side by side."""
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastpose._files import write_text
+from fastpose.config import Arm, RunConfig, to_json
+from fastpose.data.packed import PackedClips
+from fastpose.environment import describe
+from fastpose.robustness import (
+    Curve,
+    format_spread,
+    format_table,
+    plot_curves,
+    sampling_error,
+    write_curve,
+)
+from fastpose.trainer import Trainer
+
+CONFIG = "config.json"
+COMPLETE = "robustness.csv"
+
+
+def plan_runs(base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int]) -> dict[str, RunConfig]:
+    """Return one configuration for each arm and seed, by the name of its folder."""
+    if not arms or not seeds:
+        raise ValueError(f"arms = {list(arms)}, seeds = {list(seeds)}: expected at least one of each")
+    plan = {}
+    for arm in dict.fromkeys(arms):
+        for seed in dict.fromkeys(seeds):
+            name = arm if arm == "supervised" else f"{arm}-{base.optim.alpha.replace(':', '-')}"
+            plan[f"{name}-s{seed}"] = dataclasses.replace(base, arm=arm, seed=seed)
+    return plan
+
+
+def prepare_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Make the folder of a run; one that exists is an error unless the run is resumed or overwritten."""
+    if folder.exists() and overwrite:
+        shutil.rmtree(folder)
+    if folder.exists():
+        if not resume:
+            raise ValueError(
+                f"{folder} exists; use --resume to go on, --overwrite to start anew, or another --out"
+            )
+        written = json.loads((folder / CONFIG).read_text()) if (folder / CONFIG).exists() else None
+        if written is not None and written != json.loads(to_json(config)):
+            changed = [key for key, value in json.loads(to_json(config)).items() if written.get(key) != value]
+            raise ValueError(
+                f"{folder}: its settings differ in {', '.join(changed)}; --resume needs the same ones"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, to_json(config))
+    write_text(folder / "environment.json", json.dumps(describe(), indent=2) + "\n")
+
+
+def run_experiment(
+    packed: PackedClips,
+    plan: dict[str, RunConfig],
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    echo: Callable[[str], None] = print,
+) -> dict[str, Curve]:
+    """Train and measure every run of ``plan`` in a folder of its own under ``out``; compare the curves there.
+
+    Raises:
+        ValueError: a run's folder exists, or resuming with other settings.
+    """
+    for name, config in plan.items():  # refuse before the first run, not hours later
+        folder = out / name
+        if folder.exists() and not (resume or overwrite):
+            prepare_folder(folder, config, resume=resume, overwrite=overwrite)
+    curves: dict[str, Curve] = {}
+    for name, config in plan.items():
+        folder = out / name
+        prepare_folder(folder, config, resume=resume, overwrite=overwrite)
+        started = time.perf_counter()
+        trainer = Trainer(config, packed, folder, title=name)
+        trainer.fit(resume=resume)
+        curves[name] = trainer.measure()
+        write_curve(folder / COMPLETE, {name: curves[name]})
+        plot_curves(folder / "robustness.png", {name: curves[name]}, title=packed.source)
+        echo(f"{name}: {time.perf_counter() - started:.0f} s, in {folder}")
+    write_curve(out / "robustness.csv", curves)
+    plot_curves(out / "robustness.png", curves, title=packed.source)
+    echo("\n" + format_table(curves))
+    groups: dict[str, list[Curve]] = {}
+    for name, curve in curves.items():
+        groups.setdefault(name.rsplit("-s", 1)[0], []).append(curve)
+    repeated = {name: group for name, group in groups.items() if len(group) > 1}
+    if repeated:
+        echo("\n" + format_spread(repeated))
+    first = next(iter(next(iter(curves.values())).values()))
+    echo(
+        f"\n{first.num_clips} clips: the sampling error of {first.top1_percent:.1f} % is "
+        f"±{sampling_error(first):.2f} points"
+    )
+    echo(f"curves: {out / 'robustness.csv'}, {out / 'robustness.png'}")
+    return curves

@@ -1,0 +1,66 @@
+"""The exact shortcut for 1×1 images: only the centre tap of a spatial kernel meets anything but padding.
+
+Activations are rows [T·B, C], time-major, from input to pooling, so every convolution is a matrix product,
+and strides in space and max-pooling vanish. Parameters and buffers are those of the full network.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def forward_center_taps(backbone: nn.Module, x: Tensor) -> Tensor:
+    """Run a ``SlowOnly`` backbone on a 1×1 image: [B, C, T] → [T', B, 512]."""
+    batch, channels, _ = x.shape
+    x = x.permute(2, 0, 1).reshape(-1, channels)  # [T·B, C]
+    x = _conv_norm(backbone.conv1, x, batch)
+    for stage in (backbone.layer1, backbone.layer2, backbone.layer3):
+        for block in stage:
+            identity = x if block.downsample is None else _conv_norm(block.downsample, x, batch)
+            for layer in (block.conv1, block.conv2, block.conv3):
+                x = _conv_norm(layer, x, batch)
+            x = x.add_(identity).relu_()
+    return x.view(-1, batch, x.shape[1])
+
+
+def _conv_norm(layer: nn.Module, x: Tensor, batch: int) -> Tensor:
+    stride = layer.conv.stride[0]
+    if stride > 1:
+        x = x.view(-1, batch, x.shape[1])[::stride].flatten(0, 1)
+    x = layer.bn(_convolve(x, layer.conv.weight, batch))
+    return x.relu_() if layer.relu else x
+
+
+def _convolve(x: Tensor, weight: Tensor, batch: int) -> Tensor:
+    out_channels, in_channels, time, height, width = weight.shape
+    if time == 1:
+        return F.linear(x, weight.flatten(2)[..., height * width // 2])
+    # three products in one, then a shifted sum: smaller than one product of three shifted inputs
+    taps = weight.view(out_channels, in_channels, time).permute(2, 0, 1)  # [3, C', C]
+    return _ShiftedSum.apply(F.linear(x, taps.reshape(-1, in_channels)), batch)
+
+
+class _ShiftedSum(torch.autograd.Function):
+    """y[t] = before[t − 1] + here[t] + after[t + 1], each [T·B, C], side by side in [T·B, 3·C]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, batch: int) -> Tensor:
+        ctx.batch = batch
+        before, here, after = x.chunk(3, dim=1)
+        y = here.clone(memory_format=torch.contiguous_format)
+        y[batch:] += before[:-batch]
+        y[:-batch] += after[batch:]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        batch = ctx.batch
+        grad_x = grad.new_empty(grad.shape[0], 3, grad.shape[1])
+        grad_x[:, 1] = grad
+        grad_x[:-batch, 0] = grad[batch:]
+        grad_x[-batch:, 0] = 0
+        grad_x[batch:, 2] = grad[:-batch]
+        grad_x[:batch, 2] = 0
+        return grad_x.flatten(1), None

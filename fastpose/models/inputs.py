@@ -1,0 +1,160 @@
+"""From a batch of keypoints to the input of a model."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+INPUTS = ("heatmap", "grayscale", "limb", "skeleton")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseInput:
+    """How a batch becomes the input of a model; the arguments are those of ``prepare_input``."""
+
+    input: str
+    layout: Any = None
+    max_persons: int = 2
+    size: tuple[int, int] = (56, 56)
+    sigma: float = 0.6
+    joint_merge: str | None = None
+    score_channel: bool = False
+    normalize: bool = True
+    duplicate_person: bool = False
+
+    def __post_init__(self) -> None:
+        if self.input not in INPUTS:
+            raise ValueError(f"unknown input {self.input!r}; there are: {', '.join(INPUTS)}")
+        if self.input == "limb" and self.layout is None:
+            raise ValueError("the limb input needs a layout: its limbs are drawn")
+        if self.max_persons < 1:
+            raise ValueError(f"max_persons must be at least 1, got {self.max_persons}")
+        if min(self.size) < 1:
+            raise ValueError(f"size must be (height, width) of at least 1 pixel, got {self.size}")
+        idle = []
+        if self.input != "skeleton":
+            idle += [name for name in ("score_channel", "duplicate_person") if getattr(self, name)]
+            idle += [] if self.normalize else ["normalize"]
+        if self.input != "grayscale" and self.joint_merge is not None:
+            idle.append("joint_merge")
+        for name in idle:
+            warnings.warn(f"{name} has no effect on the {self.input} input", stacklevel=3)
+
+    def num_channels(self, num_keypoints: int) -> int:
+        """Channels of the input made from ``num_keypoints`` keypoints."""
+        if self.input == "skeleton":
+            return self.max_persons * num_keypoints * (3 if self.score_channel else 2)
+        if self.input == "limb":
+            return len(self.layout.limbs)
+        return 1 if self.input == "grayscale" else num_keypoints
+
+    def prepare(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
+        """The input [B, channels, T, H, W] or [B, channels, T, 1, 1]; see ``prepare_input``."""
+        keypoints = getattr(batch, "keypoints", batch)
+        _check_keypoints(keypoints, self.layout)
+        if self.input == "skeleton":
+            return self._skeleton(keypoints, dtype, out)
+        from fastpose.ops import render_heatmaps  # the skeleton input needs no renderer
+
+        return render_heatmaps(
+            keypoints,
+            size=self.size,
+            sigma=self.sigma,
+            mode=self.input,
+            limbs=self.layout.limbs if self.input == "limb" else None,
+            joint_merge=self.joint_merge,
+            dtype=dtype,
+            out=out,
+        )
+
+    def _skeleton(self, keypoints: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
+        batch, persons, frames = keypoints.shape[:3]
+        if persons > self.max_persons:
+            raise ValueError(f"the batch has {persons} persons per clip, the model takes {self.max_persons}")
+        height, width = self.size
+        present = keypoints[..., 2:] > 0  # [B, M, T, V, 1]
+        x = keypoints if self.score_channel else keypoints[..., :2]
+        if self.normalize:
+            scale = x.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1), 1][: x.shape[-1]])
+            x = x * scale - x.new_tensor([1, 1, 0][: x.shape[-1]])
+        x = torch.where(present, x, 0)  # [B, M, T, V, C]
+        if persons < self.max_persons:
+            x = torch.cat([x, x.new_zeros(batch, self.max_persons - persons, *x.shape[2:])], dim=1)
+        if self.duplicate_person:
+            seen = present.flatten(2).any(2)  # [B, M]
+            lone = (seen.sum(1) == 1).view(-1, 1, 1, 1, 1)
+            x = torch.where(lone, x.sum(1, keepdim=True), x)
+        x = x.permute(0, 1, 3, 4, 2).reshape(batch, -1, frames, 1, 1)  # [B, M·V·C, T, 1, 1]
+        if out is None:
+            return x.to(dtype)
+        if out.shape != x.shape or out.dtype != dtype:
+            raise ValueError(f"out must be {dtype} {tuple(x.shape)}, got {out.dtype} {tuple(out.shape)}")
+        return out.copy_(x)
+
+
+def prepare_input(
+    batch: Any,
+    input: str,
+    *,
+    layout: Any = None,
+    max_persons: int = 2,
+    size: tuple[int, int] = (56, 56),
+    sigma: float = 0.6,
+    joint_merge: str | None = None,
+    score_channel: bool = False,
+    normalize: bool = True,
+    duplicate_person: bool = False,
+    dtype: torch.dtype = torch.float32,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Make the input of a model from keypoints.
+
+    Args:
+        batch: a ``PoseBatch``, or keypoints [B, M, T, V, 3]: x, y in pixels of ``size``, and score. A joint
+            with score ≤ 0 is missing.
+        input: "heatmap" → [B, V, T, H, W], "grayscale" → [B, 1, T, H, W], "limb" → [B, limbs, T, H, W], or
+            "skeleton" → [B, M·V·C, T, 1, 1], channel = m·V·C + v·C + c, missing joints and absent persons 0.
+        layout: ``Layout`` of the keypoints; needed by "limb", whose limbs it names.
+        max_persons: M of the skeleton input; a batch with fewer persons is filled up with absent ones.
+        size: (H, W) in pixels.
+        sigma: standard deviation of the drawn Gaussians, in pixels.
+        joint_merge: how "grayscale" merges joints: "sum" (the default) or "max".
+        score_channel: the score is a third coordinate of the skeleton input (C = 3, else 2).
+        normalize: skeleton coordinates are 2x / (W − 1) − 1 and 2y / (H − 1) − 1, not clamped; else pixels.
+        duplicate_person: where a clip has one person, all persons of the skeleton input are that one.
+        dtype: of the result.
+        out: contiguous tensor that receives the result.
+
+    Raises:
+        ValueError: an unknown input, or keypoints of another shape than the arguments say.
+    """
+    settings = PoseInput(
+        input=input,
+        layout=layout,
+        max_persons=max_persons,
+        size=size,
+        sigma=sigma,
+        joint_merge=joint_merge,
+        score_channel=score_channel,
+        normalize=normalize,
+        duplicate_person=duplicate_person,
+    )
+    return settings.prepare(batch, dtype, out)
+
+
+def _check_keypoints(keypoints: Tensor, layout: Any) -> None:
+    if not isinstance(keypoints, Tensor) or not keypoints.is_floating_point():
+        raise ValueError(f"expected a PoseBatch or a floating-point tensor, got {_describe(keypoints)}")
+    if keypoints.dim() != 5 or keypoints.shape[-1] != 3:
+        raise ValueError(f"keypoints must be [B, M, T, V, 3], got {tuple(keypoints.shape)}")
+    if layout is not None and keypoints.shape[3] != layout.num_joints:
+        raise ValueError(
+            f"layout {layout.name!r} has {layout.num_joints} joints, the keypoints "
+            f"{tuple(keypoints.shape)} have {keypoints.shape[3]}"
+        )
+
+
+def _describe(value: object) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

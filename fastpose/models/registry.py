@@ -1,0 +1,21 @@
+"""Models by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from fastpose.models.posec3d import PoseConv3D
+
+MODELS: dict[str, Callable[..., nn.Module]] = {"posec3d": PoseConv3D}
+
+
+def create_model(name: str, **options: Any) -> nn.Module:
+    """Build the model ``name`` ("posec3d") with the arguments of its class.
+
+    Raises:
+        ValueError: no such model, or an argument it does not take or cannot use.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; there are: {', '.join(sorted(MODELS))}")
+    return MODELS[name](**options)

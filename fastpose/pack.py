@@ -1,0 +1,91 @@
+"""``python -m fastpose.pack``: turn a data set into one packed file."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+from tyro.extras import subcommand_cli_from_dict
+
+from fastpose.data.npz import pack_npz
+from fastpose.data.ntu import pack_ntu, pack_synthetic
+from fastpose.data.pack_log import pack_to_file, read_classes
+from fastpose.data.penn_action import pack_penn_action
+from fastpose.data.pyskl import pack_pyskl
+
+Source = Positional[Annotated[Path, arg(help="File or folder to pack; subfolders are searched too.")]]
+Out = Annotated[Path, arg(help="The packed file to write (safetensors); replaced if it exists.")]
+OnError = Annotated[
+    Literal["skip", "raise"],
+    arg(
+        help="Skip what cannot be used and tell at the end, or stop at the first such item and write nothing."
+    ),
+]
+Threads = Annotated[int | None, arg(help="Decoder threads; by default all that this process may use.")]
+FromKinect = Annotated[str, arg(help="Layout of the pack: kinect25 (native), h36m17 or coco17.")]
+KeepFiles = Annotated[Path | None, arg(help="Keep the .skeleton files in this folder, new or empty.")]
+ImageSize = Annotated[tuple[int, int] | None, arg(help="Height and width, for clips that do not say theirs.")]
+Classes = Annotated[
+    str | None,
+    arg(help="Their number, or a text file of names, one a line; by default the largest label + 1."),
+]
+TargetLayout = Annotated[
+    str | None, arg(help="Layout of the pack, by default the file's; or a JSON file that tells its joints.")
+]
+SourceLayout = Annotated[
+    str | None, arg(help="What the file's joints are; by default coco17, kinect25 or penn13 by their number.")
+]
+OwnLayout = Annotated[str, arg(help="JSON file {name, joints, pairs, limbs}, or a built-in layout.")]
+
+
+def ntu(source: Source, *, out: Out, layout: FromKinect = "kinect25", threads: Threads = None,
+        on_error: OnError = "skip") -> str:  # fmt: skip
+    """NTU RGB+D 60 or 120: .skeleton files."""
+    settings = {"layout": layout, "threads": threads, "on_error": on_error}
+    return pack_to_file(out, pack_ntu, source, **settings, progress=True)
+
+
+def synthetic(*, out: Out, seed: int = 0, keep_files: KeepFiles = None, layout: FromKinect = "kinect25",
+              threads: Threads = None) -> str:  # fmt: skip
+    """Generated people in actions of NTU RGB+D, through the same files, decoder and packer."""
+    settings = {"seed": seed, "layout": layout, "threads": threads}
+    return pack_to_file(out, pack_synthetic, keep_files, **settings, progress=True)
+
+
+def pyskl(source: Source, *, out: Out, layout: TargetLayout = None, source_layout: SourceLayout = None,
+          image_size: ImageSize = None, classes: Classes = None,
+          on_error: OnError = "skip") -> str:  # fmt: skip
+    """PYSKL or MMAction2 annotation pickle."""
+    settings = {"layout": layout, "source_layout": source_layout, "image_size": image_size}
+    return pack_to_file(
+        out, pack_pyskl, source, **settings, class_names=read_classes(classes), on_error=on_error
+    )
+
+
+def penn_action(source: Source, *, out: Out, on_error: OnError = "skip") -> str:
+    """Penn Action: the data set's folder, or its labels folder."""
+    return pack_to_file(out, pack_penn_action, source, on_error=on_error, progress=True)
+
+
+def npz(source: Source, *, out: Out, layout: OwnLayout, image_size: ImageSize = None, classes: Classes = None,
+        on_error: OnError = "skip") -> str:  # fmt: skip
+    """Your own data: a folder of .npz files, one a clip."""
+    settings = {"layout": layout, "image_size": image_size, "class_names": read_classes(classes)}
+    return pack_to_file(out, pack_npz, source, **settings, on_error=on_error, progress=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status, 2 for what the user can mend."""
+    commands = {f.__name__.replace("_", "-"): f for f in (ntu, pyskl, penn_action, npz, synthetic)}
+    texts = {"prog": "python -m fastpose.pack", "description": "Pack a data set into one file."}
+    try:
+        print(subcommand_cli_from_dict(commands, args=arguments, **texts))
+    except (ValueError, OSError) as error:
+        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else error
+        print(f"error: {text}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

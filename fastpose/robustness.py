@@ -1,0 +1,141 @@
+"""Accuracy as a function of keypoint noise: the curve, its table and its plot."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastpose._files import atomic_path
+from fastpose.config import DataConfig, EvalConfig
+from fastpose.data.packed import PackedClips
+from fastpose.data.sampling import ClipSampler
+from fastpose.loggers import write_csv
+from fastpose.metrics import Accuracy, AccuracyMeter
+
+EVALUATION_STREAM = 3
+Curve = dict[float, Accuracy]
+
+
+@torch.inference_mode()
+def score_clips(model: nn.Module, batches: list, autocast: Callable) -> Tensor:
+    """Return the mean softmax over several samplings of the same clips, float32 [B, K]."""
+    total = None
+    for batch in batches:
+        with autocast():
+            logits = model(model.prepare_input(batch)).logits  # [B, K]
+        scores = logits.float().softmax(dim=1)
+        total = scores if total is None else total + scores
+    return total / len(batches)
+
+
+def measure_curve(
+    model: nn.Module,
+    packed: PackedClips,
+    indices: np.ndarray,
+    data: DataConfig,
+    settings: EvalConfig,
+    *,
+    seed: int = 0,
+    max_persons: int | None = None,
+    device: torch.device | str = "cpu",
+    autocast: Callable,
+    on_batch: Callable[[int], None] = lambda clips: None,
+) -> Curve:
+    """Score clips at every noise level of ``settings``; the same normals serve every level.
+
+    With one clip, frames are the centres of equal parts; with more, each is a seeded draw and the softmax
+    scores are averaged. ``on_batch`` is told the number of clips scored.
+    """
+    sampler = ClipSampler(packed, data.clip_len, data.size, train=False, seed=seed, max_persons=max_persons,
+                          crop_padding=data.crop_padding)  # fmt: skip
+    meters = {alpha: AccuracyMeter(packed.num_classes, device) for alpha in settings.alphas}
+    was_training = model.training
+    model.eval()
+    for begin in range(0, len(indices), settings.eval_batch_size):
+        chosen = indices[begin : begin + settings.eval_batch_size]
+        for alpha, meter in meters.items():
+            batches = [
+                sampler.batch(chosen, epoch=draw, stream=EVALUATION_STREAM, alpha=alpha,
+                              draw_frames=settings.num_clips > 1, flip=flip).to(device)
+                for draw in range(settings.num_clips)
+                for flip in ((False, True) if settings.flip_test else (False,))
+            ]  # fmt: skip
+            meter.update(score_clips(model, batches, autocast), batches[0].labels)
+            on_batch(len(chosen))
+    model.train(was_training)
+    return {alpha: meter.compute() for alpha, meter in meters.items()}
+
+
+def write_curve(path: Path, curves: dict[str, Curve]) -> None:
+    """Write one row per run and noise level."""
+    rows = [
+        {
+            "run": name,
+            "alpha": f"{alpha:g}",
+            "top1_percent": f"{accuracy.top1_percent:.3f}",
+            "top5_percent": f"{accuracy.top5_percent:.3f}",
+            "mean_class_percent": f"{accuracy.mean_class_percent:.3f}",
+            "num_clips": accuracy.num_clips,
+        }
+        for name, curve in curves.items()
+        for alpha, accuracy in curve.items()
+    ]
+    write_csv(path, rows)
+
+
+def plot_curves(path: Path, curves: dict[str, Curve], title: str = "") -> None:
+    """Draw top-1 over the noise level, a curve per run, as in the report's Figure 2."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, curve), marker in zip(curves.items(), "os^Dv<>pP*Xhd" * len(curves), strict=False):
+        axes.plot(list(curve), [accuracy.top1_percent for accuracy in curve.values()], marker=marker,
+                  markersize=4, linewidth=1.5, label=name)  # fmt: skip
+    axes.set_xlabel("noise level α (standard deviation over the frame's size, times the clip's motion c)")
+    axes.set_ylabel("top-1 accuracy in %")
+    axes.set_ylim(0, 100)
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.set_title(title)
+    axes.legend(fontsize="small")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, format="png", dpi=130)
+
+
+def format_table(curves: dict[str, Curve]) -> str:
+    """Return top-1 in percent as text: a row per run, a column per noise level."""
+    cells = {
+        name: {alpha: f"{accuracy.top1_percent:.1f}" for alpha, accuracy in curve.items()}
+        for name, curve in curves.items()
+    }
+    return _format_rows("top-1 % at α", cells)
+
+
+def format_spread(groups: dict[str, list[Curve]]) -> str:
+    """Return mean ± sample standard deviation of top-1 over the seeds of each group, as text."""
+    cells = {}
+    for name, curves in groups.items():
+        cells[name] = {}
+        for alpha in curves[0]:
+            values = [curve[alpha].top1_percent for curve in curves]
+            cells[name][alpha] = f"{np.mean(values):.1f}±{np.std(values, ddof=1):.1f}"
+    return _format_rows("mean ± spread", cells)
+
+
+def sampling_error(accuracy: Accuracy) -> float:
+    """Return the standard error of top-1, in points, from the finite number of clips."""
+    share = accuracy.top1_percent / 100
+    return 100 * float(np.sqrt(share * (1 - share) / accuracy.num_clips))
+
+
+def _format_rows(title: str, cells: dict[str, dict[float, str]]) -> str:
+    alphas = sorted({alpha for row in cells.values() for alpha in row})
+    first = max(len(name) for name in [*cells, title])
+    width = max(6, *(len(cell) for row in cells.values() for cell in row.values()))
+    lines = [f"{title:<{first}} " + " ".join(f"{alpha:>{width}g}" for alpha in alphas)]
+    for name, row in cells.items():
+        lines.append(f"{name:<{first}} " + " ".join(f"{row.get(alpha, ''):>{width}}" for alpha in alphas))
+    return "\n".join(lines)

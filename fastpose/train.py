@@ -1,0 +1,114 @@
+"""`python -m fastpose.train`: train, measure the curve of accuracy over noise, compare.
+
+Without arguments it makes the built-in synthetic data set, trains a supervised and a contrastive skeleton
+model on it, and compares their robustness.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tyro
+
+from fastpose import config as settings
+from fastpose.config import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """Train, measure the curve of accuracy over noise, compare.
+
+    Settings come from --preset, then --config, then the flags below. Without --data, --preset and --config
+    the built-in synthetic data set is used with settings for a first run of a few minutes.
+    """
+
+    preset: str | None = None
+    """report, reference-code, robust or first-run."""
+    config: Path | None = None
+    """JSON file of settings, such as the config.json of a run."""
+    arms: tuple[Arm, ...] = ("contrastive",)
+    """One run for each: supervised (clean clips), augmented (noisy clips), contrastive (both, contrasted)."""
+    seeds: tuple[int, ...] = (0,)
+    """One run of each arm for each seed."""
+    out: Path | None = None
+    """Folder for the runs; by default a new one under runs/."""
+    resume: bool = False
+    """Go on with the unfinished runs in --out."""
+    overwrite: bool = False
+    """Delete the runs of the same names in --out first."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+
+def parse(argv: list[str] | None = None) -> Arguments:
+    """Read the command line; settings named by --preset and --config become the defaults of the flags."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--preset", "--config", "--data"):
+        first.add_argument(name)
+    known, _ = first.parse_known_args(argv)
+    bare = known.data is None and known.config is None
+    preset = known.preset or ("first-run" if bare else "report")
+    base = settings.from_preset(preset)
+    arms = settings.PRESET_ARMS.get(preset, ("contrastive",))
+    if known.config:
+        base = settings.from_file(known.config, base)
+        arms = (base.arm,)
+    default = Arguments(
+        arms=arms, seeds=(base.seed,), data=base.data, model=base.model, loss=base.loss, optim=base.optim,
+        eval=base.eval,
+    )  # fmt: skip
+    return tyro.cli(
+        Arguments,
+        args=argv,
+        default=default,
+        prog="python -m fastpose.train",
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def new_folder(arguments: Arguments) -> Path:
+    """Return a folder under runs/ that does not exist yet."""
+    stem = f"{Path(arguments.data.data).stem}-{arguments.model.model}-{arguments.model.input}"
+    number = 1
+    while (folder := Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return folder
+
+
+def run(arguments: Arguments) -> None:
+    from fastpose.data.builtin import open_clips
+    from fastpose.experiment import plan_runs, run_experiment
+
+    if arguments.out is None and (arguments.resume or arguments.overwrite):
+        raise ValueError("--resume and --overwrite need --out, the folder they are about")
+    base = RunConfig(
+        data=arguments.data,
+        model=arguments.model,
+        loss=arguments.loss,
+        optim=arguments.optim,
+        eval=arguments.eval,
+    )
+    plan = plan_runs(base, arguments.arms, arguments.seeds)
+    packed = open_clips(arguments.data.data)
+    out = arguments.out or new_folder(arguments)
+    run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        run(parse(argv))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; --resume with the same --out goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

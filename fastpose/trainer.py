@@ -1,0 +1,229 @@
+"""The training loop: batches from the sampler, steps of the task, metrics, checkpoints."""
+
+import functools
+import math
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from fastpose.checkpoint import (
+    CHECKPOINT,
+    ModelCard,
+    build_model,
+    read_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from fastpose.config import OptimConfig, RunConfig
+from fastpose.data.holdout import select_clips
+from fastpose.data.loader import Prefetcher
+from fastpose.data.packed import PackedClips
+from fastpose.data.sampling import ClipSampler, PoseBatch
+from fastpose.loggers import CsvLog, TensorBoardLog
+from fastpose.models.checkpoints import load_checkpoint
+from fastpose.precision import autocast_for, choose_device, choose_precision
+from fastpose.robustness import Curve, measure_curve
+from fastpose.tasks import PoseTask
+
+
+def learning_rate_factor(progress: float, optim: OptimConfig) -> float:
+    """Return the factor on the learning rate after ``progress`` epochs."""
+    if progress < optim.warmup_epochs:
+        return progress / optim.warmup_epochs
+    if optim.schedule == "constant":
+        return 1.0
+    rest = (progress - optim.warmup_epochs) / max(optim.epochs - optim.warmup_epochs, 1e-9)
+    return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
+def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
+    """Return ``indices`` in the random order of one epoch, which depends on nothing else."""
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(indices)
+
+
+class Trainer:
+    """Trains one model as ``config`` says, writing its run folder.
+
+    Each epoch depends only on the seed, its number and the state before it, so that a resumed run ends with
+    the same weights as an uninterrupted one.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        packed: PackedClips,
+        folder: Path,
+        *,
+        title: str = "",
+        checkpoint_seconds: float = 30.0,
+        quiet: bool = False,
+    ) -> None:
+        self.config, self.packed, self.folder, self.title = config, packed, folder, title
+        self.checkpoint_seconds, self.quiet = checkpoint_seconds, quiet
+        self.device = choose_device(config.optim.device)
+        self.dtype = choose_precision(config.optim.precision, self.device)
+        self.autocast = autocast_for(self.device, config.optim.precision)
+        if config.optim.threads is not None:
+            torch.set_num_threads(config.optim.threads)
+        self.train_indices, self.test_indices = select_clips(packed, config.data)
+        self.task = PoseTask(config, packed.num_classes)
+        torch.manual_seed(config.seed)
+        self.card = ModelCard(config, packed.layout, packed.class_names, packed.max_persons)
+        model = build_model(self.card)
+        if config.model.init is not None:
+            report = load_checkpoint(model, config.model.init)
+            self._echo(str(report))
+        if self.dtype == torch.bfloat16 and config.model.input != "skeleton":
+            model = model.to(memory_format=torch.channels_last_3d)
+        self.model = model.to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
+        )
+        self.average = None
+        if config.optim.ema:
+            average = get_ema_multi_avg_fn(config.optim.ema)
+            self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+
+    @property
+    def trained_model(self) -> nn.Module:
+        """The model to evaluate: the moving average of the weights where there is one."""
+        return self.model if self.average is None else self.average.module
+
+    def fit(self, *, resume: bool = False) -> None:
+        """Train to the last epoch, logging every epoch, and write the final weights.
+
+        With ``resume``, go on from the folder's checkpoint where there is one.
+
+        Raises:
+            ValueError: the loss is not finite, or the checkpoint is damaged.
+        """
+        first = self._restore() if resume and (self.folder / CHECKPOINT).exists() else 0
+        epochs = self.config.optim.epochs
+        csv = CsvLog(self.folder / "metrics.csv", first)
+        board = TensorBoardLog(self.folder, first)
+        saved_at = time.monotonic()
+        steps = math.ceil(len(self.train_indices) / self.config.optim.batch_size)
+        with tqdm(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
+                  disable=self.quiet, mininterval=0.5) as bar:  # fmt: skip
+            for epoch in range(first, epochs):
+                row = self._train_epoch(epoch, steps, bar)
+                csv.write(row)
+                board.write(row)
+                if epoch + 1 == epochs or time.monotonic() - saved_at >= self.checkpoint_seconds:
+                    self._save(epoch + 1)
+                    saved_at = time.monotonic()
+        board.close()
+        save_weights(self.folder, self.trained_model.state_dict(), self.card)
+
+    def measure(self) -> Curve:
+        """Return the accuracy at every noise level on the clips to be measured on."""
+        config = self.config
+        total = len(self.test_indices) * len(config.eval.alphas)
+        with tqdm(total=total, desc=f"{self.title} α grid", unit="clip", disable=self.quiet) as bar:
+            return measure_curve(
+                self.trained_model, self.packed, self.test_indices, config.data, config.eval,
+                seed=config.seed, device=self.device, autocast=self.autocast, on_batch=bar.update,
+            )  # fmt: skip
+
+    def _batches(self, epoch: int, steps: int) -> Iterator:
+        sampler = self._sampler
+        order = epoch_order(self.train_indices, self.config.seed, epoch)
+
+        def draw(step: int) -> dict[str, PoseBatch]:
+            size = self.config.optim.batch_size
+            chosen = order[step * size : (step + 1) * size]
+            return {
+                view: sampler.batch(chosen, epoch=epoch, stream=stream, alpha=alpha)
+                for view, (stream, alpha) in self.task.views.items()
+            }
+
+        return (draw(step) for step in range(steps))
+
+    @functools.cached_property
+    def _sampler(self) -> ClipSampler:
+        data = self.config.data
+        return ClipSampler(
+            self.packed, data.clip_len, data.size, train=True, seed=self.config.seed,
+            crop_padding=data.crop_padding, crop_area=data.crop_area, crop_aspect=data.crop_aspect,
+            flip_probability=data.flip_probability,
+        )  # fmt: skip
+
+    def _train_epoch(self, epoch: int, steps: int, bar: tqdm) -> dict[str, float | int]:
+        optim = self.config.optim
+        torch.manual_seed((self.config.seed * 1_000_003 + epoch) % 2**63)  # dropout: by seed and epoch alone
+        self.model.train()
+        started = time.perf_counter()
+        sums: dict[str, Tensor] = {}
+        correct = torch.zeros((), device=self.device)
+        with Prefetcher(self._batches(epoch, steps)) as prefetcher:
+            for step, batches in enumerate(prefetcher):
+                rate = optim.lr * learning_rate_factor(epoch + step / steps, optim)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = rate
+                batches = {view: batch.to(self.device) for view, batch in batches.items()}
+                result = self.task.step(self.model, batches, epoch, self.autocast)
+                self.optimizer.zero_grad(set_to_none=True)
+                result["loss"].backward()
+                nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip)
+                self.optimizer.step()
+                if self.average is not None:
+                    self.average.update_parameters(self.model)
+                labels = next(iter(batches.values())).labels
+                correct += (result.pop("output").argmax(dim=1) == labels).sum()
+                for name, value in result.items():
+                    sums[name] = sums.get(name, 0) + value.detach() * len(labels)
+                bar.update()
+        count = len(self.train_indices)
+        means = {name: float(value) / count for name, value in sums.items()}
+        if not math.isfinite(means["loss"]):
+            raise ValueError(
+                f"the loss of epoch {epoch} is {means['loss']}: training diverged; try a smaller --lr"
+            )
+        seconds = time.perf_counter() - started
+        top1 = 100 * float(correct) / count
+        bar.set_postfix(epoch=epoch + 1, loss=f"{means['loss']:.3f}", top1=f"{top1:.1f}", refresh=False)
+        return {
+            "epoch": epoch,
+            **means,
+            "train_top1_percent": top1,
+            "lr": rate,
+            "epoch_s": seconds,
+            "clips_per_s": count / seconds,
+            "wait_s": prefetcher.wait_seconds,
+            "wait_share": prefetcher.wait_seconds / seconds,
+            "peak_memory_mb": self._peak_memory() / 2**20,
+        }
+
+    def _peak_memory(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def _save(self, epochs_done: int) -> None:
+        state = {
+            "epochs_done": epochs_done,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        save_checkpoint(self.folder, state)
+
+    def _restore(self) -> int:
+        state = read_checkpoint(self.folder)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        return int(state["epochs_done"])
+
+    def _echo(self, text: str) -> None:
+        if not self.quiet:
+            tqdm.write(text)

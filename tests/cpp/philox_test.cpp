@@ -1,0 +1,102 @@
+// Philox against the published vectors (Random123, kat_vectors); normals against double precision,
+// exhaustively.
+#include "philox.hpp"
+
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <numbers>
+#include <vector>
+
+#include "normals.hpp"
+
+namespace {
+
+using namespace fastpose;
+
+int failures = 0;
+
+void expect(bool condition, const char* what) {
+  if (condition) return;
+  std::fprintf(stderr, "failed: %s\n", what);
+  ++failures;
+}
+
+static_assert(philox4x32_10({0, 0, 0, 0}, {0, 0}) ==
+              PhiloxBlock{0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8});
+static_assert(philox4x32_10({~0u, ~0u, ~0u, ~0u}, {~0u, ~0u}) ==
+              PhiloxBlock{0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD});
+static_assert(philox4x32_10({0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344}, {0xA4093822, 0x299F31D0}) ==
+              PhiloxBlock{0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1});
+
+void test_layout_of_counter_and_key() {
+  const ClipRandom random(0x1111111122222222, 0x3333333344444444, 5, 6);
+  const PhiloxBlock expected =
+      philox4x32_10({0x44444444, 0x33333333, 5, 0x62000007}, {0x22222222, 0x11111111});
+  expect(random.block(Purpose::kCropAndFlip, 7) == expected,
+         "counter = (hash lo, hi, epoch, stream|purpose|block)");
+  RandomWords words(random, Purpose::kFrames);
+  for (std::uint32_t i = 0; i < 9; ++i)
+    expect(words.next() == random.block(Purpose::kFrames, i / 4)[i % 4],
+           "word i is word i % 4 of block i / 4");
+}
+
+void test_integers_and_uniforms() {
+  expect(below(0, 7) == 0 && below(~0u, 7) == 6, "below covers its range");
+  expect(below(~0u, ~0u) == ~0u - 1, "below of the largest n");
+  expect(uniform(0) == 0.0f && uniform(~0u) == 1.0f - 0x1p-24f, "uniform is in [0, 1)");
+}
+
+// All 2^24 radii, each with a few angles; all 2^24 angles at the largest radius.
+void test_box_muller_accuracy() {
+  constexpr std::uint32_t kChunk = 1 << 12;
+  std::vector<std::uint32_t> all(kChunk), other(kChunk);
+  std::vector<float> dx(kChunk), dy(kChunk);
+  double worst = 0.0;
+  const auto check = [&](const std::vector<std::uint32_t>& radius, const std::vector<std::uint32_t>& angle) {
+    box_muller(radius.data(), angle.data(), kChunk, dx.data(), dy.data());
+    for (std::uint32_t i = 0; i < kChunk; ++i) {
+      const double r = std::sqrt(-2.0 * std::log(((radius[i] >> 8) + 1) * 0x1p-24));
+      const double theta = 2.0 * std::numbers::pi * (angle[i] >> 8) * 0x1p-24;
+      worst = std::fmax(worst, std::abs(dx[i] - r * std::cos(theta)));
+      worst = std::fmax(worst, std::abs(dy[i] - r * std::sin(theta)));
+    }
+  };
+  for (std::uint32_t first = 0; first < (1u << 24); first += kChunk) {
+    for (std::uint32_t i = 0; i < kChunk; ++i) {
+      all[i] = (first + i) << 8;
+      other[i] = (first + i) * 2654435761u;
+    }
+    check(all, other);
+    other.assign(kChunk, 0);
+    check(other, all);
+  }
+  std::printf("largest error of a normal: %.3g\n", worst);
+  expect(worst < 8e-7, "normals are within 6e-7");
+}
+
+void test_normals_do_not_depend_on_the_split() {
+  const ClipRandom random(1, 2, 3, 4);
+  std::vector<float> whole_x(kMaxNormals), whole_y(kMaxNormals), x(kMaxNormals), y(kMaxNormals);
+  fill_normals(random, 0, kMaxNormals, whole_x.data(), whole_y.data());
+  for (const std::uint32_t first : {0u, 2u, 34u, 510u}) {
+    const std::int64_t count = std::int64_t{kMaxNormals} - first;
+    fill_normals(random, first, count, x.data(), y.data());
+    for (std::int64_t i = 0; i < count; ++i)
+      expect(x[i] == whole_x[first + i] && y[i] == whole_y[first + i], "normals depend on the element alone");
+  }
+  const PhiloxBlock words = random.block(Purpose::kNoise, 1);
+  box_muller(&words[2], &words[3], 1, x.data(), y.data());
+  expect(x[0] == whole_x[3] && y[0] == whole_y[3], "an odd element takes words 2, 3 of its block");
+}
+
+}  // namespace
+
+int main() {
+  test_layout_of_counter_and_key();
+  test_integers_and_uniforms();
+  test_box_muller_accuracy();
+  test_normals_do_not_depend_on_the_split();
+  if (failures == 0) std::printf("philox_test: passed\n");
+  return failures == 0 ? 0 : 1;
+}

@@ -1,0 +1,57 @@
+"""Random packed clips, and the comparison of ClipSampler with its definition."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from fastpose.data import sampling_reference as reference
+from fastpose.data.sampling import ClipSampler
+
+
+class SwapPairs:
+    """Joints 1 and 2, 3 and 4, ... are left and right."""
+
+    def __init__(self, num_joints):
+        self.num_joints = num_joints
+
+    def flip_index(self):
+        order = np.arange(self.num_joints)
+        for left in range(1, self.num_joints - 1, 2):
+            order[left], order[left + 1] = left + 1, left
+        return order
+
+
+def make_pack(shapes, num_joints=5, *, image_size=(1080, 1920), seed=0, missing=0.0, movement=20000.0):
+    """Random clips of the shapes (persons, frames); movement 20000 px makes the noise coefficient 1."""
+    rng = np.random.default_rng(seed)
+    num_persons, num_frames = np.array(shapes, np.int32).reshape(-1, 2).T
+    offsets = np.concatenate([[0], np.cumsum(num_persons.astype(np.int64) * num_frames)])
+    rows = int(offsets[-1])
+    count = len(num_frames)
+    return SimpleNamespace(
+        keypoints=rng.uniform(100, 900, (rows, num_joints, 2)).astype(np.float32),
+        scores=np.where(rng.random((rows, num_joints)) < missing, 0, rng.uniform(0.1, 1, (rows, num_joints)))
+        .astype(np.float32),
+        offsets=offsets,
+        num_persons=np.ascontiguousarray(num_persons),
+        num_frames=np.ascontiguousarray(num_frames),
+        image_sizes=np.tile(np.array(image_size, np.int32), (count, 1)),
+        name_hashes=rng.integers(0, 2**64, count, dtype=np.uint64),
+        total_difference=np.full(count, movement),
+        labels=np.arange(count, dtype=np.int64) * 3,
+        layout=SwapPairs(num_joints),
+    )  # fmt: skip
+
+
+def whole_frame(pack, **keywords):
+    """A sampler whose input pixels are a translation of the clip's: every box counts as too small."""
+    side = int(pack.image_sizes.max())
+    return ClipSampler(pack, size=(side, side), train=False, min_box=1e6, **keywords)
+
+
+def assert_matches_reference(sampler, indices, **request):
+    got = sampler.batch(indices, **request)
+    keypoints, frames = reference.sample_batch(sampler, indices, **request)
+    np.testing.assert_array_equal(got.frames, frames)
+    np.testing.assert_array_equal(got.keypoints[..., 2], keypoints[..., 2])
+    np.testing.assert_allclose(got.keypoints, keypoints, rtol=0, atol=1e-3)

@@ -1,0 +1,148 @@
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import waving_clips
+
+from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model
+from fastpose.config import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
+from fastpose.experiment import plan_runs, run_experiment
+from fastpose.trainer import Trainer, epoch_order, learning_rate_factor
+
+TINY = RunConfig(
+    arm="contrastive",
+    data=DataConfig(clip_len=8, size=(16, 16)),
+    model=ModelConfig(dropout=0.2),
+    optim=OptimConfig(epochs=3, batch_size=6, ema=0.9, alpha="0:0.05", precision="fp32", device="cpu"),
+    eval=EvalConfig(alphas=(0.0, 0.1)),
+)
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+TIMES = {"epoch_s", "clips_per_s", "wait_s", "wait_share", "peak_memory_mb"}
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    packed = waving_clips()
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    Trainer(TINY, packed, whole, quiet=True).fit()
+    interrupted = Trainer(TINY, packed, parts, quiet=True, checkpoint_seconds=0)
+    train_epoch = interrupted._train_epoch
+
+    def stop_in_last(epoch, *args):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        return train_epoch(epoch, *args)
+
+    interrupted._train_epoch = stop_in_last
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit()
+    assert not (parts / WEIGHTS).exists()
+    Trainer(TINY, packed, parts, quiet=True).fit(resume=True)
+    for one, two in zip(rows_of(whole / "metrics.csv"), rows_of(parts / "metrics.csv"), strict=True):
+        assert {k: v for k, v in one.items() if k not in TIMES} == {
+            k: v for k, v in two.items() if k not in TIMES
+        }
+    first, second = load_model(whole)[0].state_dict(), load_model(parts)[0].state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("arm", ["supervised", "augmented", "contrastive"])
+@pytest.mark.parametrize("joint_pass", [False, True])
+def test_every_arm_trains(arm, joint_pass, tmp_path):
+    config = replace(TINY, arm=arm, optim=replace(TINY.optim, joint_pass=joint_pass, epochs=2))
+    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.fit()
+    rows = rows_of(tmp_path / "metrics.csv")
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    assert not torch.equal(
+        before["cls_head.fc_cls.weight"], trainer.model.state_dict()["cls_head.fc_cls.weight"]
+    )
+    assert ("loss_instance" in rows[0]) == (arm == "contrastive")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        replace(TINY, optim=replace(TINY.optim, share_clean=False)),
+        replace(TINY, loss=LossConfig(supcon_weight=0.5, ce_views="both", group_labels="pseudo")),
+        replace(TINY, loss=LossConfig(representation="softmax", symmetric=True, detach_clean=True)),
+        replace(TINY, model=ModelConfig(input="grayscale", joint_merge="max")),
+        replace(TINY, model=ModelConfig(input="heatmap"), optim=replace(TINY.optim, precision="bf16")),
+        replace(TINY, loss=LossConfig(sup_thresh=5)),
+    ],
+    ids=["own anchor", "supcon", "reference", "grayscale", "heatmap bf16", "supervised phase"],
+)
+def test_knobs_run_for_an_epoch(config, tmp_path):
+    config = replace(config, optim=replace(config.optim, epochs=1))
+    trainer = Trainer(config, waving_clips(12), tmp_path, quiet=True)
+    trainer.fit()
+    assert np.isfinite(float(rows_of(tmp_path / "metrics.csv")[0]["loss"]))
+    curve = trainer.measure()
+    assert set(curve) == {0.0, 0.1}
+
+
+def test_weights_reload_to_the_same_scores(tmp_path):
+    trainer = Trainer(TINY, waving_clips(), tmp_path, quiet=True)
+    trainer.fit()
+    model, card = load_model(tmp_path)
+    x = torch.randn(2, model.in_channels, 8, 1, 1)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x).logits, trainer.trained_model.eval()(x).logits)
+    assert card.config == TINY
+    assert card.class_names == ("speed 0", "speed 1", "speed 2")
+
+
+def test_experiment_writes_everything_and_refuses_to_overwrite(tmp_path, capsys):
+    packed = waving_clips()
+    base = replace(TINY, optim=replace(TINY.optim, epochs=1))
+    plan = plan_runs(base, ["supervised", "augmented"], [0, 1])
+    run_experiment(packed, plan, tmp_path)
+    assert set(plan) == {"supervised-s0", "supervised-s1", "augmented-0-0.05-s0", "augmented-0-0.05-s1"}
+    for name, config in plan.items():
+        folder = tmp_path / name
+        files = {path.name for path in folder.iterdir()}
+        expected = {"config.json", "environment.json", "metrics.csv", WEIGHTS, CHECKPOINT}
+        assert expected | {"robustness.csv", "robustness.png"} <= files
+        assert json.loads((folder / "config.json").read_text())["seed"] == config.seed
+    assert len(rows_of(tmp_path / "robustness.csv")) == 4 * 2
+    text = capsys.readouterr().out
+    assert "mean ± spread" in text
+    assert "sampling error" in text
+    with pytest.raises(ValueError, match=r"supervised-s0 exists; use --resume"):
+        run_experiment(packed, plan, tmp_path)
+    other = plan_runs(replace(base, optim=replace(base.optim, lr=0.5)), ["supervised"], [0])
+    with pytest.raises(ValueError, match="settings differ in optim"):
+        run_experiment(packed, other, tmp_path, resume=True)
+
+
+def test_divergence_is_an_error(tmp_path):
+    config = replace(TINY, optim=replace(TINY.optim, lr=1e30, ema=0.0))
+    with pytest.raises(ValueError, match="training diverged"):
+        Trainer(config, waving_clips(), tmp_path, quiet=True).fit()
+
+
+def test_schedules():
+    optim = OptimConfig(epochs=10, schedule="cosine", warmup_epochs=2)
+    factors = [learning_rate_factor(progress, optim) for progress in (0, 1, 2, 6, 10)]
+    np.testing.assert_allclose(factors, [0, 0.5, 1, 0.5, 0], atol=1e-12)
+    assert learning_rate_factor(9.9, OptimConfig(epochs=10)) == 1
+
+
+def test_order_is_a_function_of_seed_and_epoch():
+    indices = np.arange(5, 60)
+    orders = {(s, e): tuple(epoch_order(indices, s, e)) for s in range(3) for e in range(3)}
+    assert len(set(orders.values())) == 9
+    assert all(sorted(order) == list(indices) for order in orders.values())
+    assert orders[1, 2] == tuple(epoch_order(indices, 1, 2))
