@@ -123,7 +123,9 @@ def test_nothing_but_finite_numbers_gets_into_a_pack(keypoints, scores):
     present = (keypoints != 0).any(-1) if scores is None else np.isfinite(scores) & (scores > 0)
     np.testing.assert_array_equal(clip.scores > 0, finite & present)
     np.testing.assert_array_equal(clip.keypoints[finite], keypoints[finite])
-    np.testing.assert_array_equal(clip.scores[finite & present], 1 if scores is None else scores[finite & present])
+    np.testing.assert_array_equal(
+        clip.scores[finite & present], 1 if scores is None else scores[finite & present]
+    )
 
 
 def test_numbers_too_large_for_float32_are_missing():
@@ -372,7 +374,9 @@ def test_damaged_packs_name_file_and_fault(packed, tmp_path, change, message):
 
 def test_header_that_promises_much_is_refused(tmp_path):
     path = tmp_path / "promise.safetensors"
-    header = json.dumps({"keypoints": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}).encode()
+    header = json.dumps(
+        {"keypoints": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
+    ).encode()
     for size in (len(header), 2**62):
         path.write_bytes(struct.pack("<Q", size) + header)
         with pytest.raises(ValueError, match="promise"):
