@@ -9,43 +9,39 @@
 #include <new>
 
 #include "block_copy.hpp"
-#include "float_formats.hpp"
 #include "heatmap_marks.hpp"
 #include "thread_pool.hpp"
 
 namespace fastpose {
 namespace {
 
-constexpr std::int64_t kTileBytes = 16 << 10;       // half of a small L1 cache
-constexpr std::int64_t kStreamingBytes = 16 << 20;  // above it the caches would not hold the output anyway
+constexpr std::int64_t kTileBytes = 16 << 10;  // half of a small L1 cache
+// Up to here the reader finds a part of the output in the caches, and ordinary stores win: written and read
+// back, 10 MB took 0.38 ms instead of 0.58, but 20 MB 2.5 ms instead of 1.2 (32 MB of third-level cache).
+constexpr std::int64_t kStreamingBytes = 16 << 20;
 constexpr std::int64_t kSmallestRangeBytes = 64 << 10;
 constexpr std::int64_t kLargestRangeBytes = 1 << 20;
 
-// One unit of work owns a contiguous run of the output: [H, W] of one channel, or [H, W, K] of one frame.
-// All its groups (one joint or limb each, of all persons) go to channels of that run.
+// One unit of work owns a contiguous run of the output: [H, W] of one channel, or [H, W, K] of one frame. It
+// draws `groups` joints or limbs, each of all persons.
 struct Plan {
-  std::int64_t groups;  // per unit
+  std::int64_t parts;  // joints or limbs of a frame
+  std::int64_t groups;
   std::int64_t units;
-  std::int64_t channels;       // K, per unit
+  std::int64_t channels;       // K
   std::int64_t rows_per_tile;  // a tile is composed in cache, then copied out
-  bool merged;                 // grayscale: all groups go to channel 0
+  bool sums;                   // groups are added up
 };
 
 Plan make_plan(const HeatmapJob& job, std::int64_t element_bytes) {
   const bool grayscale = job.mode == HeatmapMode::kGrayscaleSum || job.mode == HeatmapMode::kGrayscaleMax;
-  const std::int64_t parts =
-      job.mode == HeatmapMode::kLimbs ? static_cast<std::int64_t>(job.limbs.size()) : job.joints;
   Plan plan{};
-  plan.merged = grayscale;
-  if (grayscale || job.layout == HeatmapLayout::kChannelsLast) {
-    plan.groups = parts;
-    plan.units = job.batch * job.frames;
-    plan.channels = grayscale ? 1 : parts;
-  } else {
-    plan.groups = 1;
-    plan.units = job.batch * parts * job.frames;
-    plan.channels = 1;
-  }
+  plan.parts = job.mode == HeatmapMode::kLimbs ? static_cast<std::int64_t>(job.limbs.size()) : job.joints;
+  plan.sums = job.mode == HeatmapMode::kGrayscaleSum;
+  const bool whole_frames = grayscale || job.layout == HeatmapLayout::kChannelsLast;
+  plan.groups = whole_frames ? plan.parts : 1;
+  plan.units = job.batch * job.frames * (whole_frames ? 1 : plan.parts);
+  plan.channels = grayscale ? 1 : plan.groups;
   const std::int64_t row_bytes = std::max<std::int64_t>(1, job.width * plan.channels * element_bytes);
   std::int64_t rows = std::clamp<std::int64_t>(kTileBytes / row_bytes, 1, job.height);
   if (rows < job.height && rows >= 4) rows -= rows % 4;  // tiles that start on whole cache lines
@@ -58,23 +54,35 @@ std::unique_ptr<T[]> allocate(std::int64_t count) {
   return std::unique_ptr<T[]>(new (std::nothrow) T[static_cast<std::size_t>(count)]());
 }
 
-// Renders units one after the other with one thread's buffers. The tile is all zero between tiles.
+// Renders units one after the other with one thread's buffers, which are all zero between tiles. Blocks may
+// reach past a window's right edge, where they hold zeros, so that buffers end with a spare block.
 template <class Element>
 class UnitRenderer {
  public:
   UnitRenderer(const HeatmapJob& job, const Plan& plan, const MarkGeometry& geometry, BlockCopy copy)
-      : job_(job), plan_(plan), geometry_(geometry), copy_(copy) {}
+      : job_(job), plan_(plan), geometry_(geometry), copy_(copy), mark_count_(plan.groups * job.persons) {}
 
   bool allocate_buffers() {
-    const std::int64_t marks = plan_.groups * job_.persons;
-    marks_ = allocate<Mark>(marks);
-    tables_ = allocate<float>(marks * (geometry_.column_capacity + geometry_.row_capacity));
-    tile_ = allocate<Element>(plan_.rows_per_tile * job_.width * plan_.channels);
-    const std::int64_t row = job_.width + 4;
-    row_ = allocate<float>(row);
-    person_row_ = allocate<float>(row);
-    if (plan_.merged) sums_ = allocate<float>(plan_.rows_per_tile * job_.width);
-    return marks_ && tables_ && tile_ && row_ && person_row_ && (!plan_.merged || sums_);
+    const std::int64_t table = geometry_.column_capacity + geometry_.row_capacity;
+    const std::int64_t pixels = plan_.rows_per_tile * job_.width;
+    active_ = allocate<std::int64_t>(mark_count_ + 1);
+    marks_ = allocate<Mark>(mark_count_);
+    tables_ = allocate<float>(mark_count_ * table);
+    tile_ = allocate<Element>(pixels * plan_.channels + kBlock);
+    row_ = allocate<float>(job_.width + kBlock);
+    if (plan_.sums) {
+      group_ = allocate<float>(pixels + kBlock);
+      sums_ = allocate<float>(pixels + kBlock);
+    }
+    if (!active_ || !marks_ || !tables_ || !tile_ || !row_ || (plan_.sums && (!group_ || !sums_)))
+      return false;
+    for (std::int64_t i = 0; i < mark_count_; ++i) {
+      marks_[i].group = i / job_.persons;
+      marks_[i].channel = plan_.channels > 1 ? marks_[i].group : 0;
+      marks_[i].columns = tables_.get() + i * table;
+      marks_[i].rows = marks_[i].columns + geometry_.column_capacity;
+    }
+    return true;
   }
 
   void render(std::int64_t unit) {
@@ -84,8 +92,7 @@ class UnitRenderer {
     for (std::int64_t y = 0; y < job_.height; y += plan_.rows_per_tile) {
       tile_begin_ = y;
       tile_end_ = std::min(y + plan_.rows_per_tile, job_.height);
-      for (std::int64_t group = 0; group < plan_.groups; ++group) paint_group(group);
-      if (plan_.merged) for_each_span([this](std::int64_t at, std::int64_t n) { convert(at, n); });
+      paint_tile();
       copy_(reinterpret_cast<std::byte*>(output + y * row_elements),
             reinterpret_cast<const std::byte*>(tile_.get()),
             static_cast<std::size_t>((tile_end_ - y) * row_elements) * sizeof(Element));
@@ -94,147 +101,210 @@ class UnitRenderer {
   }
 
  private:
-  // [B, M, T, V, 3] -> the marks [group, person] of this unit.
+  // Keypoints [B, M, T, V, 3] to the unit's marks [group, person].
   void place_marks(std::int64_t unit) {
     const std::int64_t frame = unit % job_.frames;
-    std::int64_t first_group = 0;
     std::int64_t clip = unit / job_.frames;
-    if (job_.layout == HeatmapLayout::kContiguous && !plan_.merged) {
-      const std::int64_t parts = plan_.units / (job_.batch * job_.frames);
-      first_group = clip % parts;
-      clip /= parts;
+    std::int64_t first_group = 0;
+    if (plan_.groups < plan_.parts) {
+      first_group = clip % plan_.parts;
+      clip /= plan_.parts;
     }
-    float* table = tables_.get();
-    Mark* mark = marks_.get();
-    for (std::int64_t group = first_group; group < first_group + plan_.groups; ++group) {
-      for (std::int64_t person = 0; person < job_.persons; ++person, ++mark) {
-        const float* pose =
-            job_.keypoints + ((clip * job_.persons + person) * job_.frames + frame) * job_.joints * 3;
-        float* columns = table;
-        float* rows = table + geometry_.column_capacity;
-        table = rows + geometry_.row_capacity;
-        if (job_.mode == HeatmapMode::kLimbs) {
-          const Limb limb = job_.limbs[static_cast<std::size_t>(group)];
-          place_limb(geometry_, pose + limb.a * 3, pose + limb.b * 3, columns, rows, *mark);
-        } else {
-          place_joint(geometry_, pose + group * 3, columns, rows, *mark);
-        }
-      }
-    }
-  }
-
-  // Persons are merged by maximum in float, so that each channel of a pixel is stored once.
-  void paint_group(std::int64_t group) {
-    const Mark* marks = marks_.get() + group * job_.persons;
-    std::int64_t x0 = job_.width, x1 = 0, y0 = tile_end_, y1 = tile_begin_;
-    const Mark* only = nullptr;
-    int visible = 0;
     for (std::int64_t person = 0; person < job_.persons; ++person) {
-      const Mark& mark = marks[person];
-      if (mark.empty() || mark.y0 >= tile_end_ || mark.y1 <= tile_begin_) continue;
-      ++visible;
-      only = &mark;
-      x0 = std::min(x0, mark.x0);
-      x1 = std::max(x1, mark.x1);
-      y0 = std::min(y0, std::max(mark.y0, tile_begin_));
-      y1 = std::max(y1, std::min(mark.y1, tile_end_));
-    }
-    if (visible == 0) return;
-    for (std::int64_t y = y0; y < y1; ++y) {
-      if (visible == 1) {
-        fill_row(*only, y, row_.get());
-      } else {
-        std::fill_n(row_.get(), x1 - x0, 0.0f);
-        for (std::int64_t person = 0; person < job_.persons; ++person) {
-          const Mark& mark = marks[person];
-          if (y < mark.y0 || y >= mark.y1 || mark.empty()) continue;
-          fill_row(mark, y, person_row_.get());
-          float* target = row_.get() + (mark.x0 - x0);
-          for (std::int64_t i = 0; i < mark.x1 - mark.x0; ++i) {
-            target[i] = std::max(target[i], person_row_[i]);
-          }
+      const float* pose =
+          job_.keypoints + ((clip * job_.persons + person) * job_.frames + frame) * job_.joints * 3;
+      for (std::int64_t group = 0; group < plan_.groups; ++group) {
+        Mark& mark = marks_[group * job_.persons + person];
+        if (job_.mode == HeatmapMode::kLimbs) {
+          const Limb limb = job_.limbs[static_cast<std::size_t>(first_group + group)];
+          place_limb(geometry_, pose + limb.a * 3, pose + limb.b * 3, mark);
+        } else {
+          place_joint(geometry_, pose + (first_group + group) * 3, mark);
         }
       }
-      store_row(group, y, x0, x1 - x0);
     }
   }
 
-  void fill_row(const Mark& mark, std::int64_t y, float* values) const {
-    if (mark.is_segment) {
-      segment_row(geometry_, mark, y, values);
+  void find_active_marks() {
+    active_count_ = 0;
+    for (std::int64_t i = 0; i < mark_count_; ++i) {
+      active_[active_count_] = i;
+      const Window& window = marks_[i].window;
+      active_count_ += (window.y0 < tile_end_) & (window.y1 > tile_begin_) ? 1 : 0;
+    }
+  }
+
+  void paint_tile() {
+    find_active_marks();
+    if (plan_.sums) {
+      paint_sums();
       return;
     }
-    const float weight = mark.rows[y - mark.y0];
-    for (std::int64_t i = 0; i < mark.x1 - mark.x0; ++i) values[i] = weight * mark.columns[i];
-  }
-
-  void store_row(std::int64_t group, std::int64_t y, std::int64_t x0, std::int64_t count) {
-    const std::int64_t at = (y - tile_begin_) * job_.width + x0;
-    if (job_.mode == HeatmapMode::kGrayscaleSum) {
-      for (std::int64_t i = 0; i < count; ++i) sums_[at + i] += row_[i];
-    } else if (job_.mode == HeatmapMode::kGrayscaleMax) {
-      for (std::int64_t i = 0; i < count; ++i) sums_[at + i] = std::max(sums_[at + i], row_[i]);
-    } else if (plan_.channels == 1) {
-      for (std::int64_t i = 0; i < count; ++i) tile_[at + i] = from_float<Element>(row_[i]);
-    } else {
-      Element* target = tile_.get() + at * plan_.channels + group;
-      for (std::int64_t i = 0; i < count; ++i) target[i * plan_.channels] = from_float<Element>(row_[i]);
+    for (std::int64_t i = 0; i < active_count_; ++i) {
+      const Mark& mark = marks_[active_[i]];
+      paint_maximum(mark, tile_.get() + mark.channel, plan_.channels);
     }
   }
 
-  void convert(std::int64_t at, std::int64_t count) {
-    for (std::int64_t i = 0; i < count; ++i) tile_[at + i] = from_float<Element>(sums_[at + i]);
+  // Persons merge by maximum in `group_`, which is then moved to `sums_`.
+  void paint_sums() {
+    for (std::int64_t i = 0; i < active_count_;) {
+      const std::int64_t group = marks_[active_[i]].group;
+      const std::int64_t first = i;
+      for (; i < active_count_ && marks_[active_[i]].group == group; ++i) {
+        paint_maximum(marks_[active_[i]], group_.get(), 1);
+      }
+      for (std::int64_t j = first; j < i; ++j) {
+        for_each_block(marks_[active_[j]], [this](std::int64_t at) {
+          Floats sum, value;
+          load(sums_.get() + at, sum);
+          load(group_.get() + at, value);
+          sum += value;
+          store(sum, sums_.get() + at);
+          store(Floats{}, group_.get() + at);  // another person's window may come by here
+        });
+      }
+    }
+    for (std::int64_t i = 0; i < active_count_; ++i) {
+      for_each_block(marks_[active_[i]], [this](std::int64_t at) {
+        Floats sum;
+        load(sums_.get() + at, sum);
+        Block<Element> block;
+        encode<Element>(sum, block);
+        store(block, tile_.get() + at);
+      });
+    }
   }
 
-  void clear_tile() {
-    if (plan_.channels > 1) {
-      // Marks touch few pixels but spread over as many lines as plain clearing.
-      clear_interleaved();
-      return;
-    }
-    for_each_span([this](std::int64_t at, std::int64_t n) {
-      std::fill_n(tile_.get() + at, n, Element{});
-      if (plan_.merged) std::fill_n(sums_.get() + at, n, 0.0f);
+  template <class Target>
+  void paint_maximum(const Mark& mark, Target* target, std::int64_t stride) {
+    const std::int64_t count = mark.window.x1 - mark.window.x0;
+    for_each_row(mark, [&](std::int64_t y, std::int64_t at) {
+      const float* columns = mark.columns;
+      float weight = 1.0f;
+      if (mark.is_segment) {
+        segment_row(geometry_, mark, y, row_.get());
+        columns = row_.get();
+      } else {
+        weight = mark.rows[y - mark.window.y0];
+      }
+      for (std::int64_t i = 0; i < count; i += kBlock) {
+        Floats values;
+        load(columns + i, values);
+        values *= weight;
+        Block<Target> block;
+        encode<Target>(values, block);
+        if (stride == 1) {
+          Block<Target> painted;
+          load(target + at + i, painted);
+          raise_to(block, painted);
+          store(painted, target + at + i);
+        } else {
+          raise_each(block, std::min<std::int64_t>(kBlock, count - i), target + (at + i) * stride, stride);
+        }
+      }
     });
   }
 
-  void clear_interleaved() {
-    for (std::int64_t group = 0; group < plan_.groups; ++group) {
-      for (std::int64_t person = 0; person < job_.persons; ++person) {
-        const Mark& mark = marks_[group * job_.persons + person];
-        for (std::int64_t y = std::max(mark.y0, tile_begin_); y < std::min(mark.y1, tile_end_); ++y) {
-          Element* target = tile_.get() + ((y - tile_begin_) * job_.width + mark.x0) * plan_.channels + group;
-          for (std::int64_t i = 0; i < mark.x1 - mark.x0; ++i) target[i * plan_.channels] = Element{};
-        }
-      }
+  template <class Target>
+  static void raise_each(const Block<Target>& block, std::int64_t count, Target* target,
+                         std::int64_t stride) {
+    Target values[kBlock];
+    store(block, values);
+    for (std::int64_t lane = 0; lane < count; ++lane) {
+      Target& pixel = target[lane * stride];
+      if (pixel < values[lane]) pixel = values[lane];
     }
   }
 
-  // Calls span(first pixel in the tile, count) for each row of each mark in the tile.
-  template <class Span>
-  void for_each_span(Span span) {
-    for (std::int64_t index = 0; index < plan_.groups * job_.persons; ++index) {
-      const Mark& mark = marks_[index];
-      if (mark.empty()) continue;
-      for (std::int64_t y = std::max(mark.y0, tile_begin_); y < std::min(mark.y1, tile_end_); ++y) {
-        span((y - tile_begin_) * job_.width + mark.x0, mark.x1 - mark.x0);
+  void clear_tile() {
+    for (std::int64_t i = 0; i < active_count_; ++i) {
+      const Mark& mark = marks_[active_[i]];
+      if (plan_.channels > 1) {
+        Element* channel = tile_.get() + mark.channel;
+        for_each_row(mark, [&](std::int64_t, std::int64_t at) {
+          const std::int64_t count = mark.window.x1 - mark.window.x0;
+          for (std::int64_t x = 0; x < count; ++x) channel[(at + x) * plan_.channels] = Element{};
+        });
+        continue;
       }
+      for_each_block(mark, [this](std::int64_t at) {
+        store(Block<Element>{}, tile_.get() + at);
+        if (plan_.sums) store(Floats{}, sums_.get() + at);
+      });
     }
+  }
+
+  // visit(y, pixel of the tile where the window's row starts) for the rows of the mark inside the tile.
+  template <class Visit>
+  void for_each_row(const Mark& mark, Visit visit) const {
+    const std::int64_t begin = std::max(mark.window.y0, tile_begin_);
+    const std::int64_t end = std::min(mark.window.y1, tile_end_);
+    for (std::int64_t y = begin; y < end; ++y) visit(y, (y - tile_begin_) * job_.width + mark.window.x0);
+  }
+
+  // visit(first pixel of the block) for the blocks of the mark inside the tile.
+  template <class Visit>
+  void for_each_block(const Mark& mark, Visit visit) const {
+    const std::int64_t count = mark.window.x1 - mark.window.x0;
+    for_each_row(mark, [&](std::int64_t, std::int64_t at) {
+      for (std::int64_t i = 0; i < count; i += kBlock) visit(at + i);
+    });
   }
 
   const HeatmapJob& job_;
   const Plan& plan_;
   const MarkGeometry& geometry_;
   const BlockCopy copy_;
+  const std::int64_t mark_count_;
   std::int64_t tile_begin_ = 0;
   std::int64_t tile_end_ = 0;
-  std::unique_ptr<Mark[]> marks_;        // [groups, persons]
-  std::unique_ptr<float[]> tables_;      // [groups, persons, columns and rows]
-  std::unique_ptr<Element[]> tile_;      // [rows, W, K]
-  std::unique_ptr<float[]> sums_;        // [rows, W], grayscale
-  std::unique_ptr<float[]> row_;         // one row of a group
-  std::unique_ptr<float[]> person_row_;  // one row of one person
+  std::int64_t active_count_ = 0;
+  std::unique_ptr<std::int64_t[]> active_;  // indices of the marks that touch the tile, ascending
+  std::unique_ptr<Mark[]> marks_;           // [groups, persons]
+  std::unique_ptr<float[]> tables_;         // [groups, persons, columns and rows]
+  std::unique_ptr<Element[]> tile_;         // [rows, W, K]
+  std::unique_ptr<float[]> row_;            // [W], of a segment
+  std::unique_ptr<float[]> group_;          // [rows, W], persons merged; sums only
+  std::unique_ptr<float[]> sums_;           // [rows, W]
 };
+
+struct Task {
+  const HeatmapJob& job;
+  const Plan& plan;
+  const MarkGeometry& geometry;
+  BlockCopy copy;
+};
+
+// Renders the units [begin, end); false when out of memory.
+template <class Element>
+bool render_units(const Task& task, std::int64_t begin, std::int64_t end) {
+  UnitRenderer<Element> renderer(task.job, task.plan, task.geometry, task.copy);
+  if (!renderer.allocate_buffers()) return false;
+  for (std::int64_t unit = begin; unit < end; ++unit) renderer.render(unit);
+  return true;
+}
+
+using RenderUnits = bool (*)(const Task&, std::int64_t, std::int64_t);
+
+#if defined(__x86_64__)
+// `flatten` inlines all of it, so that it is compiled for the wider vectors.
+template <class Element>
+__attribute__((target("avx2"), flatten)) bool render_units_avx2(const Task& task, std::int64_t begin,
+                                                                std::int64_t end) {
+  return render_units<Element>(task, begin, end);
+}
+
+template <class Element>
+RenderUnits widest_render_units() {
+  return __builtin_cpu_supports("avx2") ? render_units_avx2<Element> : render_units<Element>;
+}
+#else
+template <class Element>
+RenderUnits widest_render_units() {
+  return render_units<Element>;
+}
+#endif
 
 template <class Element>
 RenderStatus render(const HeatmapJob& job) {
@@ -245,17 +315,13 @@ RenderStatus render(const HeatmapJob& job) {
   const std::int64_t bytes = unit_bytes * plan.units;
   if (bytes == 0) return RenderStatus::kOk;
   const bool streaming = bytes > kStreamingBytes;
-  const BlockCopy copy = streaming ? streaming_copy() : cached_copy();
+  const Task task{job, plan, geometry, streaming ? streaming_copy() : cached_copy()};
+  const RenderUnits render_range = widest_render_units<Element>();
   const std::int64_t range_bytes =
       std::clamp(bytes / (4 * std::max(1, job.threads)), kSmallestRangeBytes, kLargestRangeBytes);
   std::atomic<bool> out_of_memory{false};
   parallel_for(plan.units, job.threads, range_bytes / unit_bytes, [&](std::int64_t begin, std::int64_t end) {
-    UnitRenderer<Element> renderer(job, plan, geometry, copy);
-    if (!renderer.allocate_buffers()) {
-      out_of_memory = true;
-      return;
-    }
-    for (std::int64_t unit = begin; unit < end; ++unit) renderer.render(unit);
+    if (!render_range(task, begin, end)) out_of_memory = true;
     if (streaming) finish_streaming();
   });
   return out_of_memory ? RenderStatus::kOutOfMemory : RenderStatus::kOk;

@@ -1,4 +1,4 @@
-"""Which implementation of an operator runs: the native C++ core, a Triton kernel, or the plain torch reference."""
+"""Which implementation of an operator runs: native C++, a Triton kernel, or the plain torch reference."""
 
 BACKENDS = ("auto", "triton", "native", "reference")
 
@@ -8,7 +8,7 @@ def resolve_backend(op: str, backend: str, native_obstacle: str | None) -> str:
 
     Args:
         op: public name of the operator, for errors.
-        backend: one of `BACKENDS`; ``"auto"`` is native code wherever it can serve the call, else the reference.
+        backend: one of `BACKENDS`; ``"auto"`` is native code wherever it can serve, else the reference.
         native_obstacle: why native code cannot serve this call (it completes "backend='native' …"), or None.
 
     Raises:

@@ -16,12 +16,6 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 NATIVE_DTYPES = {torch.float32: "FLOAT32", torch.float16: "FLOAT16", torch.bfloat16: "BFLOAT16"}
 SIGMA_RANGE = (1e-6, 1e6)
 MAX_SIDE = 2**24  # float32 holds every pixel index
-NATIVE_MODES = {
-    ("heatmap", ""): "JOINTS",
-    ("limb", ""): "LIMBS",
-    ("grayscale", "sum"): "GRAYSCALE_SUM",
-    ("grayscale", "max"): "GRAYSCALE_MAX",
-}
 
 
 def render_heatmaps(
@@ -37,23 +31,24 @@ def render_heatmaps(
 ) -> Tensor:  # [B, V | 1 | L, T, H, W]
     """Draw every joint or limb of every frame as a small Gaussian; persons merge by maximum.
 
-    A joint draws ``score * exp(-d² / 2σ²)`` at distance d inside the window ``int(μ - 3σ)..int(μ + 3σ)`` (inclusive,
-    truncated toward zero, computed in float32, clipped to the image). Scores above 1 are not clamped. A joint whose
-    score is below 0.001 or not finite, or whose coordinates are not finite or exceed 2**24, draws nothing.
+    A joint draws ``score * exp(-d² / 2σ²)`` at distance d inside the window ``int(μ - 3σ)..int(μ + 3σ)``
+    (inclusive, truncated toward zero, computed in float32, clipped to the image). Scores above 1 are not
+    clamped. A joint whose score is below 0.001 or not finite, or whose coordinates are not finite or exceed
+    2**24, draws nothing. The rule is that of PYSKL's GeneratePoseTarget.
 
     Args:
         keypoints: floating, x and y in pixels of the map and score, [B, M, T, V, 3]; any strides.
         size: height and width of the maps.
         sigma: standard deviation in pixels.
-        mode: "heatmap", one map per joint; "grayscale", the joints' maps merged into one; "limb", one map per limb
-            (a, b): d is then the distance to the segment, the score the smaller of both, and a limb whose squared
-            length is under 1 is drawn as the joint a.
+        mode: "heatmap", one map per joint; "grayscale", the joints' maps merged into one; "limb", one map per
+            limb (a, b): d is then the distance to the segment, the score the smaller of both, and a limb of a
+            squared length under 1 is drawn as the joint a.
         limbs: pairs of joint indices, for mode "limb".
         joint_merge: "sum" (default) or "max", for mode "grayscale".
-        dtype: of the result: float32, float16, bfloat16 (rounded once, to nearest even), or float64 (reference).
-        out: tensor to fill and return, contiguous or in channels_last_3d order, of the result's shape and dtype.
-        backend: "auto", "native" (C++, on the CPU, not differentiable) or "reference" (torch, differentiable). "auto"
-            is native on the CPU unless float64 or a gradient with respect to the keypoints is wanted.
+        dtype: of the result: float32, float16, bfloat16 (rounded once, to nearest even), float64 (reference).
+        out: tensor to fill and return, contiguous or in channels_last_3d order, of the result's shape, dtype.
+        backend: "native" (C++ on the CPU, not differentiable), "reference" (torch, differentiable) or "auto":
+            native on the CPU unless float64 or a gradient of the keypoints is wanted.
 
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
@@ -69,7 +64,8 @@ def render_heatmaps(
         )
     limb_pairs = _checked_limbs(limbs, mode, keypoints.shape[3])
     joint_merge = _checked_merge(joint_merge, mode)
-    shape = _output_shape(keypoints, size, mode, len(limb_pairs))
+    channels = {"heatmap": keypoints.shape[3], "limb": len(limb_pairs), "grayscale": 1}[mode]
+    shape = _output_shape(keypoints, size, channels)
     _check_elements(shape)
 
     wants_gradient = keypoints.requires_grad and torch.is_grad_enabled()
@@ -80,12 +76,11 @@ def render_heatmaps(
         maps = render_heatmaps_reference(keypoints, size, sigma, mode, limb_pairs, joint_merge, dtype)
         return maps if out is None else out.copy_(maps)
 
+    drawing = {"heatmap": "joints", "limb": "limbs", "grayscale": f"grayscale_{joint_merge}"}[mode]
     limb_joints = [joint for pair in limb_pairs for joint in pair]
     if out is None:
-        return torch.ops.fastpose.render_heatmaps(
-            keypoints, size, sigma, mode, limb_joints, joint_merge, dtype
-        )
-    torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, mode, limb_joints, joint_merge)
+        return torch.ops.fastpose.render_heatmaps(keypoints, size, sigma, drawing, limb_joints, dtype)
+    torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, drawing, limb_joints)
     return out
 
 
@@ -154,9 +149,8 @@ def _checked_merge(joint_merge: str | None, mode: str) -> str:
     return joint_merge or "sum"
 
 
-def _output_shape(keypoints: Tensor, size: Sequence[int], mode: str, num_limbs: int) -> tuple[int, ...]:
-    num_clips, _, num_frames, num_joints, _ = keypoints.shape
-    channels = {"heatmap": num_joints, "limb": num_limbs, "grayscale": 1}[mode]
+def _output_shape(keypoints: Tensor, size: Sequence[int], channels: int) -> tuple[int, ...]:
+    num_clips, _, num_frames, _, _ = keypoints.shape
     return num_clips, channels, num_frames, size[0], size[1]
 
 
@@ -210,26 +204,37 @@ def _native_obstacle(keypoints: Tensor, dtype: torch.dtype, wants_gradient: bool
     return None
 
 
-# Opaque to torch.compile; "limbs" is a flat list of pairs.
+# Opaque to torch.compile. `drawing` names a native.HeatmapMode; `limbs` is a flat list of pairs.
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(
-    "render_heatmaps(Tensor keypoints, SymInt[2] size, float sigma, str mode, int[] limbs, str joint_merge, "
+    "render_heatmaps(Tensor keypoints, SymInt[2] size, float sigma, str drawing, int[] limbs, "
     "ScalarType dtype) -> Tensor"
 )
 _library.define(
-    "render_heatmaps_into(Tensor keypoints, Tensor(a!) out, float sigma, str mode, int[] limbs, str joint_merge) -> ()"
+    "render_heatmaps_into(Tensor keypoints, Tensor(a!) out, float sigma, str drawing, int[] limbs) -> ()"
 )
 
 
+@torch.library.register_fake("fastpose::render_heatmaps", lib=_library)
+def _new_maps(keypoints, size, sigma, drawing, limbs, dtype):
+    channels = {"joints": keypoints.shape[3], "limbs": len(limbs) // 2}.get(drawing, 1)
+    return keypoints.new_empty(_output_shape(keypoints, size, channels), dtype=dtype)
+
+
+@torch.library.register_fake("fastpose::render_heatmaps_into", lib=_library)
+def _render_into_fake(keypoints, out, sigma, drawing, limbs):
+    return None
+
+
 @torch.library.impl(_library, "render_heatmaps", "CPU")
-def _render_on_cpu(keypoints, size, sigma, mode, limbs, joint_merge, dtype):
-    out = keypoints.new_empty(_output_shape(keypoints, size, mode, len(limbs) // 2), dtype=dtype)
-    _render_into_on_cpu(keypoints, out, sigma, mode, limbs, joint_merge)
+def _render_on_cpu(keypoints, size, sigma, drawing, limbs, dtype):
+    out = _new_maps(keypoints, size, sigma, drawing, limbs, dtype)
+    _render_into_on_cpu(keypoints, out, sigma, drawing, limbs)
     return out
 
 
 @torch.library.impl(_library, "render_heatmaps_into", "CPU")
-def _render_into_on_cpu(keypoints, out, sigma, mode, limbs, joint_merge):
+def _render_into_on_cpu(keypoints, out, sigma, drawing, limbs):
     from fastpose._native import native
 
     keypoints = keypoints.to(torch.float32).contiguous()
@@ -239,19 +244,9 @@ def _render_into_on_cpu(keypoints, out, sigma, mode, limbs, joint_merge):
         output=out.data_ptr(),
         size=out.shape[3:],
         sigma=sigma,
-        mode=getattr(native.HeatmapMode, NATIVE_MODES[mode, joint_merge]),
+        mode=getattr(native.HeatmapMode, drawing.upper()),
         limbs=limbs,
         element=getattr(native.ElementType, NATIVE_DTYPES[out.dtype]),
         layout=native.HeatmapLayout.CONTIGUOUS if out.is_contiguous() else native.HeatmapLayout.CHANNELS_LAST,
         threads=torch.get_num_threads(),
     )
-
-
-@torch.library.register_fake("fastpose::render_heatmaps", lib=_library)
-def _render_fake(keypoints, size, sigma, mode, limbs, joint_merge, dtype):
-    return keypoints.new_empty(_output_shape(keypoints, size, mode, len(limbs) // 2), dtype=dtype)
-
-
-@torch.library.register_fake("fastpose::render_heatmaps_into", lib=_library)
-def _render_into_fake(keypoints, out, sigma, mode, limbs, joint_merge):
-    return None

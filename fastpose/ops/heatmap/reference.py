@@ -23,7 +23,7 @@ def render_heatmaps_reference(
     joint_merge: str,
     dtype: torch.dtype,
 ) -> Tensor:  # [B, V | L | 1, T, H, W]
-    """`fastpose.ops.render_heatmaps` on checked arguments, computed in float32 or, if either dtype is, float64."""
+    """`fastpose.ops.render_heatmaps` on checked arguments, in float64 if a dtype is, else float32."""
     precision = torch.promote_types(torch.promote_types(keypoints.dtype, dtype), torch.float32)
     num_clips, num_persons, num_frames, num_joints, _ = keypoints.shape
     num_maps = len(limbs) if mode == "limb" else num_joints
@@ -43,7 +43,7 @@ def render_heatmaps_reference(
             maps = maps.sum(2, keepdim=True)
         else:
             maps = maps.amax(2, keepdim=True)
-    return maps.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format)
+    return maps.transpose(1, 2).to(dtype).contiguous()
 
 
 def _drawn(keypoints: Tensor) -> Tensor:  # [..., 3] -> [...]
