@@ -56,10 +56,9 @@ def pyskl(source: Source, *, out: Out, layout: TargetLayout = None, source_layou
           image_size: ImageSize = None, classes: Classes = None,
           on_error: OnError = "skip") -> str:  # fmt: skip
     """PYSKL or MMAction2 annotation pickle."""
-    settings = {"layout": layout, "source_layout": source_layout, "image_size": image_size}
-    return pack_to_file(
-        out, pack_pyskl, source, **settings, class_names=read_classes(classes), on_error=on_error
-    )
+    layouts = {"layout": layout, "source_layout": source_layout}
+    settings = {"image_size": image_size, "class_names": read_classes(classes)}
+    return pack_to_file(out, pack_pyskl, source, **layouts, **settings, on_error=on_error, progress=True)
 
 
 def penn_action(source: Source, *, out: Out, on_error: OnError = "skip") -> str:

@@ -165,12 +165,15 @@ def clean_into(
     with np.errstate(over="ignore"):
         out_keypoints[...] = keypoints
         out_scores[...] = 1 if scores is None else scores
-    lost = ~np.isfinite(out_keypoints).all(axis=-1)
-    out_keypoints[lost] = 0
-    missing = lost | ~(out_scores > 0) | (out_scores == np.inf)
+    x, y = out_keypoints[..., 0], out_keypoints[..., 1]
+    finite = np.isfinite(x) & np.isfinite(y)
+    if not finite.all():
+        out_keypoints[~finite] = 0
+    present = finite & (out_scores > 0) & (out_scores < np.inf)
     if scores is None:
-        missing |= ~out_keypoints.any(axis=-1)
-    out_scores[missing] = 0
+        present &= (x != 0) | (y != 0)
+    if not present.all():
+        out_scores[~present] = 0
 
 
 def build_splits(
@@ -227,12 +230,15 @@ def assemble(
     class_names: Sequence[str] | int | None,
     splits: Mapping[str, Iterable[str | int]] | None,
     source: str,
+    progress: bool = False,
 ) -> dict:
-    """Lay checked clips end to end: the fields of ``PackedClips``.
+    """Lay checked clips end to end: the fields of ``PackedClips``; ``progress`` shows a bar.
 
     Raises:
         ValueError: no clip, two clips of one name, a label without a class, or splits that do not fit.
     """
+    from tqdm import tqdm
+
     if not clips:
         raise ValueError("there is no clip to pack")
     names = [clip.name for clip in clips]
@@ -242,7 +248,8 @@ def assemble(
     offsets = row_offsets(num_persons, num_frames)
     keypoints = np.empty((offsets[-1], layout.num_joints, 2), np.float32)
     scores = np.empty((offsets[-1], layout.num_joints), np.float32)
-    for clip, (start, stop) in zip(clips, pairwise(offsets.tolist()), strict=True):
+    shown = tqdm(clips, unit=" clips", desc="packing", disable=not progress)
+    for clip, (start, stop) in zip(shown, pairwise(offsets.tolist()), strict=True):
         flat = (stop - start, layout.num_joints)
         clean_into(
             clip.keypoints.reshape(*flat, 2),

@@ -127,14 +127,14 @@ class PackedClips:
         if len(set(self.names)) != self.num_clips:
             twice = Counter(self.names).most_common(1)[0][0]
             raise ValueError(f"two clips are called {twice!r}; names must be unique")
-        if len(np.unique(self.name_hashes)) != self.num_clips:
+        if _repeats(self.name_hashes):
             raise ValueError("two clips have the same name hash; rename one of them")
         for split, members in self.splits.items():
             if members.dtype != np.int64 or members.ndim != 1:
                 raise ValueError(f"split {split!r} must be int64 clip indices, got {members.dtype}")
             if members.size and (members.min() < 0 or members.max() >= self.num_clips):
                 raise ValueError(f"split {split!r} holds indices outside 0..{self.num_clips - 1}")
-            if len(np.unique(members)) != members.size:
+            if _repeats(members):
                 raise ValueError(f"split {split!r} holds a clip twice")
 
     @property
@@ -281,9 +281,11 @@ class PackedClips:
         class_names: Sequence[str] | int | None = None,
         splits: Mapping[str, Iterable[str | int]] | None = None,
         source: str = "clips",
+        *,
+        progress: bool = False,
     ) -> "PackedClips":
         """``from_clips`` for clips that ``check_clip`` has passed one by one."""
-        return cls(**clip_builder.assemble(clips, layout, class_names, splits, source))
+        return cls(**clip_builder.assemble(clips, layout, class_names, splits, source, progress))
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file, beside ``path`` and then renamed.
@@ -332,6 +334,11 @@ class PackedClips:
         except (KeyError, TypeError, ValueError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{path}: damaged packed file: {reason}") from error
+
+
+def _repeats(values: np.ndarray) -> bool:
+    ordered = np.sort(values)
+    return bool((ordered[1:] == ordered[:-1]).any())
 
 
 def _kept(positions: np.ndarray) -> np.ndarray:

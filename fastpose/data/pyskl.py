@@ -22,6 +22,7 @@ def pack_pyskl(
     image_size: tuple[int, int] | None = None,
     class_names: Sequence[str] | int | None = None,
     on_error: OnError = "skip",
+    progress: bool = False,
 ) -> tuple[PackedClips, PackLog]:
     """Pack a pickle of {split, annotations}, or a bare list of annotations.
 
@@ -36,6 +37,7 @@ def pack_pyskl(
         image_size: (h, w) for annotations that have neither img_shape nor original_shape.
         class_names: K names, or K; by default the largest label + 1.
         on_error: "raise" makes the first bad annotation an error.
+        progress: show a progress bar on the error stream.
 
     Raises:
         ValueError: not such a pickle, one that tries to run code, 3D keypoints, nothing to pack, or a bad
@@ -64,7 +66,9 @@ def pack_pyskl(
     refuse_normalised(list(clips.values()), path)
     splits = _splits(path, split_names, clips, log)
     source_text = f"annotation pickle {Path(path).name}"
-    packed = PackedClips.from_checked(list(clips.values()), source, class_names, splits, source_text)
+    packed = PackedClips.from_checked(
+        list(clips.values()), source, class_names, splits, source_text, progress=progress
+    )
     return packed.convert_layout(target or source), log
 
 
@@ -120,8 +124,10 @@ def _source_layout(
 
 
 def _name(annotation: Mapping) -> str | None:
-    name = next((annotation[key] for key in ("frame_dir", "filename") if annotation.get(key)), None)
-    return str(name) if isinstance(name, str | int | np.integer) else None
+    for value in (annotation.get("frame_dir"), annotation.get("filename")):
+        if isinstance(value, str | int | np.integer) and value != "":
+            return str(value)
+    return None
 
 
 def _checked(

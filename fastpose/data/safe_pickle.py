@@ -7,7 +7,6 @@ shape and bytes are checked here, before NumPy sees them.
 import math
 import pickle
 import re
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -84,9 +83,9 @@ def _empty_bytes() -> bytes:
 
 _ALLOWED = {
     ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _Array,
+    ("numpy", "ndarray"): "numpy.ndarray",  # an argument of _reconstruct, never to be called
     ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): dict,
     **{(module, name): kind for module in ("builtins", "__builtin__")
        for name, kind in (("set", set), ("frozenset", frozenset), ("bytes", _empty_bytes))},
     **{(f"numpy.{core}.multiarray", name): function for core in ("core", "_core")

@@ -1,6 +1,5 @@
 import errno
 import json
-import os
 import pickle
 import struct
 
@@ -290,7 +289,14 @@ def test_files_that_are_no_packs(packed, tmp_path):
     from safetensors.numpy import save_file
 
     path = tmp_path / "odd.safetensors"
-    for content in (b"", b"PK\x03\x04", b"\x80\x04}.", b"\0" * 100, os.urandom(1000), b"\xff" * 16):
+    for content in (
+        b"",
+        b"PK\x03\x04",
+        b"\x80\x04}.",
+        b"\0" * 100,
+        np.random.default_rng(0).bytes(1000),
+        b"\xff" * 16,
+    ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"odd\.safetensors: not a whole packed file"):
             PackedClips.load(path)

@@ -2,6 +2,7 @@ import contextlib
 import os
 import pickle
 import re
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -134,6 +135,7 @@ def ragged():
     ("fields", "message"),
     [
         ({"frame_dir": None}, "annotation 1 has no frame_dir"),
+        ({"frame_dir": np.arange(3)}, "annotation 1 has no frame_dir"),
         ({"frame_dir": "a"}, "two clips 'a'"),
         ({"keypoint": None}, "'bad': no keypoint"),
         ({"keypoint": ragged()}, "'bad': keypoints is ragged"),
@@ -261,6 +263,8 @@ def test_code_is_refused_by_name_and_not_run(
         b"cnumpy\ndtype.type\n.",
         b"cnumpy.core.multiarray\n_reconstruct.__globals__\n.",
         b"\x80\x04\x8c\x05numpy\x8c\x0cndarray.base\x93.",
+        b"cnumpy\nndarray\n((I1000000000000\nttR.",
+        b"\x80\x02cnumpy\nndarray\n(I4\nt\x85\x81.",
         b"(S'ls'\niposix\nsystem\n.",
         b"cnumpy\ndtype\n(S'O'\nI0\nI1\ntR(I3\nS'|'\nN(S'a'\ntNI-1\nI-1\nI63\ntb.",
         b"cnumpy\ndtype\n(S'V8'\nI0\nI1\ntR.",
@@ -285,7 +289,13 @@ def test_crafted_pickles_are_refused(file, opcodes):
 def test_files_that_are_no_pickles(file):
     import torch
 
-    for content in (b"", b"\x80", b"not a pickle", os.urandom(200), b"\x1f\x8b\x08" + bytes(50)):
+    for content in (
+        b"",
+        b"\x80",
+        b"not a pickle",
+        np.random.default_rng(0).bytes(200),
+        b"\x1f\x8b\x08" + bytes(50),
+    ):
         file.write_bytes(content)
         with pytest.raises(ValueError, match=r"annotations\.pkl"):
             pack_pyskl(file)
@@ -333,7 +343,11 @@ def test_arrays_survive_the_safe_unpickler(tmp_path_factory, array, protocol, or
 
 
 def test_scalars_and_containers_survive(file):
-    data = {"a": (np.float32(1.5), np.int64(3), {1, 2}), "b": [b"bytes", "text", None, True, 10**30]}
+    data = {
+        "o": OrderedDict(b=1, a=2),
+        "a": (np.float32(1.5), np.int64(3), {1, 2}),
+        "b": [b"bytes", "text", None, True, 10**30],
+    }
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         assert load_pickle(write(file, data, protocol)) == data
 
