@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cassert>
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <new>
 
@@ -74,8 +73,9 @@ class UnitRenderer {
       group_ = allocate<float>(pixels + kBlock);
       sums_ = allocate<float>(pixels + kBlock);
     }
-    if (!active_ || !marks_ || !tables_ || !tile_ || !row_ || (plan_.sums && (!group_ || !sums_)))
+    if (!active_ || !marks_ || !tables_ || !tile_ || !row_ || (plan_.sums && (!group_ || !sums_))) {
       return false;
+    }
     for (std::int64_t i = 0; i < mark_count_; ++i) {
       marks_[i].group = i / job_.persons;
       marks_[i].channel = plan_.channels > 1 ? marks_[i].group : 0;
