@@ -1,6 +1,6 @@
 """Sampling with noise, crop and flip: fastpose against a NumPy pipeline of transforms.
 
-``extra_info["clips"]`` over a test's time is clips/s; the rows of one shape, the peer's too, share a group.
+The rows of one shape, the peer's too, share a group.
 """
 
 from types import SimpleNamespace
@@ -108,5 +108,5 @@ def test_numpy_pipeline(benchmark, pack):
             np.stack([peers_sample.pipeline(clip, CLIP_LEN, order, ALPHA, rng) for clip in batch])
 
     benchmark.group = group(pack)
-    benchmark.extra_info.update(clips=len(clips), threads=1)
+    benchmark.extra_info.update(clips=len(clips), threads=1, role="peer")
     benchmark.pedantic(epoch, rounds=15, warmup_rounds=1)

@@ -1,7 +1,7 @@
 """What users run today to sample a clip: NumPy transforms, clip by clip, in the manner of PYSKL.
 
 Uniform frames, decode, compact to the joints' box, resize to 64×64, random resized crop, resize to 56×56 and
-flip; with the noise of METHOD.md §2 on the decoded keypoints. Re-stated from the transforms' behaviour.
+flip; with the Gaussian noise of the report on the decoded keypoints. Re-stated from the transforms' behaviour.
 """
 
 import numpy as np

@@ -130,7 +130,7 @@ class UnitRenderer {
     for (std::int64_t i = 0; i < mark_count_; ++i) {
       active_[active_count_] = i;
       const Window& window = marks_[i].window;
-      active_count_ += (window.y0 < tile_end_) & (window.y1 > tile_begin_) ? 1 : 0;
+      active_count_ += static_cast<int>((window.y0 < tile_end_) & (window.y1 > tile_begin_));
     }
   }
 

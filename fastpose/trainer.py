@@ -4,7 +4,7 @@ import functools
 import math
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,19 @@ def learning_rate_factor(progress: float, optim: OptimConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
 
 
+def average_from_start(decay: float) -> Callable:
+    """Return the update of a moving average that forgets the initial weights: its decay rises to ``decay``.
+
+    Batch-norm statistics are not averaged but taken over: they are moving averages already.
+    """
+
+    def update(averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+        now = min(decay, (1 + int(count)) / (10 + int(count)))
+        get_ema_multi_avg_fn(now)(averages, weights, count)
+
+    return update
+
+
 def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     """Return ``indices`` in the random order of one epoch, which depends on nothing else."""
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(indices)
@@ -73,23 +86,22 @@ class Trainer:
         if config.optim.threads is not None:
             torch.set_num_threads(config.optim.threads)
         self.train_indices, self.test_indices = select_clips(packed, config.data)
-        self.task = PoseTask(config)
+        self.task = PoseTask(config, self.dtype)
         torch.manual_seed(config.seed)
         self.card = ModelCard(config, packed.layout, packed.class_names, packed.max_persons)
         model = build_model(self.card)
         if config.model.init is not None:
             report = load_checkpoint(model, config.model.init)
             self._echo(str(report))
-        if self.dtype == torch.bfloat16 and config.model.input != "skeleton":
-            model = model.to(memory_format=torch.channels_last_3d)
+        if config.model.input != "skeleton":
+            model = model.to(memory_format=self.task.memory_format)
         self.model = model.to(self.device)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
         )
         self.average = None
         if config.optim.ema:
-            average = get_ema_multi_avg_fn(config.optim.ema)
-            self.average = AveragedModel(self.model, multi_avg_fn=average, use_buffers=True)
+            self.average = AveragedModel(self.model, multi_avg_fn=average_from_start(config.optim.ema))
 
     @property
     def trained_model(self) -> nn.Module:
@@ -132,7 +144,8 @@ class Trainer:
                 seed=config.seed, device=self.device, autocast=self.autocast, on_batch=bar.update,
             )  # fmt: skip
 
-    def _batches(self, epoch: int, steps: int) -> Iterator:
+    def batches(self, epoch: int, steps: int) -> Iterator[dict[str, PoseBatch]]:
+        """Draw the views of one epoch's batches."""
         sampler = self._sampler
         order = epoch_order(self.train_indices, self.config.seed, epoch)
 
@@ -155,6 +168,19 @@ class Trainer:
             flip_probability=data.flip_probability,
         )  # fmt: skip
 
+    def step(self, batches: dict[str, PoseBatch], epoch: int, rate: float) -> dict[str, Tensor]:
+        """Take one optimiser step at learning rate ``rate``; returns what the task returns."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        result = self.task.step(self.model, batches, epoch, self.autocast)
+        self.optimizer.zero_grad(set_to_none=True)
+        result["loss"].backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return result
+
     def _train_epoch(self, epoch: int, steps: int, bar: tqdm) -> dict[str, float | int]:
         optim = self.config.optim
         torch.manual_seed((self.config.seed * 1_000_003 + epoch) % 2**63)  # dropout: by seed and epoch alone
@@ -162,19 +188,11 @@ class Trainer:
         started = time.perf_counter()
         sums: dict[str, Tensor] = {}
         correct = torch.zeros((), device=self.device)
-        with Prefetcher(self._batches(epoch, steps)) as prefetcher:
+        with Prefetcher(self.batches(epoch, steps)) as prefetcher:
             for step, batches in enumerate(prefetcher):
                 rate = optim.lr * learning_rate_factor(epoch + step / steps, optim)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate
                 batches = {view: batch.to(self.device) for view, batch in batches.items()}
-                result = self.task.step(self.model, batches, epoch, self.autocast)
-                self.optimizer.zero_grad(set_to_none=True)
-                result["loss"].backward()
-                nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip)
-                self.optimizer.step()
-                if self.average is not None:
-                    self.average.update_parameters(self.model)
+                result = self.step(batches, epoch, rate)
                 labels = next(iter(batches.values())).labels
                 correct += (result.pop("output").argmax(dim=1) == labels).sum()
                 for name, value in result.items():

@@ -147,3 +147,14 @@ def test_order_is_a_function_of_seed_and_epoch():
     assert len(set(orders.values())) == 9
     assert all(sorted(order) == list(indices) for order in orders.values())
     assert orders[1, 2] == tuple(epoch_order(indices, 1, 2))
+
+
+def test_the_moving_average_forgets_the_start_and_takes_over_statistics(tmp_path):
+    config = replace(TINY, arm="supervised", optim=replace(TINY.optim, ema=0.999, epochs=20))
+    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
+    start = trainer.model.cls_head.fc_cls.weight.detach().clone()
+    trainer.fit()
+    raw, average = trainer.model.state_dict(), trainer.trained_model.state_dict()
+    assert torch.equal(raw["backbone.conv1.bn.running_var"], average["backbone.conv1.bn.running_var"])
+    raw, average = (weights["cls_head.fc_cls.weight"] for weights in (raw, average))
+    assert 0 < (average - raw).norm() < 0.5 * (raw - start).norm()

@@ -7,7 +7,7 @@ from fastpose.data.ntu import pack_synthetic
 from fastpose.data.packed import PackedClips
 
 # Part of the cached file's name: a changed generator needs another one.
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 
 
 def cache_folder() -> Path:

@@ -1,4 +1,4 @@
-"""Batches of sampled, noised, cropped and flipped keypoints, one native call each (METHOD.md §§1-3)."""
+"""Batches of sampled, noised, cropped and flipped keypoints, one native call each."""
 
 import math
 from collections.abc import Sequence
@@ -222,7 +222,7 @@ class ClipSampler:
 def total_difference(
     keypoints: ArrayLike, scores: ArrayLike | None, image_size: tuple[int, int]
 ) -> tuple[float, float]:
-    """How much a clip moves, and the noise coefficient that follows from it (METHOD.md §2).
+    """How much a clip moves, and the noise coefficient that follows from it.
 
     Args:
         keypoints: [M, T, V, 2] in pixels, all frames of the clip.

@@ -64,7 +64,7 @@ def normals(random: ClipRandom, count: int) -> NDArray[np.float32]:
 
 
 def choose_frames(random: ClipRandom, length: int, count: int, draw: bool) -> NDArray[np.int32]:
-    """``count`` frames of a clip of ``length`` frames (METHOD.md §1)."""
+    """``count`` frames of a clip of ``length`` frames."""
     words = random.words(FRAMES, count + 1)
     if length < count:
         start = below(words[0], length) if draw else 0
@@ -86,7 +86,7 @@ def choose_frames(random: ClipRandom, length: int, count: int, draw: bool) -> ND
 def crop_window(
     sampler: ClipSampler, random: ClipRandom, joints: NDArray[np.float32], image_size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """(x0, y0, width, height) in clip pixels for the present, noised joints [n, 2] (METHOD.md §3)."""
+    """(x0, y0, width, height) in clip pixels for the present, noised joints [n, 2]."""
     height, width = image_size
     side, centre = float(max(height, width)), np.array([width, height]) / 2
     if len(joints):

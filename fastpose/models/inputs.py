@@ -50,6 +50,12 @@ class PoseInput:
             return len(self.layout.limbs)
         return 1 if self.input == "grayscale" else num_keypoints
 
+    def shape(self, keypoints: Tensor) -> tuple[int, ...]:
+        """Shape of the input made from keypoints [B, M, T, V, 3]."""
+        batch, _, frames, joints, _ = keypoints.shape
+        size = (1, 1) if self.input == "skeleton" else self.size
+        return batch, self.num_channels(joints), frames, *size
+
     def prepare(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
         """The input [B, channels, T, H, W] or [B, channels, T, 1, 1]; see ``prepare_input``."""
         keypoints = getattr(batch, "keypoints", batch)

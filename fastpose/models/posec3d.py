@@ -171,7 +171,9 @@ class PoseConv3D(nn.Module):
         nn.init.normal_(self.cls_head.fc_cls.weight, std=0.01)
         nn.init.zeros_(self.cls_head.fc_cls.bias)
 
-    def prepare_input(self, batch: Any, out: Tensor | None = None) -> Tensor:
+    def prepare_input(
+        self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None
+    ) -> Tensor:
         """Input of this model from a ``PoseBatch`` or keypoints [B, M, T, V, 3]; see that function."""
         keypoints = getattr(batch, "keypoints", batch)
         if keypoints.dim() == 5 and keypoints.shape[3] != self.num_keypoints:
@@ -179,7 +181,7 @@ class PoseConv3D(nn.Module):
                 f"this model takes {self.num_keypoints} keypoints, got {keypoints.shape[3]} in "
                 f"{tuple(keypoints.shape)} [B, M, T, V, 3]"
             )
-        return self.pose_input.prepare(keypoints, out=out)
+        return self.pose_input.prepare(keypoints, dtype, out)
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Volumes [B, C, T, H, W] → ``ModelOutput`` of logits [B, K] and pooled features [B, 512].
