@@ -224,13 +224,14 @@ class RunConfig:
 ROBUST_LOSS = {
     "gamma1": 0.0,
     "gamma2": 0.0,
-    "supcon_weight": 0.5,
+    "supcon_weight": 1.0,
     "label_smoothing": 0.1,
     "ce_views": "both",
 }
 ROBUST_OPTIM = {
     "batch_size": 64,
     "lr": 1.5e-3,
+    "weight_decay": 0.05,
     "schedule": "cosine",
     "warmup_epochs": 2.0,
     "ema": 0.998,
@@ -252,7 +253,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "optim": {"share_clean": False},
     },
-    "robust": {"loss": ROBUST_LOSS, "optim": {**ROBUST_OPTIM, "epochs": 120, "alpha": "0:0.3"}},
+    "robust": {"loss": ROBUST_LOSS, "optim": {**ROBUST_OPTIM, "epochs": 100, "alpha": "0:0.3"}},
     "first-run": {
         "loss": ROBUST_LOSS,
         "optim": {**ROBUST_OPTIM, "epochs": 24, "ema": 0.99, "alpha": "0:0.1"},
