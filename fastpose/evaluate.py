@@ -28,8 +28,8 @@ class Arguments:
     """Measure on this many clips only."""
     out: Path = Path("evaluation")
     """Folder for the results."""
-    confusion_alphas: tuple[float, ...] = (0.0,)
-    """Noise levels whose confusion matrices are written."""
+    confusion_alphas: tuple[float, ...] | None = None
+    """Noise levels whose confusion matrices are written; by default the first."""
     device: str = "auto"
     precision: str = "auto"
     seed: int = 0

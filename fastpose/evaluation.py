@@ -52,19 +52,20 @@ def evaluate_runs(
     data: str | None = None,
     test_split: str | None = None,
     limit: int | None = None,
-    confusion_alphas: tuple[float, ...] = (0.0,),
+    confusion_alphas: tuple[float, ...] | None = None,
     device: str = "auto",
     precision: str = "auto",
     seed: int = 0,
 ) -> dict[str, Curve]:
     """Measure each run; write the curves as csv and plot, and confusion matrices; print the curves.
 
-    ``data`` and ``test_split`` default to what each run was made with.
+    ``data`` and ``test_split`` default to what each run was made with, ``confusion_alphas`` to the first level.
 
     Raises:
         ValueError: the clips do not fit a model, or a noise level for a confusion matrix is not measured.
     """
     alphas = settings.alphas
+    confusion_alphas = alphas[:1] if confusion_alphas is None else confusion_alphas
     if missing := [alpha for alpha in confusion_alphas if alpha not in alphas]:
         raise ValueError(
             f"confusion_alphas: {missing} are not among the noise levels measured, {list(alphas)}"
@@ -105,10 +106,15 @@ def write_confusion(stem: Path, accuracy: Accuracy, names: tuple[str, ...], titl
     from matplotlib.figure import Figure
 
     counts = accuracy.confusion.numpy()  # [K, K]
+    met = np.flatnonzero(
+        counts.sum(axis=0) + counts.sum(axis=1)
+    )  # the picture leaves out classes that never occur
     quoted = ['"' + name.replace('"', '""') + '"' for name in names]
     rows = [",".join([name, *map(str, row)]) for name, row in zip(quoted, counts.tolist(), strict=True)]
     write_text(stem.with_name(stem.name + ".csv"), "\n".join([",".join(["true", *quoted]), *rows]) + "\n")
 
+    names = [names[k] for k in met]
+    counts = counts[np.ix_(met, met)]
     side = min(4 + 0.28 * len(names), 24)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()

@@ -103,7 +103,7 @@ def test_batch_size_does_not_change_the_curve(finished):
         (["absent"], "holds no finished run"),
         (["{runs}", "--test-split", "xview_val"], "xview_val"),
         (["{runs}", "--data", "absent.safetensors"], "absent.safetensors"),
-        (["{runs}", "--alphas", "0.1"], "confusion_alphas"),
+        (["{runs}", "--alphas", "0.1", "--confusion-alphas", "0"], "confusion_alphas"),
         (["{runs}", "--device", "tpu"], "device = 'tpu': expected auto, cpu or cuda"),
     ],
 )
