@@ -1,0 +1,57 @@
+"""`python -m fastpose.report benchmarks`: tables and bar charts of a saved benchmark run."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fastpose._files import write_text
+from fastpose.benchmark_table import format_table, markdown_table, plot_section, read_rows, sections, table
+
+
+def newest_run(folder: Path = Path(".benchmarks")) -> Path:
+    """Return the file that ``pytest benchmarks --benchmark-autosave`` wrote last."""
+    saved = sorted(folder.rglob("*.json"), key=lambda path: path.stat().st_mtime)
+    if not saved:
+        raise ValueError(
+            f"no saved benchmarks in {folder}: run `pytest benchmarks --benchmark-autosave`, or name a json file"
+        )
+    return saved[-1]
+
+
+def benchmarks(
+    json_file: Annotated[Path | None, tyro.conf.Positional] = None, *, out: Path = Path("benchmark-report")
+) -> None:
+    """Print one table for each section of a saved benchmark run; write them as Markdown, with bar charts.
+
+    Args:
+        json_file: What `pytest benchmarks --benchmark-json=FILE` wrote; by default the newest autosaved run.
+        out: Folder for `report.md` and one picture for each section.
+    """
+    source = json_file or newest_run()
+    out.mkdir(parents=True, exist_ok=True)
+    text = [f"# Benchmarks: {source.name}"]
+    for i, (name, rows) in enumerate(sections(read_rows(source)).items()):
+        cells = table(rows)
+        print(f"\n{name}\n{format_table(cells)}")
+        picture = f"{i + 1:02}-" + "".join(c if c.isalnum() else "-" for c in name) + ".png"
+        plot_section(out / picture, name, rows)
+        text.append(f"## {name}\n\n{markdown_table(cells)}\n\n![{name}]({picture})")
+    write_text(out / "report.md", "\n\n".join(text) + "\n")
+    print(f"\nreport: {out / 'report.md'}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"benchmarks": benchmarks}, prog="python -m fastpose.report", args=argv, description=__doc__
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
