@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fastpose.data.layouts import Layout
+from fastpose.data.packed import PackedClips
+
 
 def skeleton_text(color, *, state=2, body_id=7) -> str:
     """A `.skeleton` file of one body; ``color`` [T, 25, 2], tracking ``state`` one for all or [T, 25]."""
@@ -47,3 +50,33 @@ def write_npz(folder: Path, name: str, *, seed=0, joints=3, label=0, **fields) -
     path = folder / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+
+
+TRIANGLE = Layout("triangle", ("a", "b", "c"), ((0, 1),), ((0, 2), (1, 2)))
+
+
+def make_clip(seed=0, *, persons=2, frames=4, label=1, **fields):
+    rng = np.random.default_rng(seed)
+    return {
+        "name": f"clip{seed}",
+        "keypoints": rng.uniform(1, 500, (persons, frames, 3, 2)).astype(np.float32),
+        "scores": rng.uniform(0.1, 1, (persons, frames, 3)).astype(np.float32),
+        "label": label,
+        "image_size": (480, 640),
+    } | fields
+
+
+def pack(*clips, **settings):
+    return PackedClips.from_clips(clips, layout=TRIANGLE, **settings)
+
+
+def three_clips():
+    """A pack of three clips with all there is to a pack."""
+    return pack(
+        make_clip(0, frames=5, label=0),
+        make_clip(1, persons=1, frames=1, label=2),
+        make_clip(2, persons=3, frames=7, label=1, image_size=(1080, 1920)),
+        class_names=("wave", "nod", "jump"),
+        splits={"train": ["clip2", "clip0"], "test": np.array([1])},
+        source="a test",
+    )

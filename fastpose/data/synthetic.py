@@ -10,8 +10,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from fastpose.data.ntu_names import NtuName
 from fastpose.data.synthetic_motion import MOTIONS
-from fastpose.data.synthetic_scene import TEST_PERFORMERS, TRAIN_PERFORMERS, BodyTrack, ClipId, record
+from fastpose.data.synthetic_scene import TEST_PERFORMERS, TRAIN_PERFORMERS, BodyTrack, record
 from fastpose.data.synthetic_sensor import clipped_edges
 
 FIRST_SETUP, NUM_SETUPS = 18, 15  # no name in NTU's lists of missing skeletons has a setup and action of ours
@@ -77,7 +78,7 @@ def _report(written: Iterator[None], total: int, progress: Callable[[int, int], 
             progress(done, total)
 
 
-def plan_clips(performers: tuple[int, ...], num_clips: int) -> list[ClipId]:
+def plan_clips(performers: tuple[int, ...], num_clips: int) -> list[NtuName]:
     """The first ``num_clips`` that these performers can make, balanced over actions, then over performers."""
     most = len(performers) * 2 * 3 * NUM_SETUPS * len(MOTIONS)
     if not 0 <= num_clips <= most:
@@ -93,11 +94,11 @@ def plan_clips(performers: tuple[int, ...], num_clips: int) -> list[ClipId]:
         setup, visit = divmod(visit, 6)  # two replications before three cameras
         setup = FIRST_SETUP + (performers[person] + 4 * setup) % NUM_SETUPS
         camera = 1 + (visit + person + column) % 3
-        clips.append(ClipId(setup, camera, performers[person], 1 + visit % 2, actions[column]))
+        clips.append(NtuName(setup, camera, performers[person], 1 + visit % 2, actions[column]))
     return clips
 
 
-def _write_clip(folder: Path, seed: int, clip: ClipId) -> None:
+def _write_clip(folder: Path, seed: int, clip: NtuName) -> None:
     (folder / f"{clip.name}.skeleton").write_bytes(skeleton_text(*record(clip, seed)))
 
 

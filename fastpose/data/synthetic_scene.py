@@ -4,31 +4,17 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 
+from fastpose.data.ntu_names import XSUB60_TRAIN, NtuName
 from fastpose.data.synthetic_body import Build, Pose, mirror, pose_joints, rotation
 from fastpose.data.synthetic_motion import DISTANCE, MOTIONS, Motion, Style, stand
 from fastpose.data.synthetic_sensor import AZIMUTHS, INFERRED, Camera, joint_table, measure
 
-TRAIN_PERFORMERS = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
+TRAIN_PERFORMERS = tuple(sorted(XSUB60_TRAIN))
 TEST_PERFORMERS = tuple(number for number in range(1, 41) if number not in TRAIN_PERFORMERS)
 FRAMES = (36, 61)  # a clip's length, half-open
 
 _FIRST_BODY_ID = 72057594037927936
 _PURPOSE_PERFORMER, _PURPOSE_CLIP = 0, 1  # random streams that must not meet
-
-
-@dataclass(frozen=True, slots=True)
-class ClipId:
-    """The five numbers of an NTU name."""
-
-    setup: int
-    camera: int
-    performer: int
-    replication: int
-    action: int
-
-    @property
-    def name(self) -> str:
-        return f"S{self.setup:03}C{self.camera:03}P{self.performer:03}R{self.replication:03}A{self.action:03}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +48,7 @@ class BodyTrack:
     table: np.ndarray  # float64 [n, 25, 12], in file order
 
 
-def perform(clip: ClipId, seed: int, rng: np.random.Generator) -> list[np.ndarray]:
+def perform(clip: NtuName, seed: int, rng: np.random.Generator) -> list[np.ndarray]:
     """World joints [T, 25, 3] of each person, round the origin on the floor y = 0."""
     t = np.linspace(0, 1, rng.integers(*FRAMES))
     motions = MOTIONS[clip.action]
@@ -90,7 +76,7 @@ def _place(joints: np.ndarray, turn: float, where: np.ndarray) -> np.ndarray:
     return joints @ rotation(np.array([[0, turn, 0]]))[0].T + where
 
 
-def record(clip: ClipId, seed: int) -> tuple[int, list[BodyTrack]]:
+def record(clip: NtuName, seed: int) -> tuple[int, list[BodyTrack]]:
     """The number of frames of a clip and the bodies in it."""
     rng = np.random.default_rng([seed, _PURPOSE_CLIP, *astuple(clip)])
     distance, height = 2.9 + 0.3 * (clip.setup % 5), 1.1 + 0.3 * (clip.setup % 4)

@@ -3,15 +3,17 @@ import pytest
 from helpers import shared_folder
 from packing_helpers import skeleton_text, write_skeletons
 
-from fastpose.data import ntu
+from fastpose.data import ntu, ntu_names
 from fastpose.data.layouts import COCO17, KINECT25, convert
-from fastpose.data.ntu import XSUB60_TRAIN, XSUB120_TRAIN, NtuName, benchmark_splits, pack_ntu, parse_name
+from fastpose.data.ntu import pack_ntu
+from fastpose.data.ntu_names import XSUB60_TRAIN, XSUB120_TRAIN, NtuName, benchmark_splits, parse_name
 
 
 def test_names():
     name = parse_name("S032C003P106R002A120")
     assert name == NtuName(setup=32, camera=3, performer=106, replication=2, action=120)
     assert name.label == 119
+    assert name.name == "S032C003P106R002A120"
     assert parse_name("S001C001P001R001A001").label == 0
 
 
@@ -30,9 +32,9 @@ def test_names_of_others(name):
 
 
 def test_class_names_are_those_of_the_data_set():
-    names = ntu.class_names()
+    names = ntu_names.class_names()
     assert len(names) == len(set(names)) == 120
-    assert len(ntu.class_names(60)) == 60
+    assert len(ntu_names.class_names(60)) == 60
     known = {1: "drink water", 27: "jump up", 43: "falling", 50: "punching/slapping other person",
              58: "handshaking", 60: "walking apart from each other", 61: "put on headphone", 80: "squat down",
              103: "yawn", 112: "high-five",
@@ -41,7 +43,7 @@ def test_class_names_are_those_of_the_data_set():
 
 
 def test_missing_list_is_the_published_one():
-    listed = ntu.missing_skeletons()
+    listed = ntu_names.missing_skeletons()
     assert len(listed) == len(set(listed)) == 535
     parsed = [parse_name(name) for name in listed]
     assert all(name.action <= 60 for name in parsed[:302])
@@ -51,7 +53,7 @@ def test_missing_list_is_the_published_one():
 
 def test_missing_samples_split_as_the_published_counts_say():
     # recorded clips less those that remain
-    sixty = [parse_name(name) for name in ntu.missing_skeletons()[:302]]
+    sixty = [parse_name(name) for name in ntu_names.missing_skeletons()[:302]]
     sizes = {split: len(members) for split, members in benchmark_splits(sixty).items()}
     assert sizes == {
         "xsub_train": 40320 - 40091,
@@ -97,7 +99,7 @@ def test_a_folder_is_packed_in_the_order_of_names(tmp_path):
     assert packed.names == sorted(NAMES)
     assert packed.labels.tolist() == [0, 59, 12]
     assert packed.num_frames.tolist() == [3, 3, 5]
-    assert packed.class_names == ntu.class_names(60)
+    assert packed.class_names == ntu_names.class_names(60)
     assert packed.layout == KINECT25
     assert (packed.image_sizes == [1080, 1920]).all()
     assert {name: members.tolist() for name, members in packed.splits.items()} == {
@@ -167,7 +169,7 @@ def test_many_chunks_on_any_number_of_threads_give_the_same_pack(tmp_path, monke
 @pytest.fixture
 def mixed(tmp_path):
     """One good file among one of each kind that is skipped."""
-    write_skeletons(tmp_path, NAMES[0], "walking", ntu.missing_skeletons()[0])
+    write_skeletons(tmp_path, NAMES[0], "walking", ntu_names.missing_skeletons()[0])
     write_skeletons(tmp_path / "again", NAMES[0])
     (tmp_path / f"{NAMES[1]}.skeleton").write_text("3\n1\nnonsense\n")
     (tmp_path / f"{NAMES[2]}.skeleton").write_text("2\n0\n0\n")
@@ -191,7 +193,7 @@ def test_skipped_files_are_counted_by_reason(mixed):
 @pytest.mark.parametrize("bad", ["walking", "again", NAMES[1], NAMES[2]])
 def test_raise_stops_at_the_bad_file_and_names_it(mixed, bad):
     for path in list(mixed.rglob("*.skeleton")):
-        if path.stem not in (bad, NAMES[0], ntu.missing_skeletons()[0]):
+        if path.stem not in (bad, NAMES[0], ntu_names.missing_skeletons()[0]):
             path.unlink()
     if bad != "again":
         (mixed / "again" / f"{NAMES[0]}.skeleton").unlink()
@@ -200,7 +202,7 @@ def test_raise_stops_at_the_bad_file_and_names_it(mixed, bad):
 
 
 def test_samples_on_the_missing_list_are_no_error(tmp_path):
-    write_skeletons(tmp_path, NAMES[0], ntu.missing_skeletons()[0])
+    write_skeletons(tmp_path, NAMES[0], ntu_names.missing_skeletons()[0])
     packed, log = pack_ntu(tmp_path, on_error="raise")
     assert packed.num_clips == log.num_skipped == 1
 

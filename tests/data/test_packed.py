@@ -1,7 +1,4 @@
-import errno
-import json
 import pickle
-import struct
 
 import numpy as np
 import pytest
@@ -9,40 +6,16 @@ from helpers import shared_folder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from packing_helpers import make_clip, pack, three_clips
 
-from fastpose.data import packed_file
 from fastpose.data.clip_builder import name_hash
 from fastpose.data.layouts import H36M17, Layout
 from fastpose.data.packed import PackedClips, PoseClip
 
-TRIANGLE = Layout("triangle", ("a", "b", "c"), ((0, 1),), ((0, 2), (1, 2)))
-
-
-def make_clip(seed=0, *, persons=2, frames=4, label=1, **fields):
-    rng = np.random.default_rng(seed)
-    return {
-        "name": f"clip{seed}",
-        "keypoints": rng.uniform(1, 500, (persons, frames, 3, 2)).astype(np.float32),
-        "scores": rng.uniform(0.1, 1, (persons, frames, 3)).astype(np.float32),
-        "label": label,
-        "image_size": (480, 640),
-    } | fields
-
-
-def pack(*clips, **settings):
-    return PackedClips.from_clips(clips, layout=TRIANGLE, **settings)
-
 
 @pytest.fixture
 def packed():
-    return pack(
-        make_clip(0, frames=5, label=0),
-        make_clip(1, persons=1, frames=1, label=2),
-        make_clip(2, persons=3, frames=7, label=1, image_size=(1080, 1920)),
-        class_names=("wave", "nod", "jump"),
-        splits={"train": ["clip2", "clip0"], "test": np.array([1])},
-        source="a test",
-    )
+    return three_clips()
 
 
 def assert_equal_packs(left, right):
@@ -283,132 +256,3 @@ def test_convert_layout_recomputes_the_difference():
     assert kinect.convert_layout("kinect25") is kinect
     with pytest.raises(ValueError, match=r"kinect25.*penn13"):
         kinect.convert_layout("penn13")
-
-
-def test_files_that_are_no_packs(packed, tmp_path):
-    from safetensors.numpy import save_file
-
-    path = tmp_path / "odd.safetensors"
-    for content in (
-        b"",
-        b"PK\x03\x04",
-        b"\x80\x04}.",
-        b"\0" * 100,
-        np.random.default_rng(0).bytes(1000),
-        b"\xff" * 16,
-    ):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"odd\.safetensors: not a whole packed file"):
-            PackedClips.load(path)
-    save_file({"weight": np.ones(3)}, path)
-    with pytest.raises(ValueError, match="not packed clips"):
-        PackedClips.load(path)
-    with pytest.raises(FileNotFoundError, match=r"absent\.safetensors"):
-        PackedClips.load(tmp_path / "absent.safetensors")
-    with pytest.raises(IsADirectoryError):
-        PackedClips.load(tmp_path)
-
-
-def test_a_pack_cut_short_anywhere_is_refused(packed, tmp_path):
-    path = tmp_path / "cut.safetensors"
-    packed.save(path)
-    whole = path.read_bytes()
-    for size in [*range(0, len(whole), 97), len(whole) - 1]:
-        path.write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"cut\.safetensors"):
-            PackedClips.load(path)
-
-
-def corrupted(packed, tmp_path, *, version="1", texts=None, drop=(), **changes):
-    """The packed file of ``packed`` with some arrays changed, as its path."""
-    path = tmp_path / "damaged.safetensors"
-    packed.save(path)
-    arrays, metadata = packed_file.read(path)
-    arrays = {key: value for key, value in (arrays | changes).items() if key not in drop}
-    arrays = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
-    from safetensors.numpy import save_file
-
-    metadata = {k: v for k, v in (metadata | (texts or {})).items() if v is not None}
-    save_file(arrays, path, metadata=metadata | {"version": version})
-    return path
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"version": "2"}, "version '2'"),
-        ({"drop": ["labels"]}, "labels"),
-        ({"drop": ["names"]}, "names"),
-        ({"drop": ["split/test"]}, "split/test"),
-        ({"texts": {"splits": None}}, "splits"),
-        ({"extra": np.zeros(3)}, "extra"),
-        ({"labels": np.array([0, 3, 1])}, "'clip1' has label 3"),
-        ({"labels": np.array([0, -1, 1])}, "'clip1' has label -1"),
-        ({"labels": np.array([0, 1, 1], np.int32)}, "labels must be int64"),
-        ({"labels": np.array([0, 1])}, r"labels must be int64 \[3\]"),
-        ({"keypoints": np.zeros((32, 4, 2), np.float32)}, r"keypoints must be float32 \[32, 3, 2\]"),
-        ({"scores": np.zeros((31, 3), np.float32)}, "scores"),
-        ({"offsets": np.array([0, 10, 12, 32])}, "offsets"),
-        ({"num_frames": np.array([5, 1, 0], np.int32)}, "at least 1"),
-        ({"num_frames": np.array([5, 1, 8], np.int32)}, "offsets"),
-        ({"num_persons": np.array([2, -1, 3], np.int32)}, "at least 1"),
-        ({"image_sizes": np.zeros((3, 2), np.int32)}, "image_sizes"),
-        ({"total_difference": np.array([0, np.nan, 1])}, "total_difference"),
-        ({"name_hashes": np.zeros(3, np.uint64)}, "hash"),
-        ({"name_offsets": np.array([0, 5, 10, 14])}, "name_offsets"),
-        ({"names": np.full(15, 255, np.uint8)}, "damaged"),
-        ({"names": np.frombuffer(b"clip1" * 3, np.uint8)}, "'clip1'"),
-        ({"split/train": np.array([0, 3])}, r"'train' holds indices outside 0\.\.2"),
-        ({"split/train": np.array([-1])}, "outside"),
-        ({"split/train": np.array([1, 1])}, "twice"),
-        ({"split/train": np.array([0.0])}, "int64"),
-        ({"texts": {"layout": "{}"}}, "layout"),
-        ({"texts": {"layout": "nonsense"}}, "damaged"),
-        ({"texts": {"class_names": "[]"}}, "class_names"),
-        ({"texts": {"class_names": None}}, "class_names"),
-        ({"texts": {"class_names": '"abc"'}}, "class_names"),
-        ({"texts": {"format": "other"}}, "not packed clips"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_damaged_packs_name_file_and_fault(packed, tmp_path, change, message):
-    path = corrupted(packed, tmp_path, **change)
-    with pytest.raises(ValueError, match=message) as caught:
-        PackedClips.load(path)
-    assert str(path) in str(caught.value)
-
-
-def test_header_that_promises_much_is_refused(tmp_path):
-    path = tmp_path / "promise.safetensors"
-    header = json.dumps(
-        {"keypoints": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
-    ).encode()
-    for size in (len(header), 2**62):
-        path.write_bytes(struct.pack("<Q", size) + header)
-        with pytest.raises(ValueError, match="promise"):
-            PackedClips.load(path)
-
-
-def test_a_full_disk_leaves_the_target_as_it_was(packed, tmp_path, monkeypatch):
-    import safetensors.numpy
-
-    path = tmp_path / "clips.safetensors"
-    path.write_text("before")
-
-    def full(arrays, partial, metadata):
-        partial.write_bytes(b"half of it")
-        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(safetensors.numpy, "save_file", full)
-    with pytest.raises(OSError, match=r"No space left.*clips\.safetensors") as caught:
-        packed.save(path)
-    assert caught.value.errno == errno.ENOSPC
-    assert path.read_text() == "before"
-    assert [file.name for file in tmp_path.iterdir()] == ["clips.safetensors"]
-
-
-def test_targets_that_cannot_be_written(packed, tmp_path):
-    with pytest.raises(FileNotFoundError, match="absent"):
-        packed.save(tmp_path / "absent" / "clips.safetensors")
-    with pytest.raises(IsADirectoryError):
-        packed.save(tmp_path)
