@@ -1,11 +1,14 @@
 """From a batch of keypoints to the input of a model."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from fastpose.data.layouts import Layout, get_layout
 
 INPUTS = ("heatmap", "grayscale", "limb", "skeleton")
 
@@ -15,7 +18,7 @@ class PoseInput:
     """How a batch becomes the input of a model; the arguments are those of ``prepare_input``."""
 
     input: str
-    layout: Any = None
+    layout: Layout | str | None = None
     max_persons: int = 2
     size: tuple[int, int] = (56, 56)
     sigma: float = 0.6
@@ -27,12 +30,14 @@ class PoseInput:
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
             raise ValueError(f"unknown input {self.input!r}; there are: {', '.join(INPUTS)}")
-        if self.input == "limb" and self.layout is None:
+        if self.layout is not None:
+            object.__setattr__(self, "layout", get_layout(self.layout))
+        elif self.input == "limb":
             raise ValueError("the limb input needs a layout: its limbs are drawn")
         if self.max_persons < 1:
             raise ValueError(f"max_persons must be at least 1, got {self.max_persons}")
-        if min(self.size) < 1:
-            raise ValueError(f"size must be (height, width) of at least 1 pixel, got {self.size}")
+        if not isinstance(self.size, Sequence) or len(self.size) != 2 or min(self.size) < 1:
+            raise ValueError(f"size must be (height, width) of at least 1 pixel, got {self.size!r}")
         idle = []
         if self.input != "skeleton":
             idle += [name for name in ("score_channel", "duplicate_person") if getattr(self, name)]
@@ -58,8 +63,12 @@ class PoseInput:
 
     def prepare(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
         """The input [B, channels, T, H, W] or [B, channels, T, 1, 1]; see ``prepare_input``."""
-        keypoints = getattr(batch, "keypoints", batch)
-        _check_keypoints(keypoints, self.layout)
+        keypoints = keypoints_of(batch)
+        if self.layout is not None and keypoints.shape[3] != self.layout.num_joints:
+            raise ValueError(
+                f"layout {self.layout.name!r} has {self.layout.num_joints} joints, the keypoints "
+                f"{tuple(keypoints.shape)} have {keypoints.shape[3]}"
+            )
         if self.input == "skeleton":
             return self._skeleton(keypoints, dtype, out)
         from fastpose.ops import render_heatmaps  # the skeleton input needs no renderer
@@ -80,7 +89,7 @@ class PoseInput:
         if persons > self.max_persons:
             raise ValueError(f"the batch has {persons} persons per clip, the model takes {self.max_persons}")
         height, width = self.size
-        present = keypoints[..., 2:] > 0  # [B, M, T, V, 1]
+        present = (keypoints[..., 2:] > 0) & keypoints.isfinite().all(-1, keepdim=True)  # [B, M, T, V, 1]
         x = keypoints if self.score_channel else keypoints[..., :2]
         if self.normalize:
             scale = x.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1), 1][: x.shape[-1]])
@@ -104,7 +113,7 @@ def prepare_input(
     batch: Any,
     input: str,
     *,
-    layout: Any = None,
+    layout: Layout | str | None = None,
     max_persons: int = 2,
     size: tuple[int, int] = (56, 56),
     sigma: float = 0.6,
@@ -119,10 +128,10 @@ def prepare_input(
 
     Args:
         batch: a ``PoseBatch``, or keypoints [B, M, T, V, 3]: x, y in pixels of ``size``, and score. A joint
-            with score ≤ 0 is missing.
+            with score ≤ 0, or with anything that is not finite, is missing.
         input: "heatmap" → [B, V, T, H, W], "grayscale" → [B, 1, T, H, W], "limb" → [B, limbs, T, H, W], or
             "skeleton" → [B, M·V·C, T, 1, 1], channel = m·V·C + v·C + c, missing joints and absent persons 0.
-        layout: ``Layout`` of the keypoints; needed by "limb", whose limbs it names.
+        layout: of the keypoints, a ``Layout`` or the name of one; needed by "limb", whose limbs it names.
         max_persons: M of the skeleton input; a batch with fewer persons is filled up with absent ones.
         size: (H, W) in pixels.
         sigma: standard deviation of the drawn Gaussians, in pixels.
@@ -150,16 +159,14 @@ def prepare_input(
     return settings.prepare(batch, dtype, out)
 
 
-def _check_keypoints(keypoints: Tensor, layout: Any) -> None:
+def keypoints_of(batch: Any) -> Tensor:
+    """The keypoints [B, M, T, V, 3] of a ``PoseBatch``, or ``batch`` itself; ValueError if it is neither."""
+    keypoints = getattr(batch, "keypoints", batch)
     if not isinstance(keypoints, Tensor) or not keypoints.is_floating_point():
         raise ValueError(f"expected a PoseBatch or a floating-point tensor, got {_describe(keypoints)}")
     if keypoints.dim() != 5 or keypoints.shape[-1] != 3:
         raise ValueError(f"keypoints must be [B, M, T, V, 3], got {tuple(keypoints.shape)}")
-    if layout is not None and keypoints.shape[3] != layout.num_joints:
-        raise ValueError(
-            f"layout {layout.name!r} has {layout.num_joints} joints, the keypoints "
-            f"{tuple(keypoints.shape)} have {keypoints.shape[3]}"
-        )
+    return keypoints
 
 
 def _describe(value: object) -> str:

@@ -3,13 +3,14 @@
 Source: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
 """
 
+from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fastpose.models.center_taps import forward_center_taps
-from fastpose.models.inputs import PoseInput
+from fastpose.models.inputs import PoseInput, keypoints_of
 from fastpose.models.outputs import ModelOutput
 
 STEM_CHANNELS = 32
@@ -140,7 +141,7 @@ class PoseConv3D(nn.Module):
     ):
         super().__init__()
         for name, value in {"num_classes": num_classes, "num_keypoints": num_keypoints}.items():
-            if not isinstance(value, int) or value < 1:
+            if not isinstance(value, Integral) or value < 1:
                 raise ValueError(f"{name} must be a positive whole number, got {value!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
@@ -149,6 +150,11 @@ class PoseConv3D(nn.Module):
         self.pose_input = PoseInput(
             input=input, max_persons=max_persons, score_channel=score_channel, **input_options
         )
+        layout = self.pose_input.layout
+        if layout is not None and layout.num_joints != num_keypoints:
+            raise ValueError(
+                f"layout {layout.name!r} has {layout.num_joints} joints, but num_keypoints is {num_keypoints}"
+            )
         self.in_channels = self.pose_input.num_channels(num_keypoints)
         self.backbone = SlowOnly(self.in_channels)
         self.cls_head = ClassifierHead(num_classes, dropout)
@@ -175,8 +181,8 @@ class PoseConv3D(nn.Module):
         self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None
     ) -> Tensor:
         """Input of this model from a ``PoseBatch`` or keypoints [B, M, T, V, 3]; see that function."""
-        keypoints = getattr(batch, "keypoints", batch)
-        if keypoints.dim() == 5 and keypoints.shape[3] != self.num_keypoints:
+        keypoints = keypoints_of(batch)
+        if keypoints.shape[3] != self.num_keypoints:
             raise ValueError(
                 f"this model takes {self.num_keypoints} keypoints, got {keypoints.shape[3]} in "
                 f"{tuple(keypoints.shape)} [B, M, T, V, 3]"

@@ -18,4 +18,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}; there are: {', '.join(sorted(MODELS))}")
-    return MODELS[name](**options)
+    try:
+        return MODELS[name](**options)
+    except TypeError as error:
+        raise ValueError(f"model {name!r}: {error}") from error

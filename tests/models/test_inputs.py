@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastpose.data import LAYOUTS, Layout
 from fastpose.models import create_model, prepare_input
 from fastpose.ops import render_heatmaps
 
-LAYOUT = SimpleNamespace(name="three", num_joints=3, limbs=((0, 1), (1, 2)))
+LAYOUT = Layout("three", joints=("a", "b", "c"), pairs=(), limbs=((0, 1), (1, 2)))
 
 
 def keypoints(batch=2, persons=2, frames=4, joints=3, seed=0):
@@ -64,6 +65,26 @@ def test_missing_joints_are_zero_whatever_they_hold():
     x = prepare_input(points, "skeleton", score_channel=True)
     assert torch.count_nonzero(x[0, :9, 0]) == 0
     assert x.isfinite().all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("coordinate", [0, 1, 2])
+def test_a_joint_with_a_number_that_is_not_finite_is_missing(coordinate, value):
+    points = keypoints()
+    points[1, 0, 2, 1, coordinate] = value
+    without = points.clone()
+    without[1, 0, 2, 1] = 0
+    for options in ({}, {"score_channel": True}, {"normalize": False}, {"duplicate_person": True}):
+        x = prepare_input(points, "skeleton", **options)
+        assert torch.equal(x, prepare_input(without, "skeleton", **options))
+
+
+def test_a_layout_may_be_given_by_name():
+    points = keypoints(joints=17)
+    x = prepare_input(points, "limb", layout="coco17")
+    assert torch.equal(x, prepare_input(points, "limb", layout=LAYOUTS["coco17"]))
+    model = create_model("posec3d", input="limb", num_classes=2, layout="coco17")
+    assert torch.equal(model.prepare_input(points), x)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
@@ -141,6 +162,8 @@ def test_settings_without_effect_warn():
         (lambda: prepare_input(keypoints().long(), "skeleton"), "got torch.int64"),
         (lambda: prepare_input("clip", "skeleton"), "got str"),
         (lambda: prepare_input(keypoints(), "skeleton", size=(0, 4)), r"at least 1 pixel, got \(0, 4\)"),
+        (lambda: prepare_input(keypoints(), "skeleton", size=4), "at least 1 pixel, got 4"),
+        (lambda: prepare_input(keypoints(), "limb", layout="coco"), "no layout 'coco'"),
         (lambda: prepare_input(keypoints(), "skeleton", max_persons=0), "max_persons must be at least 1"),
         (
             lambda: prepare_input(keypoints(), "skeleton", out=torch.empty(2, 3)),

@@ -116,6 +116,8 @@ def test_wrong_shapes(kind, shape, message):
         ({"num_keypoints": 1.5}, "num_keypoints must be a positive whole number, got 1.5"),
         ({"dropout": 1.0}, r"dropout must lie in \[0, 1\), got 1.0"),
         ({"max_persons": 0}, "max_persons must be at least 1, got 0"),
+        ({"layout": "penn13"}, "layout 'penn13' has 13 joints, but num_keypoints is 17"),
+        ({"num_class": 2}, "model 'posec3d': .*unexpected keyword argument 'num_class'"),
     ],
 )
 def test_bad_options(options, message):
@@ -126,6 +128,10 @@ def test_bad_options(options, message):
 def test_unknown_model_and_wrong_keypoints():
     with pytest.raises(ValueError, match="unknown model 'resnet'; there are: posec3d"):
         create_model("resnet", num_classes=2)
+    with pytest.raises(ValueError, match="model 'posec3d': .*missing .* 'input'"):
+        create_model("posec3d", num_classes=2)
     model = create_model("posec3d", input="heatmap", num_classes=2)
     with pytest.raises(ValueError, match="takes 17 keypoints, got 13"):
         model.prepare_input(torch.zeros(1, 1, 4, 13, 3))
+    with pytest.raises(ValueError, match="floating-point tensor, got ndarray"):
+        model.prepare_input(np.zeros((1, 1, 4, 17, 3)))
