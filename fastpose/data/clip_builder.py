@@ -196,6 +196,8 @@ def build_splits(
             raise ValueError(f"a split's name must be a non-empty string, got {split!r}")
         if split in result:
             raise ValueError(f"split {split!r} is given both by the clips themselves and by splits")
+        if isinstance(members, str):
+            raise ValueError(f"split {split!r} must be a list of clip names or indices, got {members!r}")
         result[split] = [_member_index(member, split, index_of) for member in members]
         if len(set(result[split])) != len(result[split]):
             twice = Counter(result[split]).most_common(1)[0][0]

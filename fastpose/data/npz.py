@@ -57,6 +57,8 @@ def pack_npz(
             label = fields["label"]
             placeholder = 0 if isinstance(label, str) else label
             fields = {"image_size": image_size, **fields, "name": name, "label": placeholder}
+            if fields["image_size"] is None:
+                raise ValueError("no image_size in it; give --image-size H W")
             clips.append(check_clip(fields, layout, name))
             labels.append(label)
         except ValueError as error:

@@ -36,13 +36,15 @@ def check_target(path: str | Path) -> None:
     """Refuse a target that cannot be written, before any work is done for it.
 
     Raises:
-        OSError: its folder is missing, or it is a folder.
+        OSError: its folder is missing, or it is a folder or a device.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "the output's folder does not exist", str(path.parent))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "the output must be a file, not a folder", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "the output must be an ordinary file, not a device or pipe", str(path))
 
 
 def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -140,7 +140,8 @@ def _checked(
         raise ValueError(f"{default} has no frame_dir (its name)")
     if annotation.get("keypoint") is None:
         raise ValueError(f"clip {name!r}: no keypoint in it; its keys are {sorted(map(str, annotation))}")
-    size = next((annotation[key] for key in ("img_shape", "original_shape") if key in annotation), image_size)
+    sizes = (annotation.get("img_shape"), annotation.get("original_shape"), image_size)
+    size = next((size for size in sizes if size is not None), None)
     if size is None:
         raise ValueError(f"clip {name!r}: neither img_shape nor original_shape; give --image-size H W")
     clip = check_clip(
@@ -170,8 +171,11 @@ def _splits(
     skipped = {name for items in log.skipped.values() for name, _ in items}
     splits = {}
     for split, members in split_names.items():
-        if not isinstance(split, str) or not isinstance(members, Sequence | set | frozenset | np.ndarray):
-            raise ValueError(f"{path}: split {split!r} must be a list of clip names")
+        listed = isinstance(members, Sequence | set | frozenset | np.ndarray) and not isinstance(members, str)
+        if not isinstance(split, str) or not listed:
+            raise ValueError(
+                f"{path}: split {split!r} must be a list of clip names, got {repr(members)[:80]}"
+            )
         names = {str(member): None for member in members}
         for name in names:
             if name not in index_of and name not in skipped:

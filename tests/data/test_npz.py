@@ -80,7 +80,7 @@ def test_image_size_of_the_caller(folder, layout):
     assert packed.image_sizes.tolist() == [[7, 8], [480, 640]]
     packed, log = pack_npz(folder, layout=layout)
     assert packed.names == ["2"]
-    assert "image_size is missing" in log.skipped["cannot be read"][0][1]
+    assert "give --image-size H W" in log.skipped["cannot be read"][0][1]
 
 
 @pytest.mark.parametrize(

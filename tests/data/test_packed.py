@@ -192,6 +192,7 @@ def test_splits_by_clips_by_name_and_by_index():
         ({"a": [0, "clip0"]}, "'clip0' twice"),
         ({"a": [0.5]}, "names or indices"),
         ({"": [0]}, "split's name"),
+        ({"a": "clip0"}, "'a' must be a list of clip names or indices, got 'clip0'"),
     ]:
         with pytest.raises(ValueError, match=message):
             pack(make_clip(0), splits=splits)

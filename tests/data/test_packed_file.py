@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import struct
 
 import numpy as np
@@ -144,3 +145,7 @@ def test_targets_that_cannot_be_written(packed, tmp_path):
         packed.save(tmp_path / "absent" / "clips.safetensors")
     with pytest.raises(IsADirectoryError):
         packed.save(tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # as root a device would be replaced by the file
+    with pytest.raises(OSError, match="ordinary file"):
+        packed.save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()

@@ -110,8 +110,8 @@ def test_layouts_given(file, tmp_path):
 
 def test_image_size_from_img_shape_then_original_shape_then_the_caller(file):
     items = [annotation("both", img_shape=(100, 200)), annotation("original"), annotation("none")]
-    del items[1]["img_shape"], items[2]["img_shape"], items[2]["original_shape"]
-    items[1]["original_shape"] = np.array([300, 400, 3])
+    del items[2]["img_shape"], items[2]["original_shape"]
+    items[1] |= {"img_shape": None, "original_shape": np.array([300, 400, 3])}
     packed, _ = pack_pyskl(write(file, items), image_size=(5, 6))
     assert packed.image_sizes.tolist() == [[100, 200], [300, 400], [5, 6]]
     packed, log = pack_pyskl(file)
@@ -201,6 +201,7 @@ def test_split_names_without_annotation(file):
         (3, "list of dicts, got int"),
         ({"annotations": THREE, "split": ["a"]}, "split must be a dict"),
         ({"annotations": THREE, "split": {"train": 3}}, "'train' must be a list"),
+        ({"annotations": THREE, "split": {"train": "a"}}, "'train' must be a list of clip names, got 'a'"),
         ([], "no annotation holds keypoints"),
         ([annotation(keypoint=np.ones((4, 17, 2)))], "no annotation holds keypoints"),
         ([annotation(label=None)], "no clip to pack.*label is missing"),
