@@ -65,8 +65,8 @@ def blocked_forward(
         losses = (losses[:count] + losses[count:]) / 2 if symmetric else losses[:count]
         counted = count
     else:
-        positives = _class_sizes(labels) - 1
-        pulls = torch.where(positives > 0, 1 / positives.clamp_min(1), 0).to(z.dtype)
+        positives = (_class_sizes(labels) - 1).to(z.dtype)
+        pulls = torch.where(positives > 0, 1 / positives.clamp_min(1), 0)
         losses = torch.where(positives > 0, log_sums - s * attraction * pulls, 0)
         log_sums = torch.where(positives > 0, log_sums, math.inf)
         counted = max(int((positives > 0).sum()), 1)

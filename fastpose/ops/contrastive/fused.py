@@ -10,6 +10,7 @@ from fastpose.ops._launch import ceil_div, launch, rows_contiguous
 
 # Below this temperature exp(s (cos - 1)) times 1 / (Σ of such) can leave float32: 2 s log2(e) > 126.
 LOWEST_FIXED_BOUND = 2 * 1.4426950408889634 / 126
+SMALL = 2048  # rows up to which tiles are small
 ROW_ALIGNMENT = 128  # of padded rows: a multiple of every tile's height
 # Operands by precision. fp16 rows go through tf32, which keeps their 10 bits of mantissa over float32's range;
 # float32 rows through three tf32 products, accurate to float32.
@@ -49,35 +50,44 @@ def padded_rows(rows: int) -> int:
     return ceil_div(rows, ROW_ALIGNMENT) * ROW_ALIGNMENT
 
 
-def forward_tiles(width: int, rows: int, precision: str) -> Tiles:
-    """For operands of ``padded_width`` ``width``; small problems take small tiles to fill the device."""
-    if precision == "bf16":
-        depth = width if width <= 256 else 64
-        if rows <= 2048:
-            return Tiles(64, 64, depth, 0, 4, 3)
-        return Tiles(128, 128 if width != 256 else 64, depth, 0, 8, 3)
-    depth = min(width, 32)
-    return Tiles(64, 64, depth, 0, 4, 2 if precision == "fp32" else 3)
+def forward_tiles(width: int, rows: int, precision: str, capability: int) -> Tiles:
+    """For operands of ``padded_width`` ``width``; small problems take small tiles to fill the device.
+
+    Here and below: the largest tiles that the compiler fits into registers on the capability (80, 90, ...).
+    """
+    if precision != "bf16":
+        return Tiles(64, 64, min(width, 32), 0, 4, 2 if precision == "fp32" else 3)
+    depth = width if width <= 256 else 64
+    if rows <= SMALL:
+        return Tiles(64, 64, depth, 0, 4, 2)
+    return Tiles(128, 64 if width == 256 else 128, depth, 0, 8, 2 if capability < 90 else 3)
 
 
-def backward_tiles(width: int, rows: int, precision: str) -> Tiles:
-    if precision == "bf16":
-        depth = width if width <= 256 else 64
-        columns = width if width <= 256 else 128
-        if rows <= 2048:
-            return Tiles(64, 64, depth, columns, 4, 2)
-        return Tiles(128, 128 if width <= 128 else 64, depth, columns, 8, 2)
-    return Tiles(64, 64, min(width, 32), min(width, 64), 4, 2)
+def backward_tiles(width: int, rows: int, precision: str, capability: int) -> Tiles:
+    if precision != "bf16":
+        wide = 32 if precision == "fp32" and capability < 90 else 64
+        return Tiles(64, 64, min(width, 32), min(width, wide), 4, 2)
+    if width > 256:
+        columns = 256 if width % 256 == 0 and rows > SMALL else 128
+        return Tiles(128 if rows > SMALL else 64, 64, 64, columns, 8 if rows > SMALL else 4, 2)
+    if rows <= SMALL:
+        return Tiles(64, 64, width, width, 8 if width == 256 else 4, 2)
+    if width == 256:
+        return Tiles(64 if capability < 90 else 128, 64, width, width, 8, 2)
+    return Tiles(128, 128 if 90 <= capability < 100 else 64, width, width, 8, 2)
 
 
 @functools.cache
-def _processors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 4
+def _processors_and_capability(device: torch.device) -> tuple[int, int]:
+    if device.type != "cuda":
+        return 4, 80  # the interpreter: any numbers will do
+    found = torch.cuda.get_device_properties(device)
+    return found.multi_processor_count, 10 * found.major + found.minor
 
 
-def key_splits(programs: int, key_tiles: int, device: torch.device) -> int:
+def key_splits(programs: int, key_tiles: int, processors: int) -> int:
     """Into how many parts the keys are cut, so that a small problem occupies every multiprocessor."""
-    return max(1, min(_processors(device) // programs, key_tiles, 16))
+    return max(1, min(processors // programs, key_tiles, 16))
 
 
 def needs_row_maxima(temperature: float) -> bool:
@@ -126,9 +136,10 @@ def fused_forward(
         *tau_and_temperature, count, width, x.stride(0), y.stride(0) if paired else 0,
         WIDTH=columns, BLOCK=block, COUNTED=counts is not None, num_warps=4 if block > 256 else 1, **common,
     )  # fmt: skip
-    tiles = forward_tiles(columns, total, precision)
+    processors, capability = _processors_and_capability(x.device)
+    tiles = forward_tiles(columns, total, precision, capability)
     row_tiles = ceil_div(anchors, tiles.rows)
-    splits = key_splits(row_tiles, ceil_div(total, tiles.keys), x.device)
+    splits = key_splits(row_tiles, ceil_div(total, tiles.keys), processors)
     partial = x.new_empty((4, splits, anchors), dtype=torch.float32)
     launch(
         kernels.sums_kernel, (row_tiles, splits),
@@ -174,9 +185,10 @@ def fused_backward(
     common = {"PAIRED": paired, "TAU_IS_TENSOR": tau is not None}
     tau_and_temperature = (z if tau is None else tau, temperature)
 
-    tiles = backward_tiles(columns, total, precision)
+    processors, capability = _processors_and_capability(x.device)
+    tiles = backward_tiles(columns, total, precision, capability)
     row_tiles, column_tiles = ceil_div(total, tiles.rows), columns // tiles.columns
-    splits = key_splits(row_tiles * column_tiles, ceil_div(count, tiles.keys), x.device)
+    splits = key_splits(row_tiles * column_tiles, ceil_div(count, tiles.keys), processors)
     pairs = x.new_empty((splits, padded, columns), dtype=torch.float32)
     launch(
         kernels.pairs_grad_kernel, (row_tiles, column_tiles, splits),

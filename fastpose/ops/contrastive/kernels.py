@@ -115,7 +115,9 @@ def normalize_kernel(
 
 @triton.jit
 def _tile(z_ptr, first_row, first_column, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    base = z_ptr + tl.cast(first_row, tl.int64) * WIDTH + first_column  # 64 bits once; inside the tile 32 suffice
+    base = (
+        z_ptr + tl.cast(first_row, tl.int64) * WIDTH + first_column
+    )  # 64 bits once; inside the tile 32 suffice
     return tl.load(base + tl.arange(0, ROWS)[:, None] * WIDTH + tl.arange(0, COLUMNS)[None, :])
 
 
