@@ -86,7 +86,8 @@ def test_gradcheck(small_blocks, symmetric):
     labels = torch.tensor([0, 1, 0, 2, 1, 0])
     assert torch.autograd.gradcheck(lambda *x: contrastive_loss(*x, symmetric, reduction="none"), (o, n, tau))
     assert torch.autograd.gradcheck(
-        lambda *x: group_contrastive_loss(*x[:2], labels, 4, temperature=x[2], symmetric=symmetric), (o, n, tau)
+        lambda *x: group_contrastive_loss(*x[:2], labels, 4, temperature=x[2], symmetric=symmetric),
+        (o, n, tau),
     )
     assert torch.autograd.gradcheck(
         lambda *x: supervised_contrastive_loss(x[0], labels, x[1], "none"), (o, tau)
@@ -123,7 +124,14 @@ def test_memory_is_linear():
     z = torch.cat([o.detach(), n])
     with Recorder():
         blocked.blocked_backward(
-            torch.ones(()), True, None, TAU, z, *(torch.ones(2 * count) for _ in range(3)), torch.ones(()), True
+            torch.ones(()),
+            True,
+            None,
+            TAU,
+            z,
+            *(torch.ones(2 * count) for _ in range(3)),
+            torch.ones(()),
+            True,
         )
     assert max(sizes) <= max(blocked.BLOCK**2, 2 * count * width)
 
@@ -170,19 +178,20 @@ def test_opcheck():
 
 
 def test_compiles_whole_for_any_count():
-    def step(o, n, labels, tau):
+    def objective(o, n, labels, tau):
         hidden, noisy = torch.tanh(o), torch.tanh(n)
         loss = contrastive_loss(hidden, noisy, tau) + group_contrastive_loss(hidden, noisy, labels, 3)
-        loss = loss + supervised_contrastive_loss(hidden, labels)
-        return loss, torch.autograd.grad(loss, (o, n, tau))
+        return loss + supervised_contrastive_loss(hidden, labels)
 
-    compiled = torch.compile(step, fullgraph=True, dynamic=True, backend="aot_eager")
+    compiled = torch.compile(objective, fullgraph=True, dynamic=True, backend="aot_eager")
     for count in (6, 9):
-        arguments = [x.requires_grad_() for x in (rows(count, 4), rows(count, 4, 1))]
-        labels, tau = torch.arange(count) % 3, torch.tensor(TAU).double().requires_grad_()
-        torch.testing.assert_close(
-            compiled(*arguments, labels, tau), step(*arguments, labels, tau), rtol=1e-9, atol=1e-12
-        )
+        leaves = [x.requires_grad_() for x in (rows(count, 4), rows(count, 4, 1), torch.tensor(TAU).double())]
+        o, n, tau = leaves
+        labels = torch.arange(count) % 3
+        found, expected = (step(o, n, labels, tau) for step in (compiled, objective))
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+        gradients = [torch.autograd.grad(loss, leaves) for loss in (found, expected)]
+        torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-12)
 
 
 def test_autocast_reaches_neither_direction():

@@ -44,7 +44,7 @@ def means_kernel(
         member = classes[:, None] == labels[None, :]  # [BLOCK_K, BLOCK_N]
         mask = (rows < count)[:, None] & (columns < width)[None, :]
         x = tl.load(rows_ptr + rows.to(tl.int64)[:, None] * stride + columns[None, :], mask, 0.0)
-        sums = tl.dot(member.to(x.dtype), x, sums, input_precision="tf32x3")
+        sums = tl.dot(member.to(tl.float32).to(x.dtype), x, sums, input_precision="tf32x3")
         counts += tl.sum(member.to(tl.float32), 1)
     counts = tl.where(tl.sum(strangers, 0) > 0, float("nan"), counts)
     means = sums / tl.where(counts == 0, 1.0, counts)[:, None]

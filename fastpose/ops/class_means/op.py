@@ -72,7 +72,7 @@ def _class_means(x, y, labels_x, labels_y, num_classes):
     launch(
         kernels.means_kernel, (ceil_div(num_classes, block_k), ceil_div(width, block_d), 2),
         x, y, labels_x.contiguous(), labels_y.contiguous(), means, counts, count, num_classes, width,
-        x.stride(0), y.stride(0), BLOCK_K=block_k, BLOCK_N=64, BLOCK_D=block_d, num_warps=4, num_stages=3,
+        x.stride(0), y.stride(0), BLOCK_K=block_k, BLOCK_N=32, BLOCK_D=block_d, num_warps=4, num_stages=3,
     )  # fmt: skip
     return means, counts
 

@@ -71,5 +71,5 @@ def temperature(value: float | Tensor, x: Tensor) -> None:
         if value.device.type != "cpu" or torch.compiler.is_compiling():
             return
         value = value.item()
-    if not (math.isfinite(value) and value > 0):
+    if not 0 < value < math.inf:
         raise ValueError(f"temperature must be a positive number, got {value}")

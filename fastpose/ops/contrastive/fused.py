@@ -50,7 +50,7 @@ def padded_rows(rows: int) -> int:
     return ceil_div(rows, ROW_ALIGNMENT) * ROW_ALIGNMENT
 
 
-def forward_tiles(width: int, rows: int, precision: str, capability: int) -> Tiles:
+def forward_tiles(width: int, rows: int, precision: str, capability: int, paired: bool) -> Tiles:
     """For operands of ``padded_width`` ``width``; small problems take small tiles to fill the device.
 
     Here and below: the largest tiles that the compiler fits into registers on the capability (80, 90, ...).
@@ -60,16 +60,17 @@ def forward_tiles(width: int, rows: int, precision: str, capability: int) -> Til
     depth = width if width <= 256 else 64
     if rows <= SMALL:
         return Tiles(64, 64, depth, 0, 4, 2)
-    return Tiles(128, 64 if width == 256 else 128, depth, 0, 8, 2 if capability < 90 else 3)
+    keys = 128 if paired and width != 256 else 64  # comparing labels takes registers
+    return Tiles(128, keys, depth, 0, 8, 2 if capability < 90 else 3)
 
 
-def backward_tiles(width: int, rows: int, precision: str, capability: int) -> Tiles:
+def backward_tiles(width: int, rows: int, precision: str, capability: int, paired: bool) -> Tiles:
     if precision != "bf16":
-        wide = 32 if precision == "fp32" and capability < 90 else 64
+        wide = 64 if paired and (precision == "tf32" or capability >= 90) else 32
         return Tiles(64, 64, min(width, 32), min(width, wide), 4, 2)
     if width > 256:
-        columns = 256 if width % 256 == 0 and rows > SMALL else 128
-        return Tiles(128 if rows > SMALL else 64, 64, 64, columns, 8 if rows > SMALL else 4, 2)
+        columns = 256 if width % 256 == 0 and paired else 128
+        return Tiles(128, 64, 64, columns, 8, 2) if rows > SMALL else Tiles(64, 64, 64, 128, 8, 2)
     if rows <= SMALL:
         return Tiles(64, 64, width, width, 8 if width == 256 else 4, 2)
     if width == 256:
@@ -137,7 +138,7 @@ def fused_forward(
         WIDTH=columns, BLOCK=block, COUNTED=counts is not None, num_warps=4 if block > 256 else 1, **common,
     )  # fmt: skip
     processors, capability = _processors_and_capability(x.device)
-    tiles = forward_tiles(columns, total, precision, capability)
+    tiles = forward_tiles(columns, total, precision, capability, paired)
     row_tiles = ceil_div(anchors, tiles.rows)
     splits = key_splits(row_tiles, ceil_div(total, tiles.keys), processors)
     partial = x.new_empty((4, splits, anchors), dtype=torch.float32)
@@ -186,7 +187,7 @@ def fused_backward(
     tau_and_temperature = (z if tau is None else tau, temperature)
 
     processors, capability = _processors_and_capability(x.device)
-    tiles = backward_tiles(columns, total, precision, capability)
+    tiles = backward_tiles(columns, total, precision, capability, paired)
     row_tiles, column_tiles = ceil_div(total, tiles.rows), columns // tiles.columns
     splits = key_splits(row_tiles * column_tiles, ceil_div(count, tiles.keys), processors)
     pairs = x.new_empty((splits, padded, columns), dtype=torch.float32)

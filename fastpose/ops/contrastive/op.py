@@ -106,9 +106,12 @@ def group_contrastive_loss(
     for name, value in {"labels": labels, "labels_n": labels_n}.items():
         checks.labels(name, value, o)
         checks.label_range(name, value, num_classes)
+    requested = precision
     backend, precision = _choose("group_contrastive_loss", backend, precision, o)
     o = o.detach() if detach_clean else o
     if backend == "triton":
+        if requested == "auto" and precision == "bf16":
+            precision = "tf32"  # the means are float32, and few
         means, counts = class_means(o, n, labels, labels_n, num_classes)
         mean_o, mean_n = means[0], means[1]
     else:
