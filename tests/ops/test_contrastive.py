@@ -36,19 +36,20 @@ def assert_close(value, truth, tolerance):
     assert (value.double() - truth).abs().max().item() <= tolerance * scale
 
 
+@pytest.mark.parametrize("backend", ["blocked", "reference"])
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", range(4))
-def test_oracle(oracle, case, kind, dtype):
+def test_oracle(oracle, case, kind, dtype, backend):
     get = {name: oracle[f"{case}/{name}"] for name in ("o", "n", "y", "tau", "C")}
     o, n, temperature = leaves(get["o"].to(dtype), get["n"].to(dtype), get["tau"].to(dtype))
     symmetric = kind.endswith("sym")
     if kind.startswith("group"):
         loss = group_contrastive_loss(
-            o, n, get["y"], get["C"].item(), temperature=temperature, symmetric=symmetric
+            o, n, get["y"], get["C"].item(), temperature=temperature, symmetric=symmetric, backend=backend
         )
     else:
-        loss = contrastive_loss(o, n, temperature, symmetric)
+        loss = contrastive_loss(o, n, temperature, symmetric, backend=backend)
     loss.backward()
     assert loss.dtype == dtype
     for name, value in {"loss": loss, "do": o.grad, "dn": n.grad, "dtau": temperature.grad}.items():
@@ -264,8 +265,10 @@ LABELS = torch.tensor([0, 1, 1])
         (lambda: contrastive_loss(X, X, torch.ones(1)), r"without dimensions, got torch.float32 \(1,\)"),
         (lambda: contrastive_loss(X, X, torch.tensor(-1.0)), r"positive number, got -1\.0"),
         (lambda: contrastive_loss(X, X, reduction="max"), "mean, sum, none, got 'max'"),
-        (lambda: contrastive_loss(X, X, backend="triton"), "no Triton kernel"),
-        (lambda: contrastive_loss(X, X, backend="native"), "'native' does not exist for this op"),
+        (lambda: contrastive_loss(X, X, backend="triton"), "on a CUDA device, got torch.float32 on cpu"),
+        (lambda: contrastive_loss(X, X, precision="bf16"), "precision='bf16' needs backend='triton'"),
+        (lambda: contrastive_loss(X, X, precision="fp8"), "one of auto, bf16, tf32, fp32, got 'fp8'"),
+        (lambda: contrastive_loss(X, X, backend="native"), "auto, triton, blocked, reference, got 'native'"),
         (lambda: group_contrastive_loss(X, X, LABELS, 2, backend="cuda"), "got 'cuda'"),
         (lambda: group_contrastive_loss(X, X, LABELS, 1), r"labels must lie in \[0, 1\), got 0 to 1"),
         (lambda: group_contrastive_loss(X, X, LABELS, 2, LABELS - 1), r"labels_n must lie in .* -1 to 0"),

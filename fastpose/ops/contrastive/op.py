@@ -1,15 +1,19 @@
-"""Public contrastive losses: checks, precision, and the choice of a backend."""
+"""Public contrastive losses: checks, precision, and the choice of a backend.
 
-import math
+"triton" is fused kernels on CUDA; "blocked" the same method in plain torch, for the CPU and for float64; both
+need memory O(N D). "reference" holds the N x N matrices and has derivatives of any order.
+"""
 
 import torch
 from torch import Tensor
 
-from fastpose.ops._backend import resolve_backend
-from fastpose.ops.contrastive import reference
+from fastpose.ops._launch import interpreting
+from fastpose.ops.class_means.op import class_means
+from fastpose.ops.contrastive import checks, reference
+from fastpose.ops.contrastive.autograd import differentiable_loss
+from fastpose.ops.contrastive.fused import DEFAULT_PRECISION, OPERANDS
 
-REDUCTIONS = ("mean", "sum", "none")
-NO_NATIVE = "does not exist for this op"
+BACKENDS = ("auto", "triton", "blocked", "reference")
 
 
 def contrastive_loss(
@@ -20,6 +24,7 @@ def contrastive_loss(
     detach_clean: bool = False,
     reduction: str = "mean",
     backend: str = "auto",
+    precision: str = "auto",
 ) -> Tensor:
     """Pull the two views of each clip together, push all other rows away.
 
@@ -34,24 +39,32 @@ def contrastive_loss(
         symmetric: each clip's loss is the mean over its two views as anchors.
         detach_clean: no gradient flows into ``o``.
         reduction: "mean" over clips, "sum", or "none" for [N].
-        backend: "auto" or "reference".
+        backend: "auto" ("triton" on CUDA, else "blocked"), "triton", "blocked" or "reference".
+        precision: operands of the Triton kernels' products: "bf16", "tf32", "fp32", or "auto": bf16 for
+            bfloat16 rows, tf32 for float16 (as many bits), fp32 for float32. Sums are float32, and each
+            positive's cosine a float32 product of its own, whatever the operands.
 
     Returns:
-        The loss; float32 for half-precision input, under autocast too, else of the input's dtype.
+        The loss; float32 for half-precision input, under autocast too, else of the input's dtype. Double
+        backward raises RuntimeError except with "reference".
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, no rows, a temperature that is not positive; on
-            the CPU also non-finite representations (elsewhere these make the loss non-finite).
+            the CPU also non-finite representations (elsewhere, and under torch.compile, these make the loss
+            non-finite).
 
     Source: A. Novikova, "Pose-based Action Recognition: Robust Models with Contrastive Loss", EPFL VITA.
     """
-    resolve_backend("contrastive_loss", backend, NO_NATIVE)
-    _check_reduction(reduction)
-    _check_views(o, n)
-    _check_temperature(temperature, o)
+    checks.reduction(reduction)
+    checks.views(o, n)
+    checks.temperature(temperature, o)
+    backend, precision = _choose("contrastive_loss", backend, precision, o)
+    o = o.detach() if detach_clean else o
+    if backend != "reference":
+        o, n = _operands(backend, o, n)
+        return differentiable_loss(o, n, None, None, temperature, symmetric, reduction, precision, backend)
     with torch.autocast(o.device.type, enabled=False):
-        o, n = _in_precision(o.detach() if detach_clean else o), _in_precision(n)
-        losses = reference.clip_losses(o, n, temperature, symmetric)
+        losses = reference.clip_losses(_widened(o), _widened(n), temperature, symmetric)
     if reduction == "none":
         return losses
     return losses.mean() if reduction == "mean" else losses.sum()
@@ -67,6 +80,7 @@ def group_contrastive_loss(
     symmetric: bool = False,
     detach_clean: bool = False,
     backend: str = "auto",
+    precision: str = "auto",
 ) -> Tensor:
     """``contrastive_loss`` between the class means of both views, averaged over classes.
 
@@ -79,25 +93,35 @@ def group_contrastive_loss(
         labels: classes of the rows of ``o``, int64 [N] in [0, ``num_classes``).
         num_classes: K.
         labels_n: classes of the rows of ``n``; ``labels`` unless given.
-        temperature, symmetric, detach_clean, backend: as in ``contrastive_loss``.
+        temperature, symmetric, detach_clean, backend, precision: as in ``contrastive_loss``.
 
     Raises:
-        ValueError: as in ``contrastive_loss``; labels of another shape or out of range.
+        ValueError: as in ``contrastive_loss``; labels of another shape or, on the CPU, out of range (on CUDA
+            and under torch.compile reading them would wait: such a label makes the loss NaN).
     """
-    resolve_backend("group_contrastive_loss", backend, NO_NATIVE)
-    _check_views(o, n)
-    _check_temperature(temperature, o)
-    if not isinstance(num_classes, int) or num_classes < 1:
-        raise ValueError(f"num_classes must be a positive whole number, got {num_classes!r}")
+    checks.views(o, n)
+    checks.temperature(temperature, o)
+    checks.num_classes(num_classes)
     labels_n = labels if labels_n is None else labels_n
     for name, value in {"labels": labels, "labels_n": labels_n}.items():
-        _check_labels(name, value, o)
-        low, high = value.aminmax()
-        if low < 0 or high >= num_classes:
-            raise ValueError(f"{name} must lie in [0, {num_classes}), got {low.item()} to {high.item()}")
-    with torch.autocast(o.device.type, enabled=False):
-        o, n = _in_precision(o.detach() if detach_clean else o), _in_precision(n)
-        return reference.group_loss(o, n, labels, labels_n, num_classes, temperature, symmetric)
+        checks.labels(name, value, o)
+        checks.label_range(name, value, num_classes)
+    backend, precision = _choose("group_contrastive_loss", backend, precision, o)
+    o = o.detach() if detach_clean else o
+    if backend == "triton":
+        means, counts = class_means(o, n, labels, labels_n, num_classes)
+        mean_o, mean_n = means[0], means[1]
+    else:
+        with torch.autocast(o.device.type, enabled=False):
+            o, n = _widened(o), _widened(n)
+            if backend == "reference":
+                return reference.group_loss(o, n, labels, labels_n, num_classes, temperature, symmetric)
+            mean_o, count_o = reference.class_means(o, labels, num_classes)
+            mean_n, count_n = reference.class_means(n, labels_n, num_classes)
+            counts = torch.stack([count_o, count_n])
+    return differentiable_loss(
+        mean_o, mean_n, None, counts, temperature, symmetric, "mean", precision, backend
+    )
 
 
 def supervised_contrastive_loss(
@@ -106,6 +130,7 @@ def supervised_contrastive_loss(
     temperature: float | Tensor = 0.1,
     reduction: str = "mean",
     backend: str = "auto",
+    precision: str = "auto",
 ) -> Tensor:
     """Pull rows of one class together, push all other rows away (Khosla et al. 2020).
 
@@ -118,74 +143,50 @@ def supervised_contrastive_loss(
         temperature: τ > 0, a number, or a tensor of no dimensions.
         reduction: "mean" over the rows with a positive (0 where there is none), "sum", or "none" for [M], in
             which rows without a positive are 0.
-        backend: "auto" or "reference".
+        backend, precision: as in ``contrastive_loss``.
 
     Raises:
         ValueError: as in ``contrastive_loss``; labels of another shape or dtype.
     """
-    resolve_backend("supervised_contrastive_loss", backend, NO_NATIVE)
-    _check_reduction(reduction)
-    _check_rows("z", z)
-    _check_temperature(temperature, z)
-    _check_labels("labels", labels, z)
+    checks.reduction(reduction)
+    checks.rows("z", z)
+    checks.temperature(temperature, z)
+    checks.labels("labels", labels, z)
+    backend, precision = _choose("supervised_contrastive_loss", backend, precision, z)
+    if backend != "reference":
+        (z,) = _operands(backend, z)
+        return differentiable_loss(z, None, labels, None, temperature, False, reduction, precision, backend)
     with torch.autocast(z.device.type, enabled=False):
-        losses, has_positive = reference.supervised_losses(_in_precision(z), labels, temperature)
+        losses, has_positive = reference.supervised_losses(_widened(z), labels, temperature)
     if reduction == "none":
         return losses
     return losses.sum() / has_positive.sum().clamp_min(1) if reduction == "mean" else losses.sum()
 
 
-def _in_precision(x: Tensor) -> Tensor:
-    return x.float() if x.dtype.itemsize < 4 else x
-
-
-def _check_reduction(reduction: str) -> None:
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
-
-
-def _check_rows(name: str, x: Tensor) -> None:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"{name} must be a floating-point tensor, got {got}")
-    if x.dim() != 2 or 0 in x.shape:
-        raise ValueError(f"{name} must be [rows, dimensions] with at least one of each, got {tuple(x.shape)}")
-    if x.device.type == "cpu" and not (finite := x.detach().isfinite().all(dim=1)).all():
-        raise ValueError(f"{name} has a non-finite value in row {(~finite).nonzero()[0].item()}")
-
-
-def _check_views(o: Tensor, n: Tensor) -> None:
-    _check_rows("o", o)
-    _check_rows("n", n)
-    if o.shape != n.shape:
-        raise ValueError(f"o and n must have one shape, got {tuple(o.shape)} and {tuple(n.shape)}")
-    if o.dtype != n.dtype or o.device != n.device:
+def _choose(op: str, backend: str, precision: str, x: Tensor) -> tuple[str, str]:
+    """Return the backend that serves these rows, and the precision of its operands."""
+    if backend not in BACKENDS:
+        raise ValueError(f"{op}: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    if precision not in ("auto", *OPERANDS):
+        raise ValueError(f"{op}: precision must be one of auto, {', '.join(OPERANDS)}, got {precision!r}")
+    served = x.dtype in DEFAULT_PRECISION and (x.device.type == "cuda" or interpreting())
+    if backend == "auto":
+        backend = "triton" if served and x.device.type == "cuda" else "blocked"
+    if backend == "triton" and not served:
         raise ValueError(
-            f"o and n must have one dtype and device, got {o.dtype} on {o.device} and {n.dtype} on {n.device}"
+            f"{op}: backend='triton' takes float32, float16 or bfloat16 rows on a CUDA device, got {x.dtype} "
+            f"on {x.device}; choose 'auto', 'blocked' or 'reference'"
         )
+    if backend == "triton":
+        return backend, DEFAULT_PRECISION[x.dtype] if precision == "auto" else precision
+    if precision not in ("auto", "fp32"):
+        raise ValueError(f"{op}: precision={precision!r} needs backend='triton', got {backend!r}")
+    return backend, "fp32"
 
 
-def _check_labels(name: str, labels: Tensor, x: Tensor) -> None:
-    if not isinstance(labels, Tensor) or labels.dtype != torch.int64:
-        got = labels.dtype if isinstance(labels, Tensor) else type(labels).__name__
-        raise ValueError(f"{name} must be an int64 tensor, got {got}")
-    if labels.shape != x.shape[:1]:
-        raise ValueError(f"{name} must be [{x.shape[0]}], one per row, got {tuple(labels.shape)}")
-    if labels.device != x.device:
-        raise ValueError(f"{name} must be on {x.device} as the rows are, got {labels.device}")
+def _operands(backend: str, *rows: Tensor) -> tuple[Tensor, ...]:
+    return rows if backend == "triton" else tuple(_widened(x) for x in rows)
 
 
-def _check_temperature(temperature: float | Tensor, x: Tensor) -> None:
-    if isinstance(temperature, Tensor):
-        if temperature.dim() != 0 or not temperature.is_floating_point():
-            raise ValueError(
-                "a temperature tensor must be floating point without dimensions, got "
-                f"{temperature.dtype} {tuple(temperature.shape)}"
-            )
-        if temperature.device.type != "cpu":
-            if temperature.device != x.device:
-                raise ValueError(f"the temperature is on {temperature.device}, the rows on {x.device}")
-            return  # looking at its value would wait for the device
-        temperature = temperature.item()
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be a positive number, got {temperature}")
+def _widened(x: Tensor) -> Tensor:
+    return x.float() if x.dtype.itemsize < 4 else x

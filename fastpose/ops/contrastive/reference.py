@@ -48,14 +48,14 @@ def group_loss(
     symmetric: bool,
 ) -> Tensor:
     """``clip_losses`` over the class means of both views, averaged over the classes that both views have."""
-    mean_o, count_o = _class_means(o, labels, num_classes)
-    mean_n, count_n = _class_means(n, labels_n, num_classes)
+    mean_o, count_o = class_means(o, labels, num_classes)
+    mean_n, count_n = class_means(n, labels_n, num_classes)
     shared = (count_o > 0) & (count_n > 0)  # [K]
     losses = clip_losses(mean_o[shared], mean_n[shared], temperature, symmetric)
     return losses.sum() / max(len(losses), 1)
 
 
-def _class_means(x: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+def class_means(x: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
     """Means [K, D] and counts [K]; the mean of an empty class is 0."""
     counts = torch.zeros(num_classes, dtype=x.dtype, device=x.device).index_add(
         0, labels, torch.ones_like(labels, dtype=x.dtype)

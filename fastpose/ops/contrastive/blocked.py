@@ -1,0 +1,186 @@
+"""The losses in plain torch over square blocks of pairs: memory O(N D), each unordered pair computed once.
+
+The same quantities as in the Triton kernels (log-sums, pulls, scale), on any device and in any dtype.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+BLOCK = 512  # a block of cosines stays in a core's cache
+
+
+def blocked_forward(
+    x: Tensor,  # [N, D]
+    y: Tensor | None,
+    labels: Tensor | None,  # [N], where y is none
+    counts: Tensor | None,  # [2, N]: clips where one is 0 take no part
+    temperature: float,
+    symmetric: bool,
+    reduction: str,
+) -> tuple[Tensor, ...]:
+    """Return loss, z [R, D], inverse lengths [R], log-sums [R], pulls [R], scale [].
+
+    z are the normalised rows, clean before noisy; log-sums the log of each anchor's denominator, +inf for rows
+    that are no anchors; pulls 1 - P(positive) of an anchor, or 1 / positives with labels; scale what a unit
+    gradient of the loss gives each anchor.
+    """
+    if counts is not None:
+        return _forward_of_present(x, y, (counts > 0).all(0), temperature, symmetric, reduction)
+    count, s = len(x), 1 / temperature
+    z, inverse = _unit_rows(x if y is None else torch.cat([x, y]))
+    anchors = 2 * count if symmetric else count
+    fixed = _bound_holds(s, z.dtype)
+    sums = z.new_full((len(z),), 0.0 if fixed else -math.inf)
+    attraction = z.new_zeros(len(z))
+    for rows, keys in _blocks(len(z), count, anchors):
+        cosines = z[rows] @ z[keys].T  # [rows, keys]
+        both_ways = rows != keys and keys.start < anchors
+        if labels is not None:
+            attracted = cosines * _same_class(labels, rows, keys)
+            attraction[rows] += attracted.sum(1)
+            if both_ways:
+                attraction[keys] += attracted.sum(0)
+        if fixed:
+            terms = cosines.sub_(1).mul_(s).exp_()
+            _exclude(terms, rows, keys, count, y is not None, 0.0)
+            sums[rows] += terms.sum(1)
+            if both_ways:
+                sums[keys] += terms.sum(0)
+        else:
+            logits = cosines.mul_(s)
+            _exclude(logits, rows, keys, count, y is not None, -math.inf)
+            sums[rows] = torch.logaddexp(sums[rows], torch.logsumexp(logits, 1))
+            if both_ways:
+                sums[keys] = torch.logaddexp(sums[keys], torch.logsumexp(logits, 0))
+    log_sums = sums.log().add_(s) if fixed else sums
+    if y is not None:
+        target = s * (z[:count] * z[count:]).sum(1).repeat(2)  # [2N]
+        margin = log_sums - target  # of the negatives over the positive; -inf without negatives
+        losses = margin.clamp_min(0) + torch.exp(-margin.abs()).log1p()
+        log_sums, pulls = target + losses, torch.sigmoid(margin)
+        log_sums[anchors:], pulls[anchors:] = math.inf, 0
+        losses = (losses[:count] + losses[count:]) / 2 if symmetric else losses[:count]
+        counted = count
+    else:
+        positives = (_class_sizes(labels) - 1).to(z.dtype)
+        pulls = torch.where(positives > 0, 1 / positives.clamp_min(1), 0)
+        losses = torch.where(positives > 0, log_sums - s * attraction * pulls, 0)
+        log_sums = torch.where(positives > 0, log_sums, math.inf)
+        counted = max(int((positives > 0).sum()), 1)
+    scale = 1 / counted if reduction == "mean" else 1.0
+    loss = losses if reduction == "none" else losses.sum() * scale
+    return loss, z, inverse, log_sums, pulls, z.new_tensor(scale / 2 if symmetric else scale)
+
+
+def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tuple[Tensor, ...]:
+    """The loss of the clips [N] that are ``present``; the others are rows of zeros and no anchors."""
+    both = present.repeat(2)
+    if present.any():
+        loss, *of_rows, scale = blocked_forward(
+            x[present], y[present], None, None, temperature, symmetric, reduction
+        )
+    else:
+        loss, scale = x.new_zeros(0 if reduction == "none" else ()), x.new_zeros(())
+        of_rows = x.new_zeros(0, x.shape[1]), *(x.new_zeros(0) for _ in range(3))
+    if reduction == "none":
+        loss = x.new_zeros(len(x)).masked_scatter_(present, loss)
+    widened = [
+        x.new_full((len(both), *value.shape[1:]), fill).index_put_((both,), value)
+        for value, fill in zip(of_rows, (0.0, 0.0, math.inf, 0.0), strict=True)
+    ]
+    return loss, *widened, scale
+
+
+def blocked_backward(
+    grad: Tensor,  # [N] or []
+    paired: bool,
+    labels: Tensor | None,
+    temperature: float,
+    z: Tensor,
+    inverse: Tensor,
+    log_sums: Tensor,
+    pulls: Tensor,
+    scale: Tensor,
+    symmetric: bool,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the rows before normalisation [R, D], and of the temperature."""
+    s = 1 / temperature
+    count = len(z) // 2 if paired else len(z)
+    # Clips that take no part are rows of zeros that are no anchors: their weights meet zeros only.
+    anchors = 2 * count if symmetric else count
+    g = (grad * scale).to(z.dtype).expand(count)
+    g = g.repeat(2) if paired else g  # [R]
+    fixed = _bound_holds(s, z.dtype)
+    weight = g * torch.exp(s - log_sums) if fixed else None
+    dz = torch.zeros_like(z)
+    for rows, keys in _blocks(len(z), count, anchors):
+        weights = z[rows] @ z[keys].T  # [rows, keys], cosines so far
+        if fixed:
+            weights.sub_(1).mul_(s).exp_().mul_(weight[rows, None] + weight[keys])
+        else:
+            weights.mul_(s)
+            of_keys = torch.exp(weights - log_sums[keys]).mul_(g[keys])
+            weights.sub_(log_sums[rows, None]).exp_().mul_(g[rows, None]).add_(of_keys)
+        if labels is not None:
+            shares = g * pulls
+            weights -= _same_class(labels, rows, keys) * (shares[rows, None] + shares[keys])
+        _exclude(weights, rows, keys, count, paired, 0.0)
+        dz[rows].addmm_(weights, z[keys])
+        if rows != keys:
+            dz[keys].addmm_(weights.T, z[rows])
+    if paired:
+        o, n = z[:count], z[count:]
+        pull = (g * pulls)[:count, None] + (g * pulls)[count:, None]
+        dz[:count].addcmul_(pull, n, value=-1)
+        dz[count:].addcmul_(pull, o, value=-1)
+    dz.mul_(s)
+    dots = (dz * z).sum(1, keepdim=True)
+    return dz.addcmul_(dots, z, value=-1).mul_(inverse[:, None]), dots.sum() * (-s / 2)
+
+
+def _unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalised rows and 1 / length [R], both 0 for a row of zeros."""
+    largest = x.abs().amax(dim=1)
+    is_zero = largest < torch.finfo(x.dtype).tiny
+    z = x / largest.masked_fill(is_zero, 1)[:, None]  # squares neither overflow nor vanish
+    length = torch.linalg.vector_norm(z, dim=1).masked_fill(is_zero, math.inf)
+    return z.div_(length[:, None]), 1 / largest.masked_fill(is_zero, 1) / length
+
+
+def _bound_holds(s: float, dtype: torch.dtype) -> bool:
+    """Whether exp(s (cos - 1)) ≥ exp(-2 s) and the inverse of a sum of such are normal numbers."""
+    return 2 * s < -math.log(torch.finfo(dtype).tiny) - 1
+
+
+def _blocks(total: int, count: int, anchors: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks on and above the diagonal that hold anchors; none lies across the end of the clean view."""
+    ranges = [
+        slice(start, min(start + BLOCK, end))
+        for begin, end in ((0, count), (count, total))
+        for start in range(begin, end, BLOCK)
+    ]
+    for i, rows in enumerate(ranges):
+        if rows.start < anchors:
+            yield from ((rows, keys) for keys in ranges[i:])
+
+
+def _exclude(block: Tensor, rows: slice, keys: slice, count: int, paired: bool, value: float) -> None:
+    """Overwrite each row's pair with itself, and with its partner."""
+    if rows == keys:
+        block.fill_diagonal_(value)
+    ahead = count + rows.start - keys.start  # the first row's partner
+    if paired and -block.shape[0] < ahead < block.shape[1]:
+        block.diagonal(ahead).fill_(value)
+
+
+def _same_class(labels: Tensor, rows: slice, keys: slice) -> Tensor:
+    same = labels[rows, None] == labels[keys]
+    return same.fill_diagonal_(False) if rows == keys else same
+
+
+def _class_sizes(labels: Tensor) -> Tensor:
+    _, index, sizes = labels.unique(return_inverse=True, return_counts=True)
+    return sizes[index]
