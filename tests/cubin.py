@@ -60,7 +60,9 @@ def compile_kernel(
             attributes[(index,)] = [["tt.divisibility", 16]]
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     compiled = triton.compile(
-        ASTSource(kernel, types, values, attributes), target=GPUTarget("cuda", architecture, 32), options=options
+        ASTSource(kernel, types, values, attributes),
+        target=GPUTarget("cuda", architecture, 32),
+        options=options,
     )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"

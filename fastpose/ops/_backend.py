@@ -6,12 +6,9 @@ import importlib.util
 import torch
 
 BACKENDS = ("auto", "triton", "native", "reference")
-NO_KERNEL = "is not there: there is no Triton kernel for it yet"
 
 
-def resolve_backend(
-    op: str, backend: str, native_obstacle: str | None, triton_obstacle: str | None = NO_KERNEL
-) -> str:
+def resolve_backend(op: str, backend: str, native_obstacle: str | None, triton_obstacle: str | None) -> str:
     """Return ``"triton"``, ``"native"`` or ``"reference"``.
 
     Args:

@@ -1,4 +1,4 @@
-"""The device sampler's kernels against ClipSampler."""
+"""The device sampler's kernels against ClipSampler. Run with TRITON_INTERPRET=1."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling_helpers import make_pack
+from triton.runtime import interpreter
 
 from fastpose.data.sampling import AlphaRange, ClipSampler
 from fastpose.data.sampling_reference import philox4x32_10
@@ -19,11 +20,11 @@ def assert_equals_native(pack, indices, *settings, request, **named):
     assert torch.equal(device.labels, native.labels)
     assert torch.equal(device.indices, native.indices)
     assert torch.equal(device.keypoints[..., 2], native.keypoints[..., 2])
-    np.testing.assert_allclose(device.keypoints, native.keypoints, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(device.keypoints, native.keypoints, rtol=0, atol=1e-4)
     return device
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(
     shapes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 70)), min_size=1, max_size=3),
     num_joints=st.integers(1, 27),
@@ -68,8 +69,24 @@ def test_damaged_keypoints_are_missing():
 
 
 def test_more_clips_than_a_program_takes_and_repeats():
-    pack = make_pack([(1 + i % 2, 3 + 5 * i) for i in range(20)], 3)
-    assert_equals_native(pack, [*range(20), *range(20), 7, 7], 4, request={"alpha": 0.02, "epoch": 3})
+    pack = make_pack([(1, 1 + i) for i in range(8)], 1)
+    assert_equals_native(pack, [*range(8)] * 5, 2, request={"epoch": 3})
+
+
+def test_addresses_have_64_bits(monkeypatch):
+    monkeypatch.setattr(interpreter.GridExecutor, "_restore_args_dev", lambda *arguments: None)
+    pack = make_pack([(1, 30)], 2)
+    expected = ClipSampler(pack, 4).batch([0], alpha=0.1)
+    sampler = DeviceClipSampler(pack, 4, device="cpu")
+    rows = 2**30
+    for array in range(2):
+        small = sampler._arrays[array]
+        sampler._arrays[array] = torch.from_numpy(
+            np.zeros((rows, *small.shape[1:]), np.float32)
+        )  # touched nowhere else
+        sampler._arrays[array][-30:] = small
+    sampler._arrays[2] += rows - 30
+    np.testing.assert_allclose(sampler.batch([0], alpha=0.1).keypoints, expected.keypoints, rtol=0, atol=1e-4)
 
 
 def test_philox_words_are_exact():

@@ -86,7 +86,8 @@ def test_gradcheck(small_blocks, symmetric):
     labels = torch.tensor([0, 1, 0, 2, 1, 0])
     assert torch.autograd.gradcheck(lambda *x: contrastive_loss(*x, symmetric, reduction="none"), (o, n, tau))
     assert torch.autograd.gradcheck(
-        lambda *x: group_contrastive_loss(*x[:2], labels, 4, temperature=x[2], symmetric=symmetric), (o, n, tau)
+        lambda *x: group_contrastive_loss(*x[:2], labels, 4, temperature=x[2], symmetric=symmetric),
+        (o, n, tau),
     )
     assert torch.autograd.gradcheck(
         lambda *x: supervised_contrastive_loss(x[0], labels, x[1], "none"), (o, tau)
@@ -123,7 +124,14 @@ def test_memory_is_linear():
     z = torch.cat([o.detach(), n])
     with Recorder():
         blocked.blocked_backward(
-            torch.ones(()), True, None, TAU, z, *(torch.ones(2 * count) for _ in range(3)), torch.ones(()), True
+            torch.ones(()),
+            True,
+            None,
+            TAU,
+            z,
+            *(torch.ones(2 * count) for _ in range(3)),
+            torch.ones(()),
+            True,
         )
     assert max(sizes) <= max(blocked.BLOCK**2, 2 * count * width)
 

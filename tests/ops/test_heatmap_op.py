@@ -87,17 +87,15 @@ def test_settings_without_effect_warn():
 
 
 def test_backend_resolution():
-    assert resolve_backend("op", "auto", None) == "native"
-    assert resolve_backend("op", "auto", "cannot") == "reference"
+    assert resolve_backend("op", "auto", None, "cannot") == "native"
+    assert resolve_backend("op", "auto", "cannot", "cannot") == "reference"
     assert resolve_backend("op", "auto", None, None) == "triton"
     assert resolve_backend("op", "native", None, None) == "native"
-    assert resolve_backend("op", "reference", None) == "reference"
+    assert resolve_backend("op", "reference", None, None) == "reference"
     with pytest.raises(ValueError, match="op: backend='native' cannot; choose 'auto' or 'reference'"):
-        resolve_backend("op", "native", "cannot")
-    with pytest.raises(
-        ValueError, match="op: backend='triton' .*no Triton kernel.*; choose 'auto' or 'native' or"
-    ):
-        resolve_backend("op", "triton", None)
+        resolve_backend("op", "native", "cannot", "cannot")
+    with pytest.raises(ValueError, match="backend='triton' cannot; choose 'auto' or 'native' or 'reference'"):
+        resolve_backend("op", "triton", None, "cannot")
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])

@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastpose.ops._launch import launch
+
 LOG2_E = 1.4426950408889634
 MAX_PROGRAMS = 2**31 - 1  # of a grid's first axis
 MAX_ROW_ELEMENTS = 2**31  # columns are 32-bit
@@ -334,18 +336,19 @@ def render(keypoints: Tensor, out: Tensor, sigma: float, drawing: str, limbs: li
     images = num_clips * num_frames * (channels // interleaved)
     num_tiles = images * triton.cdiv(height, rows) * triton.cdiv(row_length, columns)
     decay = -LOG2_E / (2 * sigma * sigma)
-    with torch.cuda.device_of(keypoints):
-        if grayscale:
-            draw_grayscale[grid(num_tiles)](
-                keypoints, out, num_tiles, num_persons, num_frames, num_joints, height, 3 * sigma, decay,
-                WIDTH=width, TAKES_MAX=drawing == "grayscale_max", JOINTS=triton.next_power_of_2(num_joints),
-                ROWS=rows, COLUMNS=columns, num_warps=1,
-            )  # fmt: skip
-        else:
-            draw_maps[grid(num_tiles)](
-                keypoints, limb_table(tuple(limbs), keypoints.device), out, num_tiles, num_persons,
-                num_frames, num_joints, channels // interleaved, height, 3 * sigma, decay,
-                WIDTH=width, INTERLEAVED=interleaved, LIMBS=drawing == "limbs",
-                PERSONS=num_persons if num_persons <= MAX_UNROLLED_PERSONS else 0, ROWS=rows, COLUMNS=columns,
-                num_warps=4,
-            )  # fmt: skip
+    if grayscale:
+        launch(
+            draw_grayscale, grid(num_tiles),
+            keypoints, out, num_tiles, num_persons, num_frames, num_joints, height, 3 * sigma, decay,
+            WIDTH=width, TAKES_MAX=drawing == "grayscale_max", JOINTS=triton.next_power_of_2(num_joints),
+            ROWS=rows, COLUMNS=columns, num_warps=1,
+        )  # fmt: skip
+    else:
+        launch(
+            draw_maps, grid(num_tiles),
+            keypoints, limb_table(tuple(limbs), keypoints.device), out, num_tiles, num_persons, num_frames,
+            num_joints, channels // interleaved, height, 3 * sigma, decay,
+            WIDTH=width, INTERLEAVED=interleaved, LIMBS=drawing == "limbs",
+            PERSONS=num_persons if num_persons <= MAX_UNROLLED_PERSONS else 0,
+            ROWS=rows, COLUMNS=columns, num_warps=4,
+        )  # fmt: skip

@@ -1,7 +1,6 @@
 """The sampler of clips that live on the GPU."""
 
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from fastpose.data.sampling import (
     checked_integer,
 )
 from fastpose.ops._backend import has_triton
+from fastpose.ops._launch import ceil_div, interpreting, launch
 
 if TYPE_CHECKING:
     from fastpose.data.packed import PackedClips
@@ -115,21 +115,22 @@ class DeviceClipSampler:
         if count == 0:
             return batch
         num_clips = len(self.labels)
-        with torch.cuda.device_of(indices):
-            kernels.choose_frames[(-(-count // CLIPS_PER_PROGRAM),)](
-                indices, self._name_hashes, self._num_frames, self.labels, frames, labels,
-                seed, epoch, stream, count, num_clips,
-                CLIP_LEN=self.clip_len, DRAW=draw, CLIPS=CLIPS_PER_PROGRAM,
-                num_warps=1, debug=True, sanitize_overflow=False,
-            )  # fmt: skip
-            kernels.place_joints[(count,)](
-                *self._arrays, indices, alphas, frames, keypoints,
-                0.0 if per_clip else float(low[0]), 0.0 if per_clip else float(high[0]),
-                seed, epoch, stream, count, num_clips, *self.size,
-                MAX_PERSONS=self.max_persons, CLIP_LEN=self.clip_len, NUM_JOINTS=self.num_joints,
-                TRAIN=self.train, FLIP=flips.value, PER_CLIP=per_clip, ELEMENTS=ELEMENTS_PER_STEP,
-                num_warps=4, enable_fp_fusion=False,
-            )  # fmt: skip
+        launch(
+            kernels.choose_frames, (ceil_div(count, CLIPS_PER_PROGRAM),),
+            indices, self._name_hashes, self._num_frames, self.labels, frames, labels,
+            seed, epoch, stream, count, num_clips,
+            CLIP_LEN=self.clip_len, DRAW=draw, CLIPS=CLIPS_PER_PROGRAM,
+            num_warps=1, debug=True, sanitize_overflow=False,
+        )  # fmt: skip
+        launch(
+            kernels.place_joints, (count,),
+            *self._arrays, indices, alphas, frames, keypoints,
+            0.0 if per_clip else float(low[0]), 0.0 if per_clip else float(high[0]),
+            seed, epoch, stream, count, num_clips, *self.size,
+            MAX_PERSONS=self.max_persons, CLIP_LEN=self.clip_len, NUM_JOINTS=self.num_joints,
+            TRAIN=self.train, FLIP=flips.value, PER_CLIP=per_clip, ELEMENTS=ELEMENTS_PER_STEP,
+            num_warps=4, enable_fp_fusion=False,
+        )  # fmt: skip
         return batch
 
     def _device_indices(self, indices: Sequence[int] | NDArray[np.integer] | torch.Tensor) -> torch.Tensor:
@@ -151,7 +152,7 @@ class DeviceClipSampler:
 
 def _checked_device(device: torch.device | str) -> torch.device:
     device = torch.device(device)
-    if os.environ.get("TRITON_INTERPRET") == "1" and device.type == "cpu":
+    if interpreting() and device.type == "cpu":
         return device
     if device.type != "cuda":
         raise ValueError(f"DeviceClipSampler needs a CUDA device, got {device}; ClipSampler serves the CPU")

@@ -10,6 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastpose.ops._launch import launch
 from fastpose.ops.heatmap.kernels import (
     LOG2_E,
     along_and_across,
@@ -256,18 +257,20 @@ def render_backward(
     num_marks = keypoints.numel() // 3
     side = min(max(triton.next_power_of_2(min(int(6 * sigma) + 2, height, width)), 8), 32)
     sizes = (height, width, 3 * sigma, -LOG2_E / (2 * sigma * sigma), 1 / (sigma * sigma))
-    with torch.cuda.device_of(keypoints):
-        if drawing == "limbs":
-            limb_gradients[grid(num_marks)](
-                keypoints, limb_table(tuple(limbs), keypoints.device), gradient, result, *gradient.stride(),
-                num_marks, num_persons, num_frames, num_joints, len(limbs) // 2, *sizes,
-                ROWS=max(side, 16), COLUMNS=max(side, 16), num_warps=8 if side == 32 else 2,
-            )  # fmt: skip
-        else:
-            joint_gradients[grid(num_marks)](
-                keypoints, gradient, result, *gradient.stride(),
-                num_marks, num_persons, num_frames, num_joints, *sizes,
-                GRAYSCALE=drawing != "joints", JOINTS_COMPETE=drawing == "grayscale_max",
-                ROWS=side, COLUMNS=side, num_warps=4 if side == 32 else 1,
-            )  # fmt: skip
+    if drawing == "limbs":
+        side = max(side, 16)
+        launch(
+            limb_gradients, grid(num_marks),
+            keypoints, limb_table(tuple(limbs), keypoints.device), gradient, result, *gradient.stride(),
+            num_marks, num_persons, num_frames, num_joints, len(limbs) // 2, *sizes,
+            ROWS=side, COLUMNS=side, num_warps=8 if side == 32 else 2,
+        )  # fmt: skip
+    else:
+        launch(
+            joint_gradients, grid(num_marks),
+            keypoints, gradient, result, *gradient.stride(),
+            num_marks, num_persons, num_frames, num_joints, *sizes,
+            GRAYSCALE=drawing != "joints", JOINTS_COMPETE=drawing == "grayscale_max",
+            ROWS=side, COLUMNS=side, num_warps=4 if side == 32 else 1,
+        )  # fmt: skip
     return result
