@@ -263,7 +263,7 @@ def render_backward(
             limb_gradients, grid(num_marks),
             keypoints, limb_table(tuple(limbs), keypoints.device), gradient, result, *gradient.stride(),
             num_marks, num_persons, num_frames, num_joints, len(limbs) // 2, *sizes,
-            ROWS=side, COLUMNS=side, num_warps=8 if side == 32 else 2,
+            ROWS=side, COLUMNS=side, num_warps=4 if side == 32 else 1,
         )  # fmt: skip
     else:
         launch(
