@@ -81,8 +81,10 @@ def limb_maps(
 def dense_heatmaps(poses: torch.Tensor, size: tuple[int, int], sigma: float = 0.6) -> torch.Tensor:
     """The product of both axes' Gaussians on every pixel, without windows: [B, M, T, V, 3] to [B, V, T, H, W]."""
     x, y, score = poses.unbind(-1)  # [B, M, T, V]
-    columns = torch.exp(-((torch.arange(size[1]) - x[..., None]) ** 2) / (2 * sigma**2))
-    rows = score[..., None] * torch.exp(-((torch.arange(size[0]) - y[..., None]) ** 2) / (2 * sigma**2))
+    columns = torch.exp(-((torch.arange(size[1], device=poses.device) - x[..., None]) ** 2) / (2 * sigma**2))
+    rows = score[..., None] * torch.exp(
+        -((torch.arange(size[0], device=poses.device) - y[..., None]) ** 2) / (2 * sigma**2)
+    )
     maps = rows[..., :, None] * columns[..., None, :]  # [B, M, T, V, H, W]
     maps = maps[:, 0] if maps.shape[1] == 1 else maps.amax(1)
     return maps.transpose(1, 2)

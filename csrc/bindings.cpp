@@ -17,6 +17,7 @@
 #include "body_selector.hpp"
 #include "clip_packer.hpp"
 #include "clip_sampler.hpp"
+#include "heatmap_gradient.hpp"
 #include "heatmap_renderer.hpp"
 #include "skeleton_parser.hpp"
 #include "thread_pool.hpp"
@@ -210,15 +211,18 @@ void bind_sampling(py::module_& module) {
            "threads"_a, py::arg("keypoints").noconvert(), py::arg("frames").noconvert());
 }
 
+std::vector<fastpose::Limb> pair_limbs(const std::vector<std::int64_t>& joints) {
+  std::vector<fastpose::Limb> limbs;
+  for (std::size_t i = 0; i + 1 < joints.size(); i += 2) limbs.push_back({joints[i], joints[i + 1]});
+  return limbs;
+}
+
 // Addresses of dense float32 keypoints [B, M, T, V, 3] and of the output; see heatmap_renderer.hpp.
 void render_heatmaps(std::uintptr_t keypoints, const std::array<std::int64_t, 4>& shape,
                      std::uintptr_t output, const std::array<std::int64_t, 2>& size, double sigma,
                      fastpose::HeatmapMode mode, const std::vector<std::int64_t>& limb_joints,
                      fastpose::ElementType element, fastpose::HeatmapLayout layout, int threads) {
-  std::vector<fastpose::Limb> limbs;
-  for (std::size_t i = 0; i + 1 < limb_joints.size(); i += 2) {
-    limbs.push_back({limb_joints[i], limb_joints[i + 1]});
-  }
+  const std::vector<fastpose::Limb> limbs = pair_limbs(limb_joints);
   const fastpose::HeatmapJob job{
       .keypoints = reinterpret_cast<const float*>(keypoints),
       .batch = shape[0],
@@ -243,6 +247,41 @@ void render_heatmaps(std::uintptr_t keypoints, const std::array<std::int64_t, 4>
   if (status == fastpose::RenderStatus::kOutOfMemory) throw std::bad_alloc();
 }
 
+// Addresses of the maps' gradient [B, C, T, H, W], of dense float32 keypoints and result [B, M, T, V, 3].
+void render_heatmaps_backward(std::uintptr_t gradient, const std::array<std::int64_t, 5>& strides,
+                              std::uintptr_t keypoints, const std::array<std::int64_t, 4>& shape,
+                              std::uintptr_t result, const std::array<std::int64_t, 2>& size, double sigma,
+                              fastpose::HeatmapMode mode, const std::vector<std::int64_t>& limb_joints,
+                              fastpose::ElementType element, int threads) {
+  const std::vector<fastpose::Limb> limbs = pair_limbs(limb_joints);
+  const fastpose::HeatmapGradientJob job{
+      .maps = {.keypoints = reinterpret_cast<const float*>(keypoints),
+               .batch = shape[0],
+               .persons = shape[1],
+               .frames = shape[2],
+               .joints = shape[3],
+               .height = size[0],
+               .width = size[1],
+               .sigma = sigma,
+               .mode = mode,
+               .limbs = limbs,
+               .element = element,
+               .layout = fastpose::HeatmapLayout::kContiguous,
+               .output = nullptr,
+               .threads = threads},
+      .element = element,
+      .gradient = reinterpret_cast<const void*>(gradient),
+      .strides = strides,
+      .result = reinterpret_cast<float*>(result),
+  };
+  fastpose::RenderStatus status;
+  {
+    const py::gil_scoped_release release;
+    status = fastpose::render_heatmaps_backward(job);
+  }
+  if (status == fastpose::RenderStatus::kOutOfMemory) throw std::bad_alloc();
+}
+
 void bind_rendering(py::module_& module) {
   using fastpose::ElementType;
   using fastpose::HeatmapLayout;
@@ -263,6 +302,10 @@ void bind_rendering(py::module_& module) {
              py::arg("size"), py::arg("sigma"), py::arg("mode"), py::arg("limbs"), py::arg("element"),
              py::arg("layout"), py::arg("threads"),
              "Render keypoints at an address into memory at another; fastpose.ops checks the arguments.");
+  module.def("render_heatmaps_backward", &render_heatmaps_backward, py::arg("gradient"), py::arg("strides"),
+             py::arg("keypoints"), py::arg("shape"), py::arg("result"), py::arg("size"), py::arg("sigma"),
+             py::arg("mode"), py::arg("limbs"), py::arg("element"), py::arg("threads"),
+             "Write the gradient of the keypoints; fastpose.ops checks the arguments.");
 }
 
 }  // namespace

@@ -123,17 +123,17 @@ class ClipSampler:
                 f"got {flipped_joint.tolist()}"
             )
         self.packed = packed
-        self.clip_len = _integer("clip_len", clip_len, 1, MAX_NOISE_ELEMENTS)
+        self.clip_len = checked_integer("clip_len", clip_len, 1, MAX_NOISE_ELEMENTS)
         height, width = size
         self.size = (
-            _integer("height", height, 1, MAX_INPUT_SIDE),
-            _integer("width", width, 1, MAX_INPUT_SIDE),
+            checked_integer("height", height, 1, MAX_INPUT_SIDE),
+            checked_integer("width", width, 1, MAX_INPUT_SIDE),
         )
         self.train = bool(train)
-        self.seed = _integer("seed", seed, 0, 2**64 - 1)
+        self.seed = checked_integer("seed", seed, 0, 2**64 - 1)
         if max_persons is None:
             max_persons = int(packed.num_persons.max(initial=1))
-        self.max_persons = _integer("max_persons", max_persons, 1, MAX_NOISE_ELEMENTS)
+        self.max_persons = checked_integer("max_persons", max_persons, 1, MAX_NOISE_ELEMENTS)
         if self.max_persons * self.clip_len * num_joints > MAX_NOISE_ELEMENTS:
             raise ValueError(
                 f"max_persons * clip_len * joints must be at most {MAX_NOISE_ELEMENTS}, "
@@ -144,7 +144,7 @@ class ClipSampler:
         self.crop_area = _range("crop_area", crop_area, 1e-3, 1.0)
         self.crop_aspect = _range("crop_aspect", crop_aspect, 1e-2, 1e2)
         self.flip_probability = _number("flip_probability", flip_probability, 0.0, 1.0)
-        self.threads = _integer("threads", threads, 0, 4096)
+        self.threads = checked_integer("threads", threads, 0, 4096)
         self._native = native.PackedSampler(
             packed.keypoints,
             packed.scores,
@@ -192,7 +192,7 @@ class ClipSampler:
         """
         indices = checked_indices(indices, len(self.packed.num_frames))
         count = len(indices)
-        alpha_low, alpha_high = _alpha_ranges(alpha, count)
+        alpha_low, alpha_high = alpha_ranges(alpha, count)
         shape = (count, self.max_persons, self.clip_len, self.packed.keypoints.shape[1], 3)
         keypoints = torch.empty(shape, dtype=torch.float32, device="cpu")
         frames = torch.empty(count, self.clip_len, dtype=torch.int32, device="cpu")
@@ -200,8 +200,8 @@ class ClipSampler:
             indices,
             alpha_low,
             alpha_high,
-            epoch=_integer("epoch", epoch, 0, 2**32 - 1),
-            stream=_integer("stream", stream, 0, 15),
+            epoch=checked_integer("epoch", epoch, 0, 2**32 - 1),
+            stream=checked_integer("stream", stream, 0, 15),
             draw_frames=self.train if draw_frames is None else bool(draw_frames),
             flip=False if flip is None and not self.train else flip,
             threads=self.threads,
@@ -288,7 +288,7 @@ def checked_indices(
     return np.array(given, dtype=np.int64)
 
 
-def _alpha_ranges(
+def alpha_ranges(
     alpha: float | AlphaRange | ArrayLike, count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     if isinstance(alpha, AlphaRange):
@@ -308,7 +308,7 @@ def _alpha_ranges(
     return values, values
 
 
-def _integer(name: str, value: int, low: int, high: int) -> int:
+def checked_integer(name: str, value: int, low: int, high: int) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value.__index__() <= high:
         raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
     return value.__index__()

@@ -5,6 +5,7 @@ from fastpose._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "DeviceClipSampler": "sampling",
         "contrastive_loss": "contrastive",
         "group_contrastive_loss": "contrastive",
         "render_heatmaps": "heatmap",

@@ -38,7 +38,14 @@ LIMBS = [(0, 1), (1, 2)]
         ({"mode": "grayscale", "joint_merge": "mean"}, r"one of sum, max, got 'mean'"),
         ({"dtype": torch.int8}, r"dtype must be one of .* got torch\.int8"),
         ({"backend": "cuda"}, r"backend must be one of auto, triton, native, reference, got 'cuda'"),
-        ({"backend": "triton"}, r"no Triton kernel"),
+        (
+            {"backend": "triton"},
+            r"needs its tensors on a CUDA device, and they are on cpu; choose 'auto' or 'native'",
+        ),
+        (
+            {"memory_format": torch.channels_last},
+            r"memory_format must be one of .*, got torch\.channels_last",
+        ),
         ({"backend": "native", "dtype": torch.float64}, r"does not write torch\.float64"),
         ({"out": torch.zeros(1, 3, 1, 9, 8)}, r"shape \(1, 3, 1, 9, 9\), got \(1, 3, 1, 9, 8\)"),
         ({"out": torch.zeros(1, 3, 1, 9, 9).half()}, r"dtype = torch\.float32, got torch\.float16"),
@@ -80,11 +87,25 @@ def test_settings_without_effect_warn():
 
 
 def test_backend_resolution():
-    assert resolve_backend("op", "auto", None) == "native"
-    assert resolve_backend("op", "auto", "cannot") == "reference"
-    assert resolve_backend("op", "reference", None) == "reference"
-    with pytest.raises(ValueError, match="op: backend='native' cannot"):
-        resolve_backend("op", "native", "cannot")
+    assert resolve_backend("op", "auto", None, "cannot") == "native"
+    assert resolve_backend("op", "auto", "cannot", "cannot") == "reference"
+    assert resolve_backend("op", "auto", None, None) == "triton"
+    assert resolve_backend("op", "native", None, None) == "native"
+    assert resolve_backend("op", "reference", None, None) == "reference"
+    with pytest.raises(ValueError, match="op: backend='native' cannot; choose 'auto' or 'reference'"):
+        resolve_backend("op", "native", "cannot", "cannot")
+    with pytest.raises(ValueError, match="backend='triton' cannot; choose 'auto' or 'native' or 'reference'"):
+        resolve_backend("op", "triton", None, "cannot")
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last_3d])
+def test_memory_format(backend, memory_format):
+    maps = render_heatmaps(POSES, (9, 9), memory_format=memory_format, backend=backend)
+    assert maps.is_contiguous(memory_format=memory_format)
+    assert torch.equal(maps, render_heatmaps(POSES, (9, 9), backend=backend))
+    with pytest.warns(UserWarning, match="memory_format has no effect where out is given"):
+        render_heatmaps(POSES, (9, 9), memory_format=memory_format, out=maps, backend=backend)
 
 
 @pytest.mark.parametrize("limbs", [LIMBS, torch.tensor(LIMBS)], ids=["list", "tensor"])
@@ -94,36 +115,13 @@ def test_limbs_may_be_a_list_or_a_tensor(limbs):
     assert maps.amax() > 0.5
 
 
-@pytest.mark.parametrize("mode", ["heatmap", "grayscale", "limb"])
-def test_gradient(mode):
-    poses = POSES.double().repeat(2, 2, 1, 1, 1)
-    poses[:, 1, ..., :2] += torch.tensor([0.37, -0.41])
-    poses[1, 1, 0, 2] = torch.tensor([math.nan, 3.0, 1.0])
-    free = poses.clone().requires_grad_()
-
-    def render(x):
-        x = torch.where(poses.isnan(), poses, x)
-        return render_heatmaps(
-            x, (9, 9), mode=mode, limbs=LIMBS if mode == "limb" else None, dtype=torch.float64
-        )
-
-    assert torch.autograd.gradcheck(render, (torch.nan_to_num(free.detach()).requires_grad_(),))
-    (gradient,) = torch.autograd.grad(render(free.nan_to_num()).square().sum(), free)
-    assert gradient.isfinite().all()
-    assert (gradient[0, 0, 0].abs().sum(-1) > 0).all()  # no joint without a gradient
-
-
-def test_a_gradient_takes_the_reference_and_native_refuses_it():
+def test_out_refuses_a_gradient():
     poses = POSES.clone().requires_grad_()
-    maps = render_heatmaps(poses, (9, 9))
-    assert maps.requires_grad
-    assert torch.equal(maps.detach(), render_heatmaps(POSES, (9, 9), backend="reference"))
-    with pytest.raises(ValueError, match="not differentiable, and the keypoints require a gradient"):
-        render_heatmaps(poses, (9, 9), backend="native")
+    out = torch.empty(1, 3, 1, 9, 9)
     with pytest.raises(ValueError, match="out cannot take part in a gradient"):
-        render_heatmaps(poses, (9, 9), out=torch.empty(1, 3, 1, 9, 9))
+        render_heatmaps(poses, (9, 9), out=out)
     with torch.no_grad():
-        assert not render_heatmaps(poses, (9, 9), backend="native").requires_grad
+        assert not render_heatmaps(poses, (9, 9), out=out).requires_grad
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -135,8 +133,10 @@ def test_opcheck(drawing, limbs, channels, dtype):
     ops = torch.ops.fastpose
     out = torch.zeros(1, channels, 1, 9, 7, dtype=dtype)
     arguments = (0.6, drawing, limbs)
-    torch.library.opcheck(ops.render_heatmaps.default, (POSES.clone(), [9, 7], *arguments, dtype))
+    for channels_last, poses in [(False, POSES.clone()), (True, POSES.clone().requires_grad_())]:
+        torch.library.opcheck(ops.render_heatmaps.default, (poses, [9, 7], *arguments, dtype, channels_last))
     torch.library.opcheck(ops.render_heatmaps_into.default, (POSES.clone(), out, *arguments))
+    torch.library.opcheck(ops.render_heatmaps_backward.default, (out + 1, POSES.clone(), *arguments))
 
 
 def test_compiles_whole_with_dynamic_sizes():
@@ -152,3 +152,27 @@ def test_compiles_whole_with_dynamic_sizes():
         expected = render_heatmaps(poses, (9, 9))
         assert torch.equal(out, expected)
         assert torch.equal(maps, expected.bfloat16() + 1)
+
+
+def test_a_gradient_compiles_whole():
+    def loss(poses, size):
+        return render_heatmaps(poses, size, memory_format=torch.channels_last_3d).square().sum()
+
+    compiled = torch.compile(loss, fullgraph=True, dynamic=True, backend="aot_eager")
+    for clips, size in [(2, (9, 9)), (3, (8, 11))]:
+        poses = POSES.repeat(clips, 2, 1, 1, 1).requires_grad_()
+        gradients = [torch.autograd.grad(form(poses, size), poses)[0] for form in (loss, compiled)]
+        assert gradients[0].count_nonzero() > 0
+        assert torch.equal(*gradients)
+
+
+def test_unsupported_transforms_say_so():
+    def loss(poses):
+        return render_heatmaps(poses, (9, 9)).square().sum()
+
+    with pytest.raises(NotImplementedError, match="pass backend='reference'"):
+        torch.func.grad(loss)(POSES)
+    poses = POSES.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(poses), poses, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()

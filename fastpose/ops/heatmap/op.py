@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastpose.ops._backend import resolve_backend
+from fastpose.ops._backend import resolve_backend, triton_device_obstacle
 from fastpose.ops.heatmap.reference import render_heatmaps_reference
 
 MODES = ("heatmap", "grayscale", "limb")
 JOINT_MERGES = ("sum", "max")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last_3d)
 NATIVE_DTYPES = {torch.float32: "FLOAT32", torch.float16: "FLOAT16", torch.bfloat16: "BFLOAT16"}
 SIGMA_RANGE = (1e-6, 1e6)
 MAX_SIDE = 2**24  # float32 holds every pixel index
@@ -28,6 +29,7 @@ def render_heatmaps(
     dtype: torch.dtype = torch.float32,
     out: Tensor | None = None,
     backend: str = "auto",
+    memory_format: torch.memory_format | None = None,
 ) -> Tensor:  # [B, V | 1 | L, T, H, W]
     """Draw every joint or limb of every frame as a small Gaussian; persons merge by maximum.
 
@@ -47,8 +49,11 @@ def render_heatmaps(
         joint_merge: "sum" (default) or "max", for mode "grayscale".
         dtype: of the result: float32, float16, bfloat16 (rounded once, to nearest even), float64 (reference).
         out: tensor to fill and return, contiguous or in channels_last_3d order, of the result's shape, dtype.
-        backend: "native" (C++ on the CPU, not differentiable), "reference" (torch, differentiable) or "auto":
-            native on the CPU unless float64 or a gradient of the keypoints is wanted.
+        backend: "native" (C++, on the CPU), "triton" (on a CUDA device), "reference" (torch, anywhere) or "auto":
+            the first that can serve. The first two do not write float64. All are differentiable once in the
+            keypoints: a pixel's gradient goes to the joint or limb that gave it its value, of equal ones to the
+            first person, then (joints merged by maximum) to the first joint; equal scores of a limb's ends share it.
+        memory_format: of a result without ``out``: torch.contiguous_format (default) or torch.channels_last_3d.
 
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
@@ -68,18 +73,23 @@ def render_heatmaps(
     shape = _output_shape(keypoints, size, channels)
     _check_elements(shape)
 
-    wants_gradient = keypoints.requires_grad and torch.is_grad_enabled()
+    memory_format = _checked_format(memory_format, out)
     if out is not None:
-        _check_out(out, keypoints, shape, dtype, wants_gradient)
-    obstacle = _native_obstacle(keypoints, dtype, wants_gradient)
-    if resolve_backend("render_heatmaps", backend, obstacle) == "reference":
+        _check_out(out, keypoints, shape, dtype)
+    backend = resolve_backend(
+        "render_heatmaps", backend, _native_obstacle(keypoints, dtype), _triton_obstacle(keypoints, dtype)
+    )
+    if backend == "reference":
         maps = render_heatmaps_reference(keypoints, size, sigma, mode, limb_pairs, joint_merge, dtype)
-        return maps if out is None else out.copy_(maps)
+        return maps.contiguous(memory_format=memory_format) if out is None else out.copy_(maps)
 
     drawing = {"heatmap": "joints", "limb": "limbs", "grayscale": f"grayscale_{joint_merge}"}[mode]
     limb_joints = [joint for pair in limb_pairs for joint in pair]
     if out is None:
-        return torch.ops.fastpose.render_heatmaps(keypoints, size, sigma, drawing, limb_joints, dtype)
+        channels_last = memory_format == torch.channels_last_3d
+        return torch.ops.fastpose.render_heatmaps(
+            keypoints, size, sigma, drawing, limb_joints, dtype, channels_last
+        )
     torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, drawing, limb_joints)
     return out
 
@@ -149,6 +159,19 @@ def _checked_merge(joint_merge: str | None, mode: str) -> str:
     return joint_merge or "sum"
 
 
+def _checked_format(memory_format: torch.memory_format | None, out: Tensor | None) -> torch.memory_format:
+    if memory_format is None:
+        return torch.contiguous_format
+    if memory_format not in MEMORY_FORMATS:
+        raise ValueError(
+            f"render_heatmaps: memory_format must be one of {', '.join(map(str, MEMORY_FORMATS))}, "
+            f"got {memory_format!r}"
+        )
+    if out is not None:
+        warnings.warn("render_heatmaps: memory_format has no effect where out is given", stacklevel=3)
+    return memory_format
+
+
 def _output_shape(keypoints: Tensor, size: Sequence[int], channels: int) -> tuple[int, ...]:
     num_clips, _, num_frames, _, _ = keypoints.shape
     return num_clips, channels, num_frames, size[0], size[1]
@@ -161,9 +184,7 @@ def _check_elements(shape: tuple[int, ...]) -> None:
         raise ValueError(f"render_heatmaps: an output of shape {shape} has more bytes than 64 bits can count")
 
 
-def _check_out(
-    out: Tensor, keypoints: Tensor, shape: tuple[int, ...], dtype: torch.dtype, wants_gradient: bool
-) -> None:
+def _check_out(out: Tensor, keypoints: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if not isinstance(out, Tensor):
         raise ValueError(f"render_heatmaps: out must be a torch.Tensor, got {type(out).__name__}")
     if tuple(out.shape) != shape:
@@ -176,7 +197,7 @@ def _check_out(
         raise ValueError(
             f"render_heatmaps: out must be contiguous or in channels_last_3d order, got {out.stride() = }"
         )
-    if wants_gradient or out.requires_grad:
+    if out.requires_grad or (keypoints.requires_grad and torch.is_grad_enabled()):
         raise ValueError("render_heatmaps: out cannot take part in a gradient; call without it")
     if not torch.compiler.is_compiling() and _memory_overlaps(keypoints, out):
         raise ValueError("render_heatmaps: out must not share memory with keypoints")
@@ -194,31 +215,38 @@ def _memory_overlaps(first: Tensor, second: Tensor) -> bool:
     return begin < other_end and other_begin < end
 
 
-def _native_obstacle(keypoints: Tensor, dtype: torch.dtype, wants_gradient: bool) -> str | None:
+def _native_obstacle(keypoints: Tensor, dtype: torch.dtype) -> str | None:
     if keypoints.device.type != "cpu":
         return f"runs on the CPU, and the keypoints are on {keypoints.device}"
-    if dtype not in NATIVE_DTYPES:
-        return f"does not write {dtype}"
-    if wants_gradient:
-        return "is not differentiable, and the keypoints require a gradient"
-    return None
+    return None if dtype in NATIVE_DTYPES else f"does not write {dtype}"
+
+
+def _triton_obstacle(keypoints: Tensor, dtype: torch.dtype) -> str | None:
+    return triton_device_obstacle(keypoints) or (
+        None if dtype in NATIVE_DTYPES else f"does not write {dtype}"
+    )
 
 
 # Opaque to torch.compile. `drawing` names a native.HeatmapMode; `limbs` is a flat list of pairs.
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(
     "render_heatmaps(Tensor keypoints, SymInt[2] size, float sigma, str drawing, int[] limbs, "
-    "ScalarType dtype) -> Tensor"
+    "ScalarType dtype, bool channels_last) -> Tensor"
 )
 _library.define(
     "render_heatmaps_into(Tensor keypoints, Tensor(a!) out, float sigma, str drawing, int[] limbs) -> ()"
 )
+_library.define(
+    "render_heatmaps_backward(Tensor gradient, Tensor keypoints, float sigma, str drawing, int[] limbs) -> Tensor"
+)
 
 
 @torch.library.register_fake("fastpose::render_heatmaps", lib=_library)
-def _new_maps(keypoints, size, sigma, drawing, limbs, dtype):
+def _new_maps(keypoints, size, sigma, drawing, limbs, dtype, channels_last):
     channels = {"joints": keypoints.shape[3], "limbs": len(limbs) // 2}.get(drawing, 1)
-    return keypoints.new_empty(_output_shape(keypoints, size, channels), dtype=dtype)
+    memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
+    shape = _output_shape(keypoints, size, channels)
+    return torch.empty(shape, dtype=dtype, device=keypoints.device, memory_format=memory_format)
 
 
 @torch.library.register_fake("fastpose::render_heatmaps_into", lib=_library)
@@ -226,11 +254,19 @@ def _render_into_fake(keypoints, out, sigma, drawing, limbs):
     return None
 
 
-@torch.library.impl(_library, "render_heatmaps", "CPU")
-def _render_on_cpu(keypoints, size, sigma, drawing, limbs, dtype):
-    out = _new_maps(keypoints, size, sigma, drawing, limbs, dtype)
-    _render_into_on_cpu(keypoints, out, sigma, drawing, limbs)
+@torch.library.register_fake("fastpose::render_heatmaps_backward", lib=_library)
+def _backward_fake(gradient, keypoints, sigma, drawing, limbs):
+    return keypoints.new_empty(keypoints.shape)
+
+
+def _render(keypoints, size, sigma, drawing, limbs, dtype, channels_last):
+    out = _new_maps(keypoints, size, sigma, drawing, limbs, dtype, channels_last)
+    torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, drawing, limbs)
     return out
+
+
+_library.impl("render_heatmaps", _render, "CPU")
+_library.impl("render_heatmaps", _render, "CUDA")
 
 
 @torch.library.impl(_library, "render_heatmaps_into", "CPU")
@@ -250,3 +286,71 @@ def _render_into_on_cpu(keypoints, out, sigma, drawing, limbs):
         layout=native.HeatmapLayout.CONTIGUOUS if out.is_contiguous() else native.HeatmapLayout.CHANNELS_LAST,
         threads=torch.get_num_threads(),
     )
+
+
+@torch.library.impl(_library, "render_heatmaps_backward", "CPU")
+def _backward_on_cpu(gradient, keypoints, sigma, drawing, limbs):
+    from fastpose._native import native
+
+    poses = keypoints.to(torch.float32).contiguous()
+    result = torch.empty_like(poses)
+    native.render_heatmaps_backward(
+        gradient=gradient.data_ptr(),
+        strides=gradient.stride(),
+        keypoints=poses.data_ptr(),
+        shape=poses.shape[:4],
+        result=result.data_ptr(),
+        size=gradient.shape[3:],
+        sigma=sigma,
+        mode=getattr(native.HeatmapMode, drawing.upper()),
+        limbs=limbs,
+        element=getattr(native.ElementType, NATIVE_DTYPES[gradient.dtype]),
+        threads=torch.get_num_threads(),
+    )
+    return result.to(keypoints.dtype)
+
+
+@torch.library.impl(_library, "render_heatmaps_into", "CUDA")
+def _render_into_on_cuda(keypoints, out, sigma, drawing, limbs):
+    from fastpose.ops.heatmap import kernels
+
+    kernels.render(keypoints, out, sigma, drawing, limbs)
+
+
+@torch.library.impl(_library, "render_heatmaps_backward", "CUDA")
+def _backward_on_cuda(gradient, keypoints, sigma, drawing, limbs):
+    from fastpose.ops.heatmap.gradient import kernels
+
+    return kernels.render_backward(gradient, keypoints, sigma, drawing, limbs).to(keypoints.dtype)
+
+
+class _RenderHeatmaps(torch.autograd.Function):
+    @staticmethod
+    def forward(keypoints, size, sigma, drawing, limbs, dtype, channels_last):
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.fastpose.render_heatmaps(
+                keypoints, size, sigma, drawing, limbs, dtype, channels_last
+            )
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        keypoints, _, ctx.sigma, ctx.drawing, ctx.limbs, _, _ = inputs
+        ctx.save_for_backward(keypoints)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (keypoints,) = ctx.saved_tensors
+        result = torch.ops.fastpose.render_heatmaps_backward(
+            gradient, keypoints, ctx.sigma, ctx.drawing, ctx.limbs
+        )
+        return result, None, None, None, None, None, None
+
+
+@torch.library.impl(_library, "render_heatmaps", "Autograd")
+def _render_with_gradient(*arguments):
+    if torch._C._are_functorch_transforms_active():
+        raise NotImplementedError(
+            "render_heatmaps: torch.func transforms differentiate only the reference: pass backend='reference'"
+        )
+    return _RenderHeatmaps.apply(*arguments)

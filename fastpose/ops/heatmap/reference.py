@@ -2,9 +2,12 @@
 
 A joint is a Gaussian ``score * exp(-d² / 2σ²)`` inside the window ``int(μ - 3σ)..int(μ + 3σ)``, ``int``
 truncating toward zero, in float32 whatever the dtype of the values. Persons merge by maximum.
+The gradient of a pixel goes to the mark that gave it its value: of equal ones to the first person, then (joints
+merged by maximum) to the first joint. Both ends of a limb share the gradient of equal scores.
 Letters: B clips, M persons, T frames, V joints, L limbs, H x W pixels.
 """
 
+import functools
 from collections.abc import Sequence
 
 import torch
@@ -36,14 +39,18 @@ def render_heatmaps_reference(
         person_maps = _joint_maps(pose, visible, size, sigma)
         if mode == "limb":
             person_maps = _limb_maps(pose, visible, person_maps, limbs, sigma)
-        maps = torch.maximum(maps, person_maps)
+        maps = _larger(maps, person_maps)
 
     if mode == "grayscale":
         if joint_merge == "sum" or num_joints == 0:
             maps = maps.sum(2, keepdim=True)
         else:
-            maps = maps.amax(2, keepdim=True)
+            maps = functools.reduce(_larger, maps.split(1, dim=2))
     return maps.transpose(1, 2).to(dtype).contiguous()
+
+
+def _larger(first: Tensor, second: Tensor) -> Tensor:
+    return torch.where(second > first, second, first)  # of equal ones the first has the gradient
 
 
 def _drawn(keypoints: Tensor) -> Tensor:  # [..., 3] -> [...]

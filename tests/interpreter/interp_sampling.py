@@ -1,0 +1,128 @@
+"""The device sampler's kernels against ClipSampler. Run with TRITON_INTERPRET=1."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sampling_helpers import make_pack
+from triton.runtime import interpreter
+
+from fastpose.data.sampling import AlphaRange, ClipSampler
+from fastpose.data.sampling_reference import philox4x32_10
+from fastpose.ops.sampling import DeviceClipSampler
+
+
+def assert_equals_native(pack, indices, *settings, request, **named):
+    native = ClipSampler(pack, *settings, **named).batch(indices, **request)
+    device = DeviceClipSampler(pack, *settings, device="cpu", **named).batch(indices, **request)
+    assert torch.equal(device.frames, native.frames)
+    assert torch.equal(device.labels, native.labels)
+    assert torch.equal(device.indices, native.indices)
+    assert torch.equal(device.keypoints[..., 2], native.keypoints[..., 2])
+    np.testing.assert_allclose(device.keypoints, native.keypoints, rtol=0, atol=1e-4)
+    return device
+
+
+@settings(deadline=None, max_examples=10)
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 70)), min_size=1, max_size=3),
+    num_joints=st.integers(1, 27),
+    clip_len=st.integers(1, 30),
+    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
+    image_size=st.tuples(st.integers(100, 2000), st.integers(100, 2000)),
+    missing=st.sampled_from([0.0, 0.3, 1.0]),
+    movement=st.sampled_from([0.0, 3000.0, 1e5]),
+    seed=st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1]),
+    epoch=st.sampled_from([0, 1, 2**31, 2**32 - 1]),
+    stream=st.sampled_from([0, 1, 15]),
+    alpha=st.sampled_from([0.0, 0.01, 0.3, AlphaRange(0.0, 0.2), "per clip"]),
+    train=st.booleans(),
+    draw_frames=st.sampled_from([None, True, False]),
+    flip=st.sampled_from([None, True, False]),
+    max_persons=st.sampled_from([None, 1, 4]),
+)
+def test_equals_the_native_sampler(
+    shapes, num_joints, clip_len, size, image_size, missing, movement, seed, epoch, stream, alpha, train,
+    draw_frames, flip, max_persons,
+):  # fmt: skip
+    pack = make_pack(
+        shapes, num_joints, image_size=image_size, seed=seed % 1000, missing=missing, movement=movement
+    )
+    if alpha == "per clip":
+        alpha = np.linspace(0, 0.1, len(shapes))
+    request = {"epoch": epoch, "stream": stream, "alpha": alpha, "draw_frames": draw_frames, "flip": flip}
+    assert_equals_native(
+        pack, range(len(shapes)), clip_len, size, train, seed, max_persons=max_persons, request=request
+    )
+
+
+def test_damaged_keypoints_are_missing():
+    pack = make_pack([(2, 30)], 6)
+    pack.keypoints[:, 0] = np.nan
+    pack.keypoints[:, 1, 0] = 1e9
+    pack.scores[:, 2] = np.inf
+    pack.scores[:, 3] = -1
+    batch = assert_equals_native(pack, [0], request={"alpha": 0.1})
+    assert batch.keypoints[..., 2].count_nonzero() > 0
+    assert (batch.keypoints[..., 2].count_nonzero(-1) == 2).all()
+
+
+def test_more_clips_than_a_program_takes_and_repeats():
+    pack = make_pack([(1, 1 + i) for i in range(8)], 1)
+    assert_equals_native(pack, [*range(8)] * 5, 2, request={"epoch": 3})
+
+
+def test_addresses_have_64_bits(monkeypatch):
+    monkeypatch.setattr(interpreter.GridExecutor, "_restore_args_dev", lambda *arguments: None)
+    pack = make_pack([(1, 30)], 2)
+    expected = ClipSampler(pack, 4).batch([0], alpha=0.1)
+    sampler = DeviceClipSampler(pack, 4, device="cpu")
+    rows = 2**30
+    for array in range(2):
+        small = sampler._arrays[array]
+        sampler._arrays[array] = torch.from_numpy(
+            np.zeros((rows, *small.shape[1:]), np.float32)
+        )  # touched nowhere else
+        sampler._arrays[array][-30:] = small
+    sampler._arrays[2] += rows - 30
+    np.testing.assert_allclose(sampler.batch([0], alpha=0.1).keypoints, expected.keypoints, rtol=0, atol=1e-4)
+
+
+def test_philox_words_are_exact():
+    import triton
+    import triton.language as tl
+
+    @triton.jit
+    def words(counter, out, seed):
+        i = tl.arange(0, 4)
+        at = tl.load(counter + i).to(tl.uint32, bitcast=True)
+        w0, w1, w2, w3 = tl.philox(seed, at, at, at, at)
+        for word, k in ((w0, 0), (w1, 1), (w2, 2), (w3, 3)):
+            tl.store(out + i * 4 + k, word.to(tl.int32, bitcast=True))
+
+    counters = np.array([0, 0xFFFFFFFF, 0x243F6A88, 12345], np.uint32)
+    out = torch.zeros(4, 4, dtype=torch.int32)
+    words[(1,)](torch.from_numpy(counters.view(np.int32)), out, -1)
+    expected = philox4x32_10(np.repeat(counters[:, None], 4, axis=1), (0xFFFFFFFF, 0xFFFFFFFF))
+    assert np.array_equal(out.numpy().view(np.uint32), expected)
+
+
+def test_an_empty_batch():
+    batch = DeviceClipSampler(make_pack([(1, 9)]), device="cpu").batch([])
+    assert batch.keypoints.shape == (0, 1, 24, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("indices", "request_", "message"),
+    [
+        ([1], {}, "clip index 1 at position 0 is out of range"),
+        ([0], {"epoch": -1}, "epoch must be an integer from 0"),
+        ([0], {"stream": 16}, "stream must be an integer from 0 to 15"),
+        ([0], {"alpha": -0.1}, "alpha must be between 0 and"),
+        ([0], {"alpha": [0.1, 0.2]}, r"one per clip \[1\]"),
+    ],
+)
+def test_wrong_requests(indices, request_, message):
+    with pytest.raises(ValueError, match=message):
+        DeviceClipSampler(make_pack([(1, 9)]), device="cpu").batch(indices, **request_)
