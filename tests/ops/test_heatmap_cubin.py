@@ -51,7 +51,7 @@ def test_maps(architecture, limbs, element, interleaved, persons):
     constants = {"WIDTH": WIDTH, "INTERLEAVED": interleaved, "LIMBS": limbs, "PERSONS": persons,
                  "ROWS": rows, "COLUMNS": columns}  # fmt: skip
     pointers = {"keypoints": "fp32", "limbs": "i32", "out": element}
-    cubin = compiled(kernels.draw_maps, architecture, pointers, constants, num_warps=4)
+    cubin = compiled(kernels.draw_maps, architecture, pointers, constants, num_warps=4, enable_fp_fusion=True)
     assert_wide_stores(cubin, element)
     if interleaved == 1 and persons > 0:
         assert cubin.count("STS") == 0  # the tile stays in registers
@@ -64,7 +64,9 @@ def test_grayscale(architecture, element, takes_max):
     rows, columns = kernels.tile_shape(HEIGHT, WIDTH, 512)
     constants = {"WIDTH": WIDTH, "TAKES_MAX": takes_max, "JOINTS": 32, "ROWS": rows, "COLUMNS": columns}
     pointers = {"keypoints": "fp32", "out": element}
-    cubin = compiled(kernels.draw_grayscale, architecture, pointers, constants, num_warps=1)
+    cubin = compiled(
+        kernels.draw_grayscale, architecture, pointers, constants, num_warps=1, enable_fp_fusion=True
+    )
     assert_wide_stores(cubin, element)
 
 
@@ -76,7 +78,14 @@ def test_joint_gradients(architecture, element, side, grayscale, compete):
     pointers = {"keypoints": "fp32", "gradient": element, "result": "fp32"}
     constants = {"GRAYSCALE": grayscale, "JOINTS_COMPETE": compete, "ROWS": side, "COLUMNS": side}
     warps = 4 if side == 32 else 1
-    compiled(gradient_kernels.joint_gradients, architecture, pointers, constants, num_warps=warps)
+    compiled(
+        gradient_kernels.joint_gradients,
+        architecture,
+        pointers,
+        constants,
+        num_warps=warps,
+        enable_fp_fusion=False,
+    )
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -86,4 +95,11 @@ def test_limb_gradients(architecture, element, side):
     pointers = {"keypoints": "fp32", "limbs": "i32", "gradient": element, "result": "fp32"}
     constants = {"ROWS": side, "COLUMNS": side}
     warps = 4 if side == 32 else 1
-    compiled(gradient_kernels.limb_gradients, architecture, pointers, constants, num_warps=warps)
+    compiled(
+        gradient_kernels.limb_gradients,
+        architecture,
+        pointers,
+        constants,
+        num_warps=warps,
+        enable_fp_fusion=False,
+    )

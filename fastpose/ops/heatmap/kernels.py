@@ -341,7 +341,7 @@ def render(keypoints: Tensor, out: Tensor, sigma: float, drawing: str, limbs: li
             draw_grayscale, grid(num_tiles),
             keypoints, out, num_tiles, num_persons, num_frames, num_joints, height, 3 * sigma, decay,
             WIDTH=width, TAKES_MAX=drawing == "grayscale_max", JOINTS=triton.next_power_of_2(num_joints),
-            ROWS=rows, COLUMNS=columns, num_warps=1,
+            ROWS=rows, COLUMNS=columns, num_warps=1, enable_fp_fusion=True,
         )  # fmt: skip
     else:
         launch(
@@ -350,5 +350,5 @@ def render(keypoints: Tensor, out: Tensor, sigma: float, drawing: str, limbs: li
             num_joints, channels // interleaved, height, 3 * sigma, decay,
             WIDTH=width, INTERLEAVED=interleaved, LIMBS=drawing == "limbs",
             PERSONS=num_persons if num_persons <= MAX_UNROLLED_PERSONS else 0,
-            ROWS=rows, COLUMNS=columns, num_warps=4,
+            ROWS=rows, COLUMNS=columns, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

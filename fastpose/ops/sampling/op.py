@@ -120,7 +120,7 @@ class DeviceClipSampler:
             indices, self._name_hashes, self._num_frames, self.labels, frames, labels,
             seed, epoch, stream, count, num_clips,
             CLIP_LEN=self.clip_len, DRAW=draw, CLIPS=CLIPS_PER_PROGRAM,
-            num_warps=1, debug=True, sanitize_overflow=False,
+            num_warps=1, debug=True, sanitize_overflow=False, enable_fp_fusion=False,
         )  # fmt: skip
         launch(
             kernels.place_joints, (count,),

@@ -2,7 +2,8 @@
 
 One program owns one joint of one person in one frame and gathers over the windows of what it draws, so there
 are no atomics and two runs give equal bits. A pixel's gradient goes to the mark that gave it its value: of
-equal ones the first person, then (grayscale by maximum) the first joint.
+equal ones the first person, then (grayscale by maximum) the first joint. Multiply-adds are not contracted, so
+that equal marks have equal values wherever they are computed.
 """
 
 import torch
@@ -263,7 +264,7 @@ def render_backward(
             limb_gradients, grid(num_marks),
             keypoints, limb_table(tuple(limbs), keypoints.device), gradient, result, *gradient.stride(),
             num_marks, num_persons, num_frames, num_joints, len(limbs) // 2, *sizes,
-            ROWS=side, COLUMNS=side, num_warps=4 if side == 32 else 1,
+            ROWS=side, COLUMNS=side, num_warps=4 if side == 32 else 1, enable_fp_fusion=False,
         )  # fmt: skip
     else:
         launch(
@@ -271,6 +272,6 @@ def render_backward(
             keypoints, gradient, result, *gradient.stride(),
             num_marks, num_persons, num_frames, num_joints, *sizes,
             GRAYSCALE=drawing != "joints", JOINTS_COMPETE=drawing == "grayscale_max",
-            ROWS=side, COLUMNS=side, num_warps=4 if side == 32 else 1,
+            ROWS=side, COLUMNS=side, num_warps=4 if side == 32 else 1, enable_fp_fusion=False,
         )  # fmt: skip
     return result
