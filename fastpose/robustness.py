@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from fastpose._files import atomic_path
 from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.packed import PackedClips
-from fastpose.data.sampling import ClipSampler
 from fastpose.loggers import write_csv
 from fastpose.metrics import Accuracy, AccuracyMeter
+from fastpose.ops.sampling import sampler_on
 
 EVALUATION_STREAM = 3
 Curve = dict[float, Accuracy]
@@ -48,8 +48,10 @@ def measure_curve(
     With one clip, frames are the centres of equal parts; with more, each is a seeded draw and the softmax
     scores are averaged. ``on_batch`` is told the number of clips scored.
     """
-    sampler = ClipSampler(packed, data.clip_len, data.size, train=False, seed=seed, max_persons=max_persons,
-                          crop_padding=data.crop_padding)  # fmt: skip
+    sampler = sampler_on(
+        torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
+        max_persons=max_persons, crop_padding=data.crop_padding,
+    )  # fmt: skip
     meters = {alpha: AccuracyMeter(packed.num_classes, device) for alpha in settings.alphas}
     was_training = model.training
     model.eval()

@@ -28,6 +28,7 @@ from fastpose.data.packed import PackedClips
 from fastpose.data.sampling import ClipSampler, PoseBatch
 from fastpose.loggers import CsvLog, TensorBoardLog
 from fastpose.models.checkpoints import load_checkpoint
+from fastpose.ops.sampling import DeviceClipSampler, sampler_on
 from fastpose.precision import autocast_for, choose_device, choose_precision
 from fastpose.robustness import Curve, measure_curve
 from fastpose.tasks import PoseTask
@@ -160,10 +161,10 @@ class Trainer:
         return (draw(step) for step in range(steps))
 
     @functools.cached_property
-    def _sampler(self) -> ClipSampler:
+    def _sampler(self) -> ClipSampler | DeviceClipSampler:
         data = self.config.data
-        return ClipSampler(
-            self.packed, data.clip_len, data.size, train=True, seed=self.config.seed,
+        return sampler_on(
+            self.device, self.packed, data.clip_len, data.size, train=True, seed=self.config.seed,
             crop_padding=data.crop_padding, crop_area=data.crop_area, crop_aspect=data.crop_aspect,
             flip_probability=data.flip_probability,
         )  # fmt: skip

@@ -150,6 +150,15 @@ class DeviceClipSampler:
         return indices.to(torch.int64).contiguous()
 
 
+def sampler_on(
+    device: torch.device, packed: "PackedClips", *settings: Any, **named_settings: Any
+) -> "ClipSampler | DeviceClipSampler":
+    """Return the sampler of ``packed`` whose batches are made on ``device``: CUDA or the CPU."""
+    if torch.device(device).type == "cuda" and has_triton():
+        return DeviceClipSampler(packed, *settings, device=device, **named_settings)
+    return ClipSampler(packed, *settings, **named_settings)
+
+
 def _checked_device(device: torch.device | str) -> torch.device:
     device = torch.device(device)
     if interpreting() and device.type == "cpu":
