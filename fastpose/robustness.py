@@ -49,7 +49,7 @@ def measure_curve(
     scores are averaged. ``on_batch`` is told the number of clips scored.
     """
     sampler = ClipSampler(packed, data.clip_len, data.size, train=False, seed=seed, max_persons=max_persons,
-                          crop_padding=data.crop_padding)  # fmt: skip
+                          crop_padding=data.crop_padding, min_box=data.min_box)  # fmt: skip
     meters = {alpha: AccuracyMeter(packed.num_classes, device) for alpha in settings.alphas}
     was_training = model.training
     model.eval()
