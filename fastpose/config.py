@@ -58,8 +58,12 @@ class DataConfig:
     """Frames sampled from each clip."""
     size: tuple[int, int] = (56, 56)
     """Input height and width in pixels."""
+    max_persons: int | None = None
+    """Persons of each clip, the first ones; none for as many as any clip of the data has."""
     crop_padding: float = 1.25
     """Side of the square crop over the larger side of the box of joints."""
+    min_box: float = 10.0
+    """Larger side in pixels below which the box of joints gives way to the whole frame."""
     crop_area: tuple[float, float] = (0.56, 1.0)
     """Range of the area of the random resized crop."""
     crop_aspect: tuple[float, float] = (0.75, 4 / 3)
@@ -73,7 +77,8 @@ class DataConfig:
         _check(self, "0 or more clips", lambda n: n >= 0, "val_clips")
         _check(self, "at least 1 clip, or none for all", lambda n: n is None or n >= 1, "limit")
         _check(self, "a number from 0 to 1", lambda p: 0 <= p <= 1, "flip_probability")
-        _check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "crop_padding")
+        _check(self, "at least 1 person, or none for all", lambda n: n is None or n >= 1, "max_persons")
+        _check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "crop_padding", "min_box")
         _check(self, "0 < low ≤ high ≤ 1", lambda r: 0 < r[0] <= r[1] <= 1, "crop_area")
         _check(self, "0 < low ≤ high", lambda r: 0 < r[0] <= r[1] < math.inf, "crop_aspect")
         _require(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastpose._files import write_text
-from fastpose.config import Arm, RunConfig, to_json
+from fastpose.config import Arm, RunConfig, from_file, to_json
 from fastpose.data.packed import PackedClips
 from fastpose.environment import describe
 from fastpose.robustness import (
@@ -37,21 +37,43 @@ def plan_runs(base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int]) -> dic
     return plan
 
 
-def prepare_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
-    """Make the folder of a run; one that exists is an error unless the run is resumed or overwritten."""
+def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a run folder that exists, unless it is to be overwritten, or resumed with the same settings.
+
+    Raises:
+        ValueError: it exists, its settings are not ``config``, or they cannot be read.
+    """
+    if overwrite or not folder.exists():
+        return
+    if not resume:
+        raise ValueError(
+            f"{folder} exists; use --resume to go on, --overwrite to start anew, or another --out"
+        )
+    if not (folder / CONFIG).exists():
+        return
+    written, wanted = _settings(from_file(folder / CONFIG)), _settings(config)
+    changed = [f"{name} ({written[name]!r} there)" for name in wanted if written[name] != wanted[name]]
+    if changed:
+        raise ValueError(
+            f"{folder}: its settings differ in {', '.join(changed)}; --resume needs the same ones"
+        )
+
+
+def _settings(config: RunConfig) -> dict[str, object]:
+    """All settings by their dotted names."""
+    settings: dict[str, object] = {}
+    for name, value in dataclasses.asdict(config).items():
+        if isinstance(value, dict):
+            settings |= {f"{name}.{key}": item for key, item in value.items()}
+        else:
+            settings[name] = value
+    return settings
+
+
+def make_folder(folder: Path, config: RunConfig, *, overwrite: bool) -> None:
+    """Make the folder of a run, with its settings and environment; what it held goes if ``overwrite``."""
     if folder.exists() and overwrite:
         shutil.rmtree(folder)
-    if folder.exists():
-        if not resume:
-            raise ValueError(
-                f"{folder} exists; use --resume to go on, --overwrite to start anew, or another --out"
-            )
-        written = json.loads((folder / CONFIG).read_text()) if (folder / CONFIG).exists() else None
-        if written is not None and written != json.loads(to_json(config)):
-            changed = [key for key, value in json.loads(to_json(config)).items() if written.get(key) != value]
-            raise ValueError(
-                f"{folder}: its settings differ in {', '.join(changed)}; --resume needs the same ones"
-            )
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, to_json(config))
     write_text(folder / "environment.json", json.dumps(describe(), indent=2) + "\n")
@@ -72,15 +94,13 @@ def run_experiment(
         ValueError: a run's folder exists, or resuming with other settings.
     """
     for name, config in plan.items():  # refuse before the first run, not hours later
-        folder = out / name
-        if folder.exists() and not (resume or overwrite):
-            prepare_folder(folder, config, resume=resume, overwrite=overwrite)
+        check_folder(out / name, config, resume=resume, overwrite=overwrite)
     curves: dict[str, Curve] = {}
     for name, config in plan.items():
         folder = out / name
-        prepare_folder(folder, config, resume=resume, overwrite=overwrite)
         started = time.perf_counter()
-        trainer = Trainer(config, packed, folder, title=name)
+        trainer = Trainer(config, packed, folder, title=name)  # settings that do not work leave no folder
+        make_folder(folder, config, overwrite=overwrite)
         trainer.fit(resume=resume)
         curves[name] = trainer.measure()
         write_curve(folder / COMPLETE, {name: curves[name]})

@@ -50,7 +50,7 @@ def measure_curve(
     """
     sampler = sampler_on(
         torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
-        max_persons=max_persons, crop_padding=data.crop_padding,
+        max_persons=max_persons, crop_padding=data.crop_padding, min_box=data.min_box,
     )  # fmt: skip
     meters = {alpha: AccuracyMeter(packed.num_classes, device) for alpha in settings.alphas}
     was_training = model.training

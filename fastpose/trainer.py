@@ -89,7 +89,8 @@ class Trainer:
         self.train_indices, self.test_indices = select_clips(packed, config.data)
         self.task = PoseTask(config, self.dtype)
         torch.manual_seed(config.seed)
-        self.card = ModelCard(config, packed.layout, packed.class_names, packed.max_persons)
+        max_persons = config.data.max_persons or packed.max_persons
+        self.card = ModelCard(config, packed.layout, packed.class_names, max_persons)
         model = build_model(self.card)
         if config.model.init is not None:
             report = load_checkpoint(model, config.model.init)
@@ -142,7 +143,8 @@ class Trainer:
         with tqdm(total=total, desc=f"{self.title} α grid", unit="clip", disable=self.quiet) as bar:
             return measure_curve(
                 self.trained_model, self.packed, self.test_indices, config.data, config.eval,
-                seed=config.seed, device=self.device, autocast=self.autocast, on_batch=bar.update,
+                seed=config.seed, max_persons=self.card.max_persons, device=self.device,
+                autocast=self.autocast, on_batch=bar.update,
             )  # fmt: skip
 
     def batches(self, epoch: int, steps: int) -> Iterator[dict[str, PoseBatch]]:
@@ -165,8 +167,8 @@ class Trainer:
         data = self.config.data
         return sampler_on(
             self.device, self.packed, data.clip_len, data.size, train=True, seed=self.config.seed,
-            crop_padding=data.crop_padding, crop_area=data.crop_area, crop_aspect=data.crop_aspect,
-            flip_probability=data.flip_probability,
+            max_persons=self.card.max_persons, crop_padding=data.crop_padding, min_box=data.min_box,
+            crop_area=data.crop_area, crop_aspect=data.crop_aspect, flip_probability=data.flip_probability,
         )  # fmt: skip
 
     def step(self, batches: dict[str, PoseBatch], epoch: int, rate: float) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ import torch
 from helpers import waving_clips
 
 from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model
-from fastpose.config import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
-from fastpose.experiment import plan_runs, run_experiment
+from fastpose.config import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, to_json
+from fastpose.experiment import check_folder, plan_runs, run_experiment
 from fastpose.trainer import Trainer, epoch_order, learning_rate_factor
 
 TINY = RunConfig(
@@ -124,8 +124,40 @@ def test_experiment_writes_everything_and_refuses_to_overwrite(tmp_path, capsys)
     with pytest.raises(ValueError, match=r"supervised-s0 exists; use --resume"):
         run_experiment(packed, plan, tmp_path)
     other = plan_runs(replace(base, optim=replace(base.optim, lr=0.5)), ["supervised"], [0])
-    with pytest.raises(ValueError, match="settings differ in optim"):
+    with pytest.raises(ValueError, match=r"settings differ in optim\.lr \(0.001 there\)"):
         run_experiment(packed, other, tmp_path, resume=True)
+    (tmp_path / "supervised-s0" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"supervised-s0/config\.json: not a JSON file"):
+        run_experiment(packed, plan, tmp_path, resume=True)
+
+
+def test_settings_that_a_run_was_begun_without_are_their_defaults(tmp_path):
+    written = json.loads(to_json(TINY))
+    del written["data"]["min_box"], written["data"]["max_persons"]
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    check_folder(tmp_path, TINY, resume=True, overwrite=False)
+    other = replace(TINY, data=replace(TINY.data, min_box=5.0))
+    with pytest.raises(ValueError, match=r"differ in data\.min_box \(10\.0 there\)"):
+        check_folder(tmp_path, other, resume=True, overwrite=False)
+
+
+def test_settings_that_do_not_work_leave_no_folder(tmp_path):
+    base = replace(TINY, model=replace(TINY.model, init=str(tmp_path / "absent.pth")))
+    with pytest.raises(FileNotFoundError, match="absent"):
+        run_experiment(waving_clips(), plan_runs(base, ["supervised"], [0]), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_persons_and_smallest_box_are_settings(tmp_path):
+    config = replace(TINY, data=replace(TINY.data, max_persons=3, min_box=1e4))
+    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
+    assert trainer.model.in_channels == 3 * 17 * 2
+    views = next(trainer.batches(0, 1))
+    assert {batch.keypoints.shape[1] for batch in views.values()} == {3}
+    usual = Trainer(TINY, waving_clips(), tmp_path, quiet=True)
+    expected = next(usual.batches(0, 1))["clean"].keypoints[:, 0, ..., :2]
+    assert not torch.allclose(views["clean"].keypoints[:, 0, ..., :2], expected)
+    trainer.measure()
 
 
 def test_divergence_is_an_error(tmp_path):

@@ -17,6 +17,7 @@ __getattr__, __dir__ = attach(
         "Skeleton": "skeleton",
         "SkeletonBody": "skeleton",
         "get_layout": "layouts",
+        "pose_loader": "loader",
         "make_synthetic_ntu": "synthetic",
         "read_skeleton": "skeleton",
         "select_bodies": "skeleton",

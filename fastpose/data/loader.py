@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -26,8 +27,9 @@ class ClipRequest(NamedTuple):
 class PoseDataset(Dataset[PoseBatch]):
     """A choice of packed clips as a map-style data set that yields whole batches.
 
-    ``dataset[request]`` is the batch of a ``ClipRequest``; ``dataset[i]`` the batch of clip ``i`` alone, in
-    epoch 0. ``loader`` makes the DataLoader that asks for batches.
+    ``dataset[request]`` is the batch of a ``ClipRequest``, for which ``pose_loader`` makes a DataLoader.
+    ``dataset[i]`` is the batch of clip ``i`` alone, in epoch ``dataset.epoch``: set that before each pass of a
+    DataLoader of your own, and give it ``collate_fn=PoseDataset.collate``.
 
     Args:
         sampler: draws the batches.
@@ -49,6 +51,7 @@ class PoseDataset(Dataset[PoseBatch]):
         self.indices = checked_indices(np.arange(num_clips) if indices is None else indices, num_clips)
         self.stream = stream
         self.alpha = alpha
+        self.epoch = 0
         sampler.batch(
             self.indices[:0], stream=stream, alpha=alpha
         )  # a bad setting fails here, not in a worker
@@ -58,9 +61,15 @@ class PoseDataset(Dataset[PoseBatch]):
 
     def __getitem__(self, request: ClipRequest | int) -> PoseBatch:
         if not isinstance(request, ClipRequest):
-            request = ClipRequest(0, np.array([request]))
+            request = ClipRequest(self.epoch, np.array([request]))
         clips = self.indices[request.positions]
         return self.sampler.batch(clips, epoch=request.epoch, stream=self.stream, alpha=self.alpha)
+
+    @staticmethod
+    def collate(batches: Sequence[PoseBatch]) -> PoseBatch:
+        """One batch of all their clips."""
+        fields = ("keypoints", "labels", "frames", "indices")
+        return PoseBatch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in fields))
 
 
 class EpochBatches(Sampler[ClipRequest]):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sampling_helpers import make_pack
+from torch.utils.data import DataLoader
 
 from fastpose.data.loader import ClipRequest, EpochBatches, PoseDataset, Prefetcher, pose_loader
 from fastpose.data.sampling import AlphaRange, ClipSampler, PoseBatch
@@ -43,6 +44,18 @@ def test_workers_give_the_same_batches_in_the_same_order(num_workers):
     assert orders[0] != orders[1]
     plain = EpochBatches(22, 5, seed=9)
     assert orders == [[1 + i for request in plain for i in request.positions] for _ in range(2)]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loader_of_ones_own(num_workers):
+    dataset = make_dataset(np.arange(3, 23))
+    dataset.sampler.batch(range(23))  # the thread pool has threads before the fork
+    loader = DataLoader(dataset, batch_size=6, collate_fn=PoseDataset.collate, num_workers=num_workers)
+    for dataset.epoch in range(2):
+        for begin, batch in zip(range(0, 20, 6), loader, strict=True):
+            chosen = dataset.indices[begin : begin + 6]
+            expected = dataset.sampler.batch(chosen, dataset.epoch, stream=1, alpha=AlphaRange(0, 0.1))
+            assert_same(batch, expected)
 
 
 def test_set_epoch_repeats_an_epoch():
