@@ -64,12 +64,14 @@ def forward_tiles(width: int, rows: int, precision: str, capability: int, paired
     return Tiles(128, keys, depth, 0, 8, 2 if capability < 90 else 3)
 
 
-def backward_tiles(width: int, rows: int, precision: str, capability: int, paired: bool) -> Tiles:
+def backward_tiles(width: int, rows: int, precision: str, capability: int, plain: bool) -> Tiles:
+    """``plain``: paired rows under the fixed bound; labels and row maxima take more registers."""
     if precision != "bf16":
-        wide = 64 if paired and (precision == "tf32" or capability >= 90) else 32
-        return Tiles(64, 64, min(width, 32), min(width, wide), 4, 2)
+        roomy = plain and (precision == "tf32" or capability >= 90)
+        keys = 32 if precision == "fp32" and not roomy else 64
+        return Tiles(64, keys, min(width, 32), min(width, 64 if roomy else 32), 4, 2)
     if width > 256:
-        columns = 256 if width % 256 == 0 and paired else 128
+        columns = 256 if width % 256 == 0 and plain else 128
         return Tiles(128, 64, 64, columns, 8, 2) if rows > SMALL else Tiles(64, 64, 64, 128, 8, 2)
     if rows <= SMALL:
         return Tiles(64, 64, width, width, 8 if width == 256 else 4, 2)
@@ -187,7 +189,8 @@ def fused_backward(
     tau_and_temperature = (z if tau is None else tau, temperature)
 
     processors, capability = _processors_and_capability(x.device)
-    tiles = backward_tiles(columns, total, precision, capability, paired)
+    row_max = needs_row_maxima(temperature)
+    tiles = backward_tiles(columns, total, precision, capability, paired and not row_max)
     row_tiles, column_tiles = ceil_div(total, tiles.rows), columns // tiles.columns
     splits = key_splits(row_tiles * column_tiles, ceil_div(count, tiles.keys), processors)
     pairs = x.new_empty((splits, padded, columns), dtype=torch.float32)
@@ -195,7 +198,7 @@ def fused_backward(
         kernels.pairs_grad_kernel, (row_tiles, column_tiles, splits),
         z, z if labels is None else labels, log_sums, pulls, scale, grad, grad_stride, pairs,
         *tau_and_temperature, count, anchors, total, padded,
-        WIDTH=columns, BLOCK_O=tiles.columns, ROW_MAX=needs_row_maxima(temperature),
+        WIDTH=columns, BLOCK_O=tiles.columns, ROW_MAX=row_max,
         PRECISION=DOT_PRECISION[precision], **common, **tiles.meta(),
     )  # fmt: skip
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
