@@ -1,7 +1,8 @@
 """Symmetric contrastive loss, forward and backward, against dense and chunked forms and the matrix rate.
 
 24 N² D operations: what the method does without using that the matrix of pairs is symmetric. The floor is the time of
-that many at the rate of a square product of the same operands. On a GPU: replays of a CUDA graph, inputs rotated.
+that many at the rate of a square product of the same operands. On the CPU one thread, whose
+times hold still; on a GPU replays of a CUDA graph, inputs rotated.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,14 @@ FORMS = {
     "compiled": lambda o, n: _compiled(o, n, TEMPERATURE),
     "chunked": lambda o, n: peers_contrastive.chunked_loss(o, n, TEMPERATURE),
 }
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def make_views(count: int, width: int) -> list[torch.Tensor]:
