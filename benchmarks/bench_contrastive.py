@@ -98,7 +98,9 @@ def test_loss(benchmark, count, width, form):
     role = {} if form == "fastpose" else {"role": "peer"}
     if CUDA:
         replay, peak = graphed(FORMS[form], views)
-        run(benchmark, replay, count, width, COPIES, **role, peak_bytes=peak * 1e6, note=f"peak {peak:.0f} MB")
+        run(
+            benchmark, replay, count, width, COPIES, **role, peak_bytes=peak * 1e6, note=f"peak {peak:.0f} MB"
+        )
     else:
         run(benchmark, lambda: torch.autograd.grad(FORMS[form](*views), views), count, width, **role)
 
