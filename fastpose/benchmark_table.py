@@ -134,7 +134,9 @@ def plot_section(path: Path, title: str, rows: list[Row]) -> None:
     colours = {None: "tab:blue", "peer": "tab:gray", "floor": "tab:olive"}
     values = [(row.rate(kind) if kind else 1 / row.seconds) / scale for row in rows]
     bars = axes.barh([row.name for row in rows], values, color=[colours[row.role] for row in rows])
-    axes.bar_label(bars, [f"{value:,.3g}" for value in values], padding=3, fontsize=8)
+    axes.bar_label(
+        bars, [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values], padding=3, fontsize=8
+    )
     axes.set_xscale("log")
     axes.set_xlim(right=max(values) * 3)
     axes.invert_yaxis()
