@@ -108,7 +108,7 @@ class ModelConfig:
     joint_merge: Literal["sum", "max"] = "sum"
     """Grayscale input: how joints are merged."""
     init: str | None = None
-    """Checkpoint to fine-tune from; a head with other classes is replaced."""
+    """Checkpoint to fine-tune from; the head is replaced."""
 
     def __post_init__(self) -> None:
         _check(self, "0 ≤ dropout < 1", lambda p: 0 <= p < 1, "dropout")
@@ -247,6 +247,10 @@ ROBUST_OPTIM = {
 PRESET_ARMS: dict[str, tuple[Arm, ...]] = {"first-run": ("supervised", "contrastive")}
 PRESETS: dict[str, dict[str, Any]] = {
     "report": {},
+    "pyskl-test": {
+        "data": {"clip_len": 48, "size": (64, 64)},
+        "eval": {"num_clips": 10, "flip_test": True},
+    },
     "reference-code": {
         "model": {"normalize": False, "duplicate_person": True},
         "loss": {

@@ -24,7 +24,7 @@ class Arguments:
     """
 
     preset: str | None = None
-    """report, reference-code, robust or first-run."""
+    """report, reference-code, robust, first-run, or pyskl-test (48 frames of 64×64, tested on 10 clips and flips)."""
     config: Path | None = None
     """JSON file of settings, such as the config.json of a run."""
     arms: tuple[Arm, ...] = ("contrastive",)

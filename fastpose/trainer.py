@@ -94,6 +94,7 @@ class Trainer:
         model = build_model(self.card)
         if config.model.init is not None:
             report = load_checkpoint(model, config.model.init)
+            model.reset_head()  # equal numbers of classes need not be the same classes
             self._echo(str(report))
         if config.model.input != "skeleton":
             model = model.to(memory_format=self.task.memory_format)

@@ -190,3 +190,13 @@ def test_the_moving_average_forgets_the_start_and_takes_over_statistics(tmp_path
     assert torch.equal(raw["backbone.conv1.bn.running_var"], average["backbone.conv1.bn.running_var"])
     raw, average = (weights["cls_head.fc_cls.weight"] for weights in (raw, average))
     assert 0 < (average - raw).norm() < 0.5 * (raw - start).norm()
+
+
+def test_fine_tuning_keeps_the_backbone_and_starts_a_new_head(tmp_path):
+    trainer = Trainer(replace(TINY, arm="supervised"), waving_clips(), tmp_path, quiet=True)
+    trainer.fit()
+    model = replace(TINY.model, init=str(tmp_path / WEIGHTS))
+    tuned = Trainer(replace(TINY, model=model), waving_clips(), tmp_path, quiet=True).model.state_dict()
+    trained = trainer.trained_model.state_dict()
+    assert torch.equal(tuned["backbone.conv1.conv.weight"], trained["backbone.conv1.conv.weight"])
+    assert not torch.equal(tuned["cls_head.fc_cls.weight"], trained["cls_head.fc_cls.weight"])
