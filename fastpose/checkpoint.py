@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pickle
 from pathlib import Path
 
 import torch
@@ -26,14 +25,19 @@ def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
 
 
 def read_checkpoint(folder: Path) -> dict[str, object]:
-    """Read what `save_checkpoint` wrote; ValueError where the file is damaged or holds code."""
+    """Read what `save_checkpoint` wrote; ValueError where the file is damaged, foreign or holds code."""
     path = folder / CHECKPOINT
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{folder}: has no {CHECKPOINT} to resume from") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: is no checkpoint of a fastpose run ({error})") from error
+    except Exception as error:  # torch raises whatever a damaged file leads it to
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: is no checkpoint of a fastpose run ({reason})") from error
+    if not isinstance(state, dict) or not state.keys() >= {"epochs_done", "model", "optimizer"}:
+        held = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path}: is no checkpoint of a fastpose run (it holds {held[:100] or 'nothing'})")
+    return state
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -240,11 +240,21 @@ class Trainer:
 
     def _restore(self) -> int:
         state = read_checkpoint(self.folder)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        return int(state["epochs_done"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{self.folder / CHECKPOINT}: is of another run, its weights or optimiser state do not fit this one"
+            ) from error
+        done, epochs = state["epochs_done"], self.config.optim.epochs
+        if not isinstance(done, int) or not 0 < done <= epochs:
+            raise ValueError(
+                f"{self.folder / CHECKPOINT}: is of another run, after {done!r} epochs where this one has {epochs}"
+            )
+        return done
 
     def _echo(self, text: str) -> None:
         if not self.quiet:
