@@ -11,7 +11,9 @@ RANKS = {
     "data": 1,
     "ops": 2,
     "models": 3,
-    **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
+    **dict.fromkeys(
+        ["losses", "metrics", "loggers", "environment", "precision", "benchmark_table", "averaging"], 4
+    ),
     "checkpoint": 5,
     **dict.fromkeys(["tasks", "robustness"], 6),
     **dict.fromkeys(["trainer", "experiment", "evaluation"], 7),
