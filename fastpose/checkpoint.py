@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fastpose._files import atomic_path
+from fastpose._files import atomic_path, sort_metadata
 from fastpose.config import RunConfig, from_dict
 from fastpose.data.layouts import Layout
 from fastpose.models.registry import create_model
@@ -93,10 +93,11 @@ def build_model(card: ModelCard) -> nn.Module:
 
 
 def save_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
-    """Write the final weights of a run as safetensors, atomically."""
+    """Write the final weights of a run as safetensors, atomically; equal weights and card give equal bytes."""
     with atomic_path(folder / WEIGHTS) as partial:
         plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
         save_file(plain, partial, metadata=card.to_metadata())
+        sort_metadata(partial)
 
 
 def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import waving_clips
 
-from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint
+from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint, save_weights
 from fastpose.config import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, to_json
 from fastpose.experiment import check_folder, plan_runs, run_experiment
 from fastpose.trainer import Trainer, epoch_order, learning_rate_factor
@@ -126,6 +126,9 @@ def test_weights_reload_to_the_same_scores(tmp_path):
         torch.testing.assert_close(model(x).logits, trainer.trained_model.eval()(x).logits)
     assert card.config == TINY
     assert card.class_names == ("speed 0", "speed 1", "speed 2")
+    written = (tmp_path / WEIGHTS).read_bytes()
+    save_weights(tmp_path, model.state_dict(), card)
+    assert (tmp_path / WEIGHTS).read_bytes() == written
 
 
 def test_experiment_writes_everything_and_refuses_to_overwrite(tmp_path, capsys):
