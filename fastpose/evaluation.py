@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from fastpose._files import atomic_path, write_text
 from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
-from fastpose.config import EvalConfig
+from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.builtin import open_clips
 from fastpose.data.holdout import select_clips
 from fastpose.data.packed import PackedClips
@@ -19,6 +20,8 @@ from fastpose.robustness import Curve, format_table, measure_curve, plot_curves,
 
 def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
     """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs."""
+    if not folders:
+        raise ValueError("no run is named; expected the folders of finished runs, or folders that hold them")
     runs: list[Path] = []
     for folder in folders:
         found = (
@@ -44,6 +47,23 @@ def check_clips(card: ModelCard, packed: PackedClips, run: Path) -> None:
         raise ValueError(f"{run}: knows {len(card.class_names)} classes, the clips have {packed.num_classes}")
 
 
+def changed_sampling(
+    trained: DataConfig,
+    test_split: str | None,
+    limit: int | Literal["all"] | None,
+    clip_len: int | None,
+    size: tuple[int, int] | None,
+) -> DataConfig:
+    """Return the sampling a run was trained with, with whatever is not None put in place."""
+    changes = {"test_split": test_split, "limit": limit, "clip_len": clip_len, "size": size}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if test_split is not None:
+        changes["test_on"] = "test"
+    if limit == "all":
+        changes["limit"] = None
+    return replace(trained, **changes)
+
+
 def evaluate_runs(
     runs: dict[str, Path],
     settings: EvalConfig,
@@ -51,7 +71,9 @@ def evaluate_runs(
     *,
     data: str | None = None,
     test_split: str | None = None,
-    limit: int | None = None,
+    limit: int | Literal["all"] | None = None,
+    clip_len: int | None = None,
+    size: tuple[int, int] | None = None,
     confusion_alphas: tuple[float, ...] | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -59,7 +81,8 @@ def evaluate_runs(
 ) -> dict[str, Curve]:
     """Measure each run; write the curves as csv and plot, and confusion matrices; print the curves.
 
-    ``data`` and ``test_split`` default to what each run was made with, ``confusion_alphas`` to the first level.
+    ``data``, ``test_split``, ``limit``, ``clip_len`` and ``size`` default to what each run was made with,
+    ``confusion_alphas`` to the first level.
 
     Raises:
         ValueError: the clips do not fit a model, or a noise level for a confusion matrix is not measured.
@@ -80,10 +103,11 @@ def evaluate_runs(
             opened[source] = open_clips(source)
         packed = opened[source]
         check_clips(card, packed, run)
-        sampling = replace(card.config.data, limit=limit)
-        if test_split is not None:
-            sampling = replace(sampling, test_split=test_split, test_on="test")
+        sampling = changed_sampling(card.config.data, test_split, limit, clip_len, size)
+        model.pose_input = replace(model.pose_input, size=sampling.size)
         _, indices = select_clips(packed, sampling)
+        if limit is None and sampling.limit is not None:
+            print(f"{name}: {len(indices)} clips, as the run itself; --limit all for the whole split")
         with tqdm(total=len(indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
             curves[name] = measure_curve(
                 model.to(place), packed, indices, sampling, settings, seed=seed,
