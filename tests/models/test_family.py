@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fastpose.data import LAYOUTS
+from fastpose.data import LAYOUTS, Layout
 from fastpose.models import create_model, load_checkpoint
 
 NAMES = ("posec3d", "posec3d_k400", "c3d_light", "x3d_shallow")
@@ -175,20 +175,20 @@ def test_any_length_and_any_image(name, size):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["heatmap", "grayscale", "limb", "skeleton"])
 def test_every_input_trains(name, kind):
-    model = make(name, kind, dropout=0.0, size=(16, 16))
+    model = make(name, kind, dropout=0.0, size=(8, 8))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
-    points = torch.rand(4, 2, 6, 17, 3, generator=generator) * torch.tensor([16, 16, 1])
+    points = torch.rand(4, 2, 3, 17, 3, generator=generator) * torch.tensor([8, 8, 1])
     x, labels = model.prepare_input(points), torch.arange(4)
     before = {key: value.clone() for key, value in model.named_parameters()}
     losses = []
-    for _ in range(12):
+    for _ in range(8):
         loss = F.cross_entropy(model(x).logits, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     assert [key for key, value in model.named_parameters() if torch.equal(value, before[key])] == []
 
 
@@ -241,7 +241,13 @@ def test_names_in_any_form(name):
 
 
 def test_limb_channels_follow_the_layout():
-    model = make("x3d_shallow", "limb")
-    assert model.in_channels == len(LAYOUTS["coco17"].limbs)
-    with pytest.raises(ValueError, match="limb input needs a layout"):
+    for layout in LAYOUTS.values():
+        model = create_model(
+            "X3D-shallow", input="limb", num_classes=2, layout=layout, num_keypoints=layout.num_joints
+        )
+        assert model.in_channels == len(layout.limbs)
+    with pytest.raises(ValueError, match="limb input needs a layout with limbs, and no layout is given"):
         create_model("c3d-light", input="limb", num_classes=2)
+    dots = Layout("dots", joints=("a", "b"), pairs=(), limbs=())
+    with pytest.raises(ValueError, match="needs a layout with limbs, and layout 'dots' has none"):
+        create_model("c3d-light", input="limb", num_classes=2, layout=dots, num_keypoints=2)
