@@ -147,5 +147,5 @@ def test_published_form_is_augmented_only_with_draws():
 def test_every_layout_with_a_conversion_has_all_joints_of_the_target():
     assert set(LAYOUTS) == {"kinect25", "h36m17", "coco17", "penn13"}
     for layout in LAYOUTS.values():
-        joints = JointInput(layout=layout).prepare(torch.ones(1, 1, 1, layout.num_joints, 3))
+        joints = JointInput(layout=layout, max_persons=1).prepare(torch.ones(1, 1, 1, layout.num_joints, 3))
         assert (joints[..., 2] == 1).all()
