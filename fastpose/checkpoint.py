@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fastpose._files import atomic_path
 from fastpose.config import ModelConfig, RunConfig, from_dict
-from fastpose.data.layouts import H36M17, Layout
+from fastpose.data.layouts import Layout
 from fastpose.models.registry import create_model, input_settings
 
 CHECKPOINT = "checkpoint.pt"
@@ -87,13 +87,14 @@ def build_model(card: ModelCard) -> nn.Module:
         if name not in known and getattr(settings, name) != getattr(defaults, name):
             warnings.warn(f"{name} has no effect on the model {settings.model}", stacklevel=2)
     options = {name: getattr(settings, name) for name in INPUT_SETTINGS if name in known}
+    if "joints" not in known:  # else the joints say how many they are
+        options["num_keypoints"] = card.layout.num_joints
     if settings.input != "grayscale":
         options.pop("joint_merge", None)
     return create_model(
         settings.model,
         input=settings.input,
         num_classes=len(card.class_names),
-        num_keypoints=H36M17.num_joints if options.get("joints") == "h36m17" else card.layout.num_joints,
         max_persons=card.max_persons,
         dropout=settings.dropout,
         layout=card.layout,
