@@ -12,6 +12,7 @@ from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
 from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.builtin import open_clips
 from fastpose.data.holdout import select_clips
+from fastpose.data.motionbert import match_clips
 from fastpose.data.packed import PackedClips
 from fastpose.metrics import Accuracy
 from fastpose.models.input_maker import memory_format_for
@@ -73,11 +74,12 @@ def open_candidates(
         if source not in opened:
             opened[source] = open_clips(source)
         check_clips(card, opened[source], run)
+        packed = match_clips(opened[source]) if card.config.model.published else opened[source]
         sampling = changed_sampling(card.config.data, test_split, limit, clip_len, size)
-        _, indices = select_clips(opened[source], sampling)
+        _, indices = select_clips(packed, sampling)
         if limit is None and sampling.limit is not None:
             print(f"{name}: {len(indices)} clips, as the run itself; --limit all for the whole split")
-        candidates[name] = Candidate(run, card, opened[source], indices, sampling)
+        candidates[name] = Candidate(run, card, packed, indices, sampling)
     return candidates
 
 
@@ -127,11 +129,11 @@ def check_fusable(candidates: dict[str, Candidate]) -> None:
                 f"{len(one.indices)} of {one.packed.source} and {len(two.indices)} of {two.packed.source}; "
                 "--data, --test-split and --limit choose the same ones for all"
             )
-        lengths = one.sampling.clip_len, two.sampling.clip_len
-        if lengths[0] != lengths[1]:
+        frames = [(c.sampling.clip_len, c.sampling.frame_rule) for c in (one, two)]
+        if frames[0] != frames[1]:
+            seen = " and ".join(f"{count} frames ({rule})" for count, rule in frames)
             raise ValueError(
-                f"{first} and {second} cannot be fused: they see {lengths[0]} and {lengths[1]} frames of a clip, "
-                "and so not the same noise"
+                f"{first} and {second} cannot be fused: they see {seen} of a clip, and so not the same noise"
             )
 
 

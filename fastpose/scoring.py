@@ -61,7 +61,8 @@ def score_clips(
         raise ValueError("no clip to score: the accuracy of an empty set is undefined")
     sampler = sampler_on(
         torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
-        max_persons=max_persons, crop_padding=data.crop_padding, min_box=data.min_box,
+        max_persons=max_persons, frame_rule=data.frame_rule, crop=data.crop,
+        crop_padding=data.crop_padding, min_box=data.min_box,
     )  # fmt: skip
     inputs = InputMaker(autocast.dtype)
     labels: list[Tensor] = []
