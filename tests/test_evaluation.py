@@ -241,7 +241,10 @@ def test_runs_that_do_not_match_are_not_fused(two_streams, tmp_path, capsys):
             evaluate.main([str(heatmap), str(tmp_path / name), "--fuse", "--out", str(tmp_path / "x")]) == 2
         )
         error = capsys.readouterr().err.splitlines()[-1]
-        expected = {"classes": "their classes differ", "length": "they see 8 and 9 frames of a clip"}
+        expected = {
+            "classes": "their classes differ",
+            "length": "they see 8 frames (segments) and 9 frames (segments) of a clip",
+        }
         assert error.startswith(f"error: supervised-s0 and {name} cannot be fused: ")
         assert expected.get(name, "they are measured on different clips") in error
     assert not (tmp_path / "x").exists()
