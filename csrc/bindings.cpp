@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "batch_norm.hpp"
 #include "body_selector.hpp"
 #include "clip_packer.hpp"
 #include "clip_sampler.hpp"
@@ -309,9 +310,9 @@ void bind_rendering(py::module_& module) {
              "Write the gradient of the keypoints; fastpose.ops checks the arguments.");
 }
 
-fastpose::DepthwiseConv depthwise_job(const std::array<std::int64_t, 5>& shape, const fastpose::Volume& kernel,
-                                      const fastpose::Volume& stride, fastpose::ElementType element,
-                                      int threads) {
+fastpose::DepthwiseConv depthwise_job(const std::array<std::int64_t, 5>& shape,
+                                      const fastpose::Volume& kernel, const fastpose::Volume& stride,
+                                      fastpose::ElementType element, int threads) {
   return {.batch = shape[0],
           .channels = shape[1],
           .input = {shape[2], shape[3], shape[4]},
@@ -374,6 +375,48 @@ void bind_depthwise(py::module_& module) {
          });
 }
 
+// Addresses of dense rows [N, C] and of float32 arrays [C]; see batch_norm.hpp.
+void bind_batch_norm(py::module_& module) {
+  using Address = std::uintptr_t;
+  using fastpose::ElementType;
+  const auto rows = [](Address address) { return reinterpret_cast<void*>(address); };
+  const auto floats = [](Address address) { return reinterpret_cast<float*>(address); };
+  module.def(
+      "batch_norm",
+      [=](std::int64_t count, std::int64_t channels, bool relu, float eps, ElementType element, int threads,
+          Address input, Address residual, Address weight, Address bias, Address output, Address mean,
+          Address variance) {
+        const fastpose::BatchNorm norm{count, channels, relu, eps, element, threads};
+        run_or_throw([&] {
+          return fastpose::batch_norm(norm, {rows(input), rows(residual), floats(weight), floats(bias),
+                                             rows(output), floats(mean), floats(variance)});
+        });
+      },
+      py::arg("rows"), py::arg("channels"), py::arg("relu"), py::arg("eps"), py::arg("element"),
+      py::arg("threads"), py::arg("input"), py::arg("residual"), py::arg("weight"), py::arg("bias"),
+      py::arg("output"), py::arg("mean"), py::arg("variance"),
+      "Fill output, mean and variance at their addresses; fastpose.ops checks the arguments.");
+  module.def(
+      "batch_norm_backward",
+      [=](std::int64_t count, std::int64_t channels, bool relu, float eps, ElementType element, int threads,
+          Address output_gradient, Address input, Address output, Address weight, Address bias, Address mean,
+          Address variance, Address input_gradient, Address residual_gradient, Address weight_gradient,
+          Address bias_gradient) {
+        const fastpose::BatchNorm norm{count, channels, relu, eps, element, threads};
+        run_or_throw([&] {
+          return fastpose::batch_norm_backward(
+              norm, {rows(output_gradient), rows(input), rows(output), floats(weight), floats(bias),
+                     floats(mean), floats(variance), rows(input_gradient), rows(residual_gradient),
+                     floats(weight_gradient), floats(bias_gradient)});
+        });
+      },
+      py::arg("rows"), py::arg("channels"), py::arg("relu"), py::arg("eps"), py::arg("element"),
+      py::arg("threads"), py::arg("output_gradient"), py::arg("input"), py::arg("output"), py::arg("weight"),
+      py::arg("bias"), py::arg("mean"), py::arg("variance"), py::arg("input_gradient"),
+      py::arg("residual_gradient"), py::arg("weight_gradient"), py::arg("bias_gradient"),
+      "Fill the gradients at their addresses; fastpose.ops checks the arguments.");
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
@@ -383,4 +426,5 @@ PYBIND11_MODULE(_C, module) {
   bind_sampling(module);
   bind_rendering(module);
   bind_depthwise(module);
+  bind_batch_norm(module);
 }

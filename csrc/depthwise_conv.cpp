@@ -194,9 +194,9 @@ struct Gather {
     const std::int64_t channels = plan.blocks.channels;
     const float* values = window.block(block);
     const float* block_weights = weights + block * plan.taps * kLanes;
-    Element* const plane =
-        target + ((unit.clip * plan.t.target + frame) * plan.y.target * plan.x.target) * channels +
-        plan.blocks.begin(block);
+    Element* const plane = target +
+                           ((unit.clip * plan.t.target + frame) * plan.y.target * plan.x.target) * channels +
+                           plan.blocks.begin(block);
     auto list = taps.begin();
     for (std::int64_t row = unit.row_begin; row < unit.row_end; ++row) {
       for (std::int64_t phase = 0; phase < plan.x.phases; ++phase, ++list) {
@@ -362,8 +362,8 @@ bool gather(const DepthwiseConv& conv, MakeAxis make, const void* source, const 
   const AlignedFloats weights = pack_weights(plan, weight);
   if (weights == nullptr) return false;
   return for_units(plan, conv.threads, [&](std::int64_t begin, std::int64_t end) {
-    return Gather<Element>{plan, static_cast<const Element*>(source), weights.get(),
-                           static_cast<Element*>(target), begin, end};
+    return Gather<Element>{
+        plan, static_cast<const Element*>(source), weights.get(), static_cast<Element*>(target), begin, end};
   });
 }
 
@@ -374,8 +374,12 @@ bool weight_gradient_of(const DepthwiseConv& conv, const void* input, const void
   const AlignedFloats sums = allocate_floats(plan.units() * plan.blocks.count() * plan.taps * kLanes);
   if (sums == nullptr) return false;
   const bool done = for_units(plan, conv.threads, [&](std::int64_t begin, std::int64_t end) {
-    return WeightGradient<Element>{plan, static_cast<const Element*>(input),
-                                   static_cast<const Element*>(output_gradient), sums.get(), begin, end};
+    return WeightGradient<Element>{plan,
+                                   static_cast<const Element*>(input),
+                                   static_cast<const Element*>(output_gradient),
+                                   sums.get(),
+                                   begin,
+                                   end};
   });
   if (done) reduce_units(plan, sums.get(), weight_gradient);
   return done;
@@ -392,7 +396,8 @@ bool guarded(const Body& body) {
 
 }  // namespace
 
-bool depthwise_conv(const DepthwiseConv& conv, const void* input, const float* weight, void* output) noexcept {
+bool depthwise_conv(const DepthwiseConv& conv, const void* input, const float* weight,
+                    void* output) noexcept {
   return guarded([&] {
     return conv.element == ElementType::kFloat32
                ? gather<float>(conv, GatherAxis::forward, input, weight, output)

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
-#include <new>
+#include <utility>
 #include <vector>
 
+#include "aligned_floats.hpp"
 #include "lanes.hpp"
 
 namespace fastpose {
@@ -70,19 +70,6 @@ struct GatherAxis {
   }
 };
 
-struct AlignedDelete {
-  void operator()(float* values) const { ::operator delete(values, std::align_val_t{64}); }
-};
-using AlignedFloats = std::unique_ptr<float[], AlignedDelete>;
-
-// Zeros; null when out of memory.
-inline AlignedFloats allocate_floats(std::int64_t count) {
-  const auto bytes = static_cast<std::size_t>(count) * sizeof(float);
-  auto* values = static_cast<float*>(::operator new(bytes, std::align_val_t{64}, std::nothrow));
-  if (values != nullptr) std::memset(values, 0, bytes);
-  return AlignedFloats(values);
-}
-
 // A ring of planes [frame % slots][block][row][column][lane] of one clip. A row past the last one and the
 // columns at both sides stay zero.
 class SourceWindow {
@@ -131,8 +118,7 @@ class SourceWindow {
 
   // Offsets from a block's start, at column 0 of the source.
   std::int64_t row_offset(std::int64_t frame, std::int64_t row) const {
-    return frame % slots_ * blocks_.count() * block_floats() +
-           ((row - row_begin_) * width_ + left_) * kLanes;
+    return frame % slots_ * blocks_.count() * block_floats() + ((row - row_begin_) * width_ + left_) * kLanes;
   }
   std::int64_t zero_row_offset() const { return (rows_ * width_ + left_) * kLanes; }
 

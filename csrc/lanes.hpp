@@ -1,5 +1,6 @@
 // Sixteen channels at a time, in float32 whatever the array's format. Vectors of the compiler, which become
-// SSE2, AVX2 or AVX-512 by the caller's target; passed by reference, as their calling convention depends on it.
+// SSE2, AVX2 or AVX-512 by the caller's target; passed by reference, as their calling convention depends on
+// it.
 #pragma once
 
 #include <cstdint>
