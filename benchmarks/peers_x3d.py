@@ -26,7 +26,7 @@ class Block(nn.Module):
         self.shortcut = nn.Identity() if match else conv_bn(channels, width, stride=space)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = torch.relu(self.depthwise(torch.relu(self.expand(x))))
+        y = self.depthwise(torch.relu(self.expand(x)))
         return torch.relu(self.reduce(y) + self.shortcut(x))
 
 
