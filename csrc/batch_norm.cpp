@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "aligned_floats.hpp"
@@ -13,7 +14,7 @@
 namespace fastpose {
 namespace {
 
-constexpr std::int64_t kPartElements = 8 << 10;  // of each array; stays in a first-level cache
+constexpr std::int64_t kPartElements = 4 << 10;  // of each array; stays in a first-level cache
 constexpr std::int64_t kRangeElements = 128 << 10;
 
 // Rows in parts, whose sums are merged in order: results do not depend on who computed them.
@@ -40,9 +41,27 @@ void for_parts(const BatchNorm& norm, const Parts& parts, const Body& body) {
   });
 }
 
-inline void keep_positive(Lanes& values) {
-  values = values < 0.0f ? Lanes{} : values;  // NaN stays
-}
+// While a part is worked on block by block, which touches memory in leaps, brings its successor in line by
+// line.
+template <class Element>
+class Lookahead {
+ public:
+  Lookahead(const BatchNorm& norm, const Parts& parts, std::int64_t part, std::int64_t end)
+      : begin_(parts.begin(part + 1) * norm.channels),
+        share_(part + 1 < end ? parts.size(part + 1) * norm.channels / ChannelBlocks{norm.channels}.count()
+                              : 0) {}
+
+  // The block's share of the array.
+  void fetch(const void* array, std::int64_t block) const {
+    const Element* values = static_cast<const Element*>(array) + begin_ + block * share_;
+    for (std::int64_t i = 0; i < share_; i += kLine) __builtin_prefetch(values + i);
+  }
+
+ private:
+  static constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Element));
+  std::int64_t begin_;
+  std::int64_t share_;
+};
 
 // Sums of two functions of a row over the rows of a part, for one block of channels.
 template <class ReadPair>
@@ -78,12 +97,14 @@ struct PartMoments {
   float* moments;  // [part][3][channels]
   std::int64_t begin = 0, end = 0;
 
-  template <int>
+  template <class Target>
   void run() {
     const ChannelBlocks blocks{norm.channels};
     for (std::int64_t part = begin; part < end; ++part) {
+      const Lookahead<Element> next(norm, parts, part, end);
       float* at = moments + part * 3 * norm.channels;
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
+        next.fetch(input, block);
         const std::int64_t channel = blocks.begin(block);
         const Element* values = input + parts.begin(part) * norm.channels + channel;
         Lanes shift, sum, squares;
@@ -96,9 +117,9 @@ struct PartMoments {
               b = a;
             },
             sum, squares);
-        blocks.write_block(shift, at + channel);
-        blocks.write_block(sum, at + norm.channels + channel);
-        blocks.write_block(squares, at + 2 * norm.channels + channel);
+        blocks.template write_block<Target>(shift, at + channel);
+        blocks.template write_block<Target>(sum, at + norm.channels + channel);
+        blocks.template write_block<Target>(squares, at + 2 * norm.channels + channel);
       }
     }
   }
@@ -137,37 +158,44 @@ struct Normalize {
   const float* shift;
   std::int64_t begin = 0, end = 0;
 
-  template <int>
+  template <class Target>
   void run() {
     if (arrays.residual != nullptr) {
-      normalize([&](std::int64_t at, const ChannelBlocks& blocks, Lanes& value) {
-        Lanes addend;
-        blocks.read_block(static_cast<const Element*>(arrays.residual) + at, addend);
-        value += addend;
-      });
+      normalize<Target, true>();
     } else {
-      normalize([](std::int64_t, const ChannelBlocks&, Lanes&) {});
+      normalize<Target, false>();
     }
   }
 
-  template <class AddResidual>
-  void normalize(const AddResidual& add_residual) {
+  template <class Target, bool kResidual>
+  void normalize() {
     const ChannelBlocks blocks{norm.channels};
     const auto* input = static_cast<const Element*>(arrays.input);
+    const auto* residual = static_cast<const Element*>(arrays.residual);
     auto* output = static_cast<Element*>(arrays.output);
-    const std::int64_t last = std::min(parts.begin(end), norm.rows);
-    for (std::int64_t row = parts.begin(begin); row < last; ++row) {
+    const float floor = norm.relu ? 0.0f : -std::numeric_limits<float>::infinity();
+    for (std::int64_t part = begin; part < end; ++part) {
+      const Lookahead<Element> next(norm, parts, part, end);
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
+        next.fetch(input, block);
+        if constexpr (kResidual) next.fetch(residual, block);
         const std::int64_t channel = blocks.begin(block);
-        const std::int64_t at = row * norm.channels + channel;
-        Lanes value, factor, addend;
-        blocks.read_block(input + at, value);
+        std::int64_t at = parts.begin(part) * norm.channels + channel;
+        Lanes factor, addend;
         blocks.read_block(scale + channel, factor);
         blocks.read_block(shift + channel, addend);
-        value = value * factor + addend;
-        add_residual(at, blocks, value);
-        if (norm.relu) keep_positive(value);
-        blocks.write_block(value, output + at);
+        for (std::int64_t row = 0; row < parts.size(part); ++row, at += norm.channels) {
+          Lanes value;
+          blocks.read_block(input + at, value);
+          value = value * factor + addend;
+          if constexpr (kResidual) {
+            Lanes other;
+            blocks.read_block(residual + at, other);
+            value += other;
+          }
+          value = value < floor ? Lanes{} + floor : value;  // NaN stays
+          blocks.template write_block<Target>(value, output + at);
+        }
       }
     }
   }
@@ -196,95 +224,110 @@ struct Channels {
   std::vector<float> slope, offset;       // input gradient = g·scale + (input - mean)·slope + offset
 };
 
-// The gradient past the ReLU.
-template <class Element>
-struct Gradient {
-  const BatchNorm& norm;
-  const BatchNormBackward& arrays;
-  const Channels& channels;
+enum class Mask { kNone, kFromInput, kFromOutput };
 
-  void read_block(const ChannelBlocks& blocks, std::int64_t at, std::int64_t channel, const Lanes& input,
-                  Lanes& gradient) const {
+// Reads the input and the gradient past the ReLU of one block of channels.
+template <class Element, Mask kMask>
+struct GradientReader {
+  const ChannelBlocks& blocks;
+  const BatchNormBackward& arrays;
+  Lanes scale, shift;
+
+  GradientReader(const ChannelBlocks& channel_blocks, const BatchNormBackward& norm_arrays,
+                 const Channels& channels, std::int64_t channel)
+      : blocks(channel_blocks), arrays(norm_arrays) {
+    blocks.read_block(channels.scale.data() + channel, scale);
+    blocks.read_block(channels.shift.data() + channel, shift);
+  }
+
+  void read_row(std::int64_t at, Lanes& input, Lanes& gradient) const {
+    blocks.read_block(static_cast<const Element*>(arrays.input) + at, input);
     blocks.read_block(static_cast<const Element*>(arrays.output_gradient) + at, gradient);
-    if (!norm.relu) return;
-    Lanes output;
-    if (arrays.output != nullptr) {
+    if constexpr (kMask == Mask::kFromInput) {
+      const Lanes output = input * scale + shift;
+      gradient = output <= 0.0f ? Lanes{} : gradient;
+    } else if constexpr (kMask == Mask::kFromOutput) {
+      Lanes output;
       blocks.read_block(static_cast<const Element*>(arrays.output) + at, output);
-    } else {
-      Lanes factor, addend;
-      blocks.read_block(channels.scale.data() + channel, factor);
-      blocks.read_block(channels.shift.data() + channel, addend);
-      output = input * factor + addend;
+      gradient = output <= 0.0f ? Lanes{} : gradient;
     }
-    gradient = output <= 0.0f ? Lanes{} : gradient;
   }
 };
 
 // For each part: the sums of g and of g·(input - mean).
-template <class Element>
+template <class Element, Mask kMask>
 struct PartGradients {
   const BatchNorm& norm;
   const Parts& parts;
-  const Gradient<Element>& gradient;
+  const BatchNormBackward& arrays;
+  const Channels& channels;
   float* sums;  // [part][2][channels]
   std::int64_t begin = 0, end = 0;
 
-  template <int>
+  template <class Target>
   void run() {
     const ChannelBlocks blocks{norm.channels};
-    const auto* input = static_cast<const Element*>(gradient.arrays.input);
     for (std::int64_t part = begin; part < end; ++part) {
+      const Lookahead<Element> next(norm, parts, part, end);
       float* at = sums + part * 2 * norm.channels;
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
+        next.fetch(arrays.input, block);
+        next.fetch(arrays.output_gradient, block);
+        if constexpr (kMask == Mask::kFromOutput) next.fetch(arrays.output, block);
         const std::int64_t channel = blocks.begin(block);
         const std::int64_t first = parts.begin(part) * norm.channels + channel;
+        const GradientReader<Element, kMask> reader(blocks, arrays, channels, channel);
         Lanes mean, sum, products;
-        blocks.read_block(gradient.channels.mean.data() + channel, mean);
+        blocks.read_block(channels.mean.data() + channel, mean);
         add_up(
             parts.size(part),
             [&](std::int64_t row, Lanes& g, Lanes& distance) {
-              blocks.read_block(input + first + row * norm.channels, distance);
-              gradient.read_block(blocks, first + row * norm.channels, channel, distance, g);
+              reader.read_row(first + row * norm.channels, distance, g);
               distance -= mean;
             },
             sum, products);
-        blocks.write_block(sum, at + channel);
-        blocks.write_block(products, at + norm.channels + channel);
+        blocks.template write_block<Target>(sum, at + channel);
+        blocks.template write_block<Target>(products, at + norm.channels + channel);
       }
     }
   }
 };
 
-template <class Element>
+template <class Element, Mask kMask>
 struct InputGradient {
   const BatchNorm& norm;
   const Parts& parts;
-  const Gradient<Element>& gradient;
+  const BatchNormBackward& arrays;
+  const Channels& channels;
   std::int64_t begin = 0, end = 0;
 
-  template <int>
+  template <class Target>
   void run() {
     const ChannelBlocks blocks{norm.channels};
-    const BatchNormBackward& arrays = gradient.arrays;
-    const Channels& channels = gradient.channels;
-    const auto* input = static_cast<const Element*>(arrays.input);
     auto* result = static_cast<Element*>(arrays.input_gradient);
     auto* residual = static_cast<Element*>(arrays.residual_gradient);
-    const std::int64_t last = std::min(parts.begin(end), norm.rows);
-    for (std::int64_t row = parts.begin(begin); row < last; ++row) {
+    for (std::int64_t part = begin; part < end; ++part) {
+      const Lookahead<Element> next(norm, parts, part, end);
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
+        next.fetch(arrays.input, block);
+        next.fetch(arrays.output_gradient, block);
+        if constexpr (kMask == Mask::kFromOutput) next.fetch(arrays.output, block);
         const std::int64_t channel = blocks.begin(block);
-        const std::int64_t at = row * norm.channels + channel;
-        Lanes value, g, mean, scale, slope, offset;
-        blocks.read_block(input + at, value);
-        gradient.read_block(blocks, at, channel, value, g);
+        std::int64_t at = parts.begin(part) * norm.channels + channel;
+        const GradientReader<Element, kMask> reader(blocks, arrays, channels, channel);
+        Lanes mean, slope, offset;
         blocks.read_block(channels.mean.data() + channel, mean);
-        blocks.read_block(channels.scale.data() + channel, scale);
         blocks.read_block(channels.slope.data() + channel, slope);
         blocks.read_block(channels.offset.data() + channel, offset);
-        value = g * scale + ((value - mean) * slope + offset);
-        blocks.write_block(value, result + at);
-        if (residual != nullptr) blocks.write_block(g, residual + at);
+        for (std::int64_t row = 0; row < parts.size(part); ++row, at += norm.channels) {
+          Lanes value, g;
+          reader.read_row(at, value, g);
+          value = g * reader.scale + ((value - mean) * slope + offset);
+          blocks.template write_block<Target>(value, result + at);
+          if constexpr (kMask == Mask::kFromOutput) {
+            if (residual != nullptr) blocks.template write_block<Target>(g, residual + at);
+          }
+        }
       }
     }
   }
@@ -318,17 +361,23 @@ void merge_gradients(const BatchNorm& norm, const Parts& parts, const float* sum
   }
 }
 
-template <class Element>
+template <class Element, Mask kMask>
 bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
   const Parts parts(norm);
   const AlignedFloats sums = allocate_floats(parts.count() * 2 * norm.channels);
   if (sums == nullptr) return false;
   Channels channels = prepare_channels(norm, arrays);
-  const Gradient<Element> gradient{norm, arrays, channels};
-  for_parts(norm, parts, PartGradients<Element>{norm, parts, gradient, sums.get()});
+  for_parts(norm, parts, PartGradients<Element, kMask>{norm, parts, arrays, channels, sums.get()});
   merge_gradients(norm, parts, sums.get(), arrays, channels);
-  for_parts(norm, parts, InputGradient<Element>{norm, parts, gradient});
+  for_parts(norm, parts, InputGradient<Element, kMask>{norm, parts, arrays, channels});
   return true;
+}
+
+template <class Element>
+bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
+  if (!norm.relu) return backward<Element, Mask::kNone>(norm, arrays);
+  return arrays.output == nullptr ? backward<Element, Mask::kFromInput>(norm, arrays)
+                                  : backward<Element, Mask::kFromOutput>(norm, arrays);
 }
 
 }  // namespace

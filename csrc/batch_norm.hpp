@@ -33,13 +33,13 @@ struct BatchNormForward {
 struct BatchNormBackward {
   const void* output_gradient;
   const void* input;
-  const void* output;  // needed where there are a residual and a ReLU, else null
+  const void* output;  // where there are a residual and a ReLU, else null
   const float* weight;
   const float* bias;
   const float* mean;
   const float* variance;
   void* input_gradient;
-  void* residual_gradient;  // may be null
+  void* residual_gradient;  // where there is `output`, else null
   float* weight_gradient;
   float* bias_gradient;
 };

@@ -142,7 +142,7 @@ struct Gather {
   std::int64_t begin, end;  // units
   bool out_of_memory = false;
 
-  template <int kSums>
+  template <class Target>
   void run() {
     SourceWindow window = plan.window();
     std::vector<std::vector<Tap>> taps;  // [row of the unit, phase of the column]
@@ -159,7 +159,7 @@ struct Gather {
         window.need(clip_of(plan, source, unit.clip), plan.y.source, low, high);
         list_taps(window, unit, frame, taps);
         for (std::int64_t block = 0; block < plan.blocks.count(); ++block) {
-          write_block<kSums>(window, unit, frame, block, taps);
+          write_plane<Target>(window, unit, frame, block, taps);
         }
       }
     }
@@ -188,9 +188,10 @@ struct Gather {
     }
   }
 
-  template <int kSums>
-  void write_block(const SourceWindow& window, const Unit& unit, std::int64_t frame, std::int64_t block,
+  template <class Target>
+  void write_plane(const SourceWindow& window, const Unit& unit, std::int64_t frame, std::int64_t block,
                    const std::vector<std::vector<Tap>>& taps) const {
+    constexpr int kSums = Target::kSums;
     const std::int64_t channels = plan.blocks.channels;
     const float* values = window.block(block);
     const float* block_weights = weights + block * plan.taps * kLanes;
@@ -208,7 +209,7 @@ struct Gather {
           sum<kSums>(*list, count, values + pixel * plan.x.step * kLanes, block_weights, sums);
           Element* at = plane + (row * plan.x.target + phase + pixel * plan.x.phases) * channels;
           for (int i = 0; i < count; ++i) {
-            plan.blocks.write_block(sums[i], at + i * plan.x.phases * channels);
+            plan.blocks.template write_block<Target>(sums[i], at + i * plan.x.phases * channels);
           }
           pixel += count;
         }
@@ -257,7 +258,7 @@ void sum_pixels(const ChannelBlocks& blocks, const Element* gradient, std::int64
     Lanes sum;
     read(sums + tap * kLanes, sum);
     sum += running[tap];
-    write(sum, sums + tap * kLanes);
+    write<BaselineTarget>(sum, sums + tap * kLanes);
   }
 }
 
@@ -271,7 +272,7 @@ struct WeightGradient {
   std::int64_t begin, end;  // units
   bool out_of_memory = false;
 
-  template <int kSums>
+  template <class Target>
   void run() {
     SourceWindow window = plan.window();
     std::vector<std::int64_t> offsets;
@@ -288,8 +289,8 @@ struct WeightGradient {
         window.need(clip_of(plan, source, unit.clip), plan.y.source, low, high);
         list_offsets(window, unit, frame, offsets);
         for (std::int64_t block = 0; block < plan.blocks.count(); ++block) {
-          add_block<kSums>(window, unit, frame, block, offsets.data(),
-                           sums + (index * plan.blocks.count() + block) * plan.taps * kLanes);
+          add_block<Target::kSums>(window, unit, frame, block, offsets.data(),
+                                   sums + (index * plan.blocks.count() + block) * plan.taps * kLanes);
         }
       }
     }

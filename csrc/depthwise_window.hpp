@@ -9,6 +9,7 @@
 
 #include "aligned_floats.hpp"
 #include "lanes.hpp"
+#include "widest_target.hpp"
 
 namespace fastpose {
 
@@ -134,7 +135,7 @@ class SourceWindow {
         for (std::int64_t block = 0; block < blocks_.count(); ++block) {
           Lanes lanes;
           blocks_.read_block(pixel + blocks_.begin(block), lanes);
-          write(lanes, at + block * block_floats());
+          write<BaselineTarget>(lanes, at + block * block_floats());
         }
         pixel += blocks_.channels;
         at += kLanes;

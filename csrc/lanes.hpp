@@ -26,32 +26,27 @@ inline void read(const BFloat16* values, Lanes& lanes) {
   lanes = reinterpret_cast<Lanes>(__builtin_convertvector(halves, LaneBits) << 16);
 }
 
-inline void write(const Lanes& lanes, float* values) {
+template <class Target>
+void write(const Lanes& lanes, float* values) {
   std::memcpy(values, &lanes, sizeof(lanes));
 }
 
-// Rounds to nearest even; NaN stays NaN.
-inline void write(const Lanes& lanes, BFloat16* values) {
+// Rounds to nearest even; NaN stays NaN. The instruction makes subnormal values 0.
+template <class Target>
+void write(const Lanes& lanes, BFloat16* values) {
+  LaneHalves halves;
+#if defined(__x86_64__)
+  if constexpr (Target::kRoundsToBFloat16) {  // in assembly: a template has no target of its own
+    asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(lanes));
+    std::memcpy(values, &halves, sizeof(halves));
+    return;
+  }
+#endif
   const LaneBits bits = reinterpret_cast<LaneBits>(lanes);
   const LaneBits rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
   const LaneBits finite = lanes == lanes ? rounded : LaneBits{} + 0x7FC0u;
-  const LaneHalves halves = __builtin_convertvector(finite, LaneHalves);
+  halves = __builtin_convertvector(finite, LaneHalves);
   std::memcpy(values, &halves, sizeof(halves));
-}
-
-// The first `count` lanes; the others are 0.
-template <class Element>
-void read_some(const Element* values, std::int64_t count, Lanes& lanes) {
-  Element padded[kLanes] = {};
-  std::memcpy(padded, values, static_cast<std::size_t>(count) * sizeof(Element));
-  read(padded, lanes);
-}
-
-template <class Element>
-void write_some(const Lanes& lanes, std::int64_t count, Element* values) {
-  Element padded[kLanes];
-  write(lanes, padded);
-  std::memcpy(values, padded, static_cast<std::size_t>(count) * sizeof(Element));
 }
 
 // Channels in blocks of kLanes. The last block ends with the last channel, so that it may repeat some of the
@@ -64,22 +59,27 @@ struct ChannelBlocks {
     return channels < kLanes || block + 1 < count() ? block * kLanes : channels - kLanes;
   }
 
+  // Lanes past the last channel are read as 0 and not written.
   template <class Element>
   void read_block(const Element* values, Lanes& lanes) const {
-    if (channels < kLanes) {
-      read_some(values, channels, lanes);
-    } else {
+    if (channels >= kLanes) {
       read(values, lanes);
+      return;
     }
+    Element padded[kLanes] = {};
+    std::memcpy(padded, values, static_cast<std::size_t>(channels) * sizeof(Element));
+    read(padded, lanes);
   }
 
-  template <class Element>
+  template <class Target, class Element>
   void write_block(const Lanes& lanes, Element* values) const {
-    if (channels < kLanes) {
-      write_some(lanes, channels, values);
-    } else {
-      write(lanes, values);
+    if (channels >= kLanes) {
+      write<Target>(lanes, values);
+      return;
     }
+    Element padded[kLanes];
+    write<Target>(lanes, padded);
+    std::memcpy(values, padded, static_cast<std::size_t>(channels) * sizeof(Element));
   }
 };
 

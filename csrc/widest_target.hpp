@@ -5,33 +5,49 @@
 
 namespace fastpose {
 
-// Registers of 64 bytes that a loop's running sums may take.
-inline constexpr int kBaselineSums = 2;
-inline constexpr int kAvx2Sums = 4;
-inline constexpr int kAvx512Sums = 9;
+// What a loop may assume. kSums: registers of 64 bytes for running sums.
+struct BaselineTarget {
+  static constexpr int kSums = 2;
+  static constexpr bool kRoundsToBFloat16 = false;
+};
+struct Avx2Target {
+  static constexpr int kSums = 4;
+  static constexpr bool kRoundsToBFloat16 = false;
+};
+struct Avx512Target {
+  static constexpr int kSums = 9;
+  static constexpr bool kRoundsToBFloat16 = false;
+};
+struct Avx512BFloat16Target : Avx512Target {
+  static constexpr bool kRoundsToBFloat16 = true;
+};
 
 #if defined(__x86_64__)
 
 // `flatten` inlines all of the body, so that it is compiled for the wider vectors.
 template <class Body>
 __attribute__((target("avx2,fma"), flatten)) void run_avx2(Body& body) {
-  body.template run<kAvx2Sums>();
+  body.template run<Avx2Target>();
 }
 
-template <class Body>
+template <class Target, class Body>
 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"), flatten)) void run_avx512(Body& body) {
-  body.template run<kAvx512Sums>();
+  body.template run<Target>();
 }
 
 template <class Body>
 void run_on_widest_target(Body& body) {
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512vl")) {
-    run_avx512(body);
+    if (__builtin_cpu_supports("avx512bf16")) {
+      run_avx512<Avx512BFloat16Target>(body);
+    } else {
+      run_avx512<Avx512Target>(body);
+    }
   } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     run_avx2(body);
   } else {
-    body.template run<kBaselineSums>();
+    body.template run<BaselineTarget>();
   }
 }
 
@@ -39,7 +55,7 @@ void run_on_widest_target(Body& body) {
 
 template <class Body>
 void run_on_widest_target(Body& body) {
-  body.template run<kBaselineSums>();
+  body.template run<BaselineTarget>();
 }
 
 #endif
