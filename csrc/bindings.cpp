@@ -14,9 +14,11 @@
 #include <utility>
 #include <vector>
 
+#include "batch_norm.hpp"
 #include "body_selector.hpp"
 #include "clip_packer.hpp"
 #include "clip_sampler.hpp"
+#include "depthwise_conv.hpp"
 #include "heatmap_gradient.hpp"
 #include "heatmap_renderer.hpp"
 #include "skeleton_parser.hpp"
@@ -320,6 +322,113 @@ void bind_rendering(py::module_& module) {
              "Write the gradient of the keypoints; fastpose.ops checks the arguments.");
 }
 
+fastpose::DepthwiseConv depthwise_job(const std::array<std::int64_t, 5>& shape,
+                                      const fastpose::Volume& kernel, const fastpose::Volume& stride,
+                                      fastpose::ElementType element, int threads) {
+  return {.batch = shape[0],
+          .channels = shape[1],
+          .input = {shape[2], shape[3], shape[4]},
+          .kernel = kernel,
+          .stride = stride,
+          .element = element,
+          .threads = threads};
+}
+
+template <class Work>
+void run_or_throw(const Work& work) {
+  bool done;
+  {
+    const py::gil_scoped_release release;
+    done = work();
+  }
+  if (!done) throw std::bad_alloc();
+}
+
+// Addresses of dense volumes [B, T, H, W, C] and float32 weights [C, kt·kh·kw]; see depthwise_conv.hpp.
+void bind_depthwise(py::module_& module) {
+  using Address = std::uintptr_t;
+  using Shape = std::array<std::int64_t, 5>;
+  using fastpose::ElementType;
+  using fastpose::Volume;
+  const auto define = [&](const char* name, const char* first, const char* second, auto function) {
+    module.def(name, function, py::arg("shape"), py::arg("kernel"), py::arg("stride"), py::arg("element"),
+               py::arg(first), py::arg(second), py::arg("result"), py::arg("threads"),
+               "Fill the result at an address; shape is the input's [B, C, T, H, W]. fastpose.ops checks.");
+  };
+  define("depthwise_conv", "input", "weight",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address input, Address weight, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv(job, reinterpret_cast<const void*>(input),
+                                             reinterpret_cast<const float*>(weight),
+                                             reinterpret_cast<void*>(result));
+           });
+         });
+  define("depthwise_conv_input_gradient", "gradient", "weight",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address gradient, Address weight, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv_input_gradient(job, reinterpret_cast<const void*>(gradient),
+                                                            reinterpret_cast<const float*>(weight),
+                                                            reinterpret_cast<void*>(result));
+           });
+         });
+  define("depthwise_conv_weight_gradient", "input", "gradient",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address input, Address gradient, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv_weight_gradient(job, reinterpret_cast<const void*>(input),
+                                                             reinterpret_cast<const void*>(gradient),
+                                                             reinterpret_cast<float*>(result));
+           });
+         });
+}
+
+// Addresses of dense rows [N, C] and of float32 arrays [C]; see batch_norm.hpp.
+void bind_batch_norm(py::module_& module) {
+  using Address = std::uintptr_t;
+  using fastpose::ElementType;
+  const auto rows = [](Address address) { return reinterpret_cast<void*>(address); };
+  const auto floats = [](Address address) { return reinterpret_cast<float*>(address); };
+  module.def(
+      "batch_norm",
+      [=](std::int64_t count, std::int64_t channels, bool relu, float eps, ElementType element, int threads,
+          Address input, Address residual, Address weight, Address bias, Address output, Address mean,
+          Address variance) {
+        const fastpose::BatchNorm norm{count, channels, relu, eps, element, threads};
+        run_or_throw([&] {
+          return fastpose::batch_norm(norm, {rows(input), rows(residual), floats(weight), floats(bias),
+                                             rows(output), floats(mean), floats(variance)});
+        });
+      },
+      py::arg("rows"), py::arg("channels"), py::arg("relu"), py::arg("eps"), py::arg("element"),
+      py::arg("threads"), py::arg("input"), py::arg("residual"), py::arg("weight"), py::arg("bias"),
+      py::arg("output"), py::arg("mean"), py::arg("variance"),
+      "Fill output, mean and variance at their addresses; fastpose.ops checks the arguments.");
+  module.def(
+      "batch_norm_backward",
+      [=](std::int64_t count, std::int64_t channels, bool relu, float eps, ElementType element, int threads,
+          Address output_gradient, Address input, Address output, Address weight, Address bias, Address mean,
+          Address variance, Address input_gradient, Address residual_gradient, Address weight_gradient,
+          Address bias_gradient) {
+        const fastpose::BatchNorm norm{count, channels, relu, eps, element, threads};
+        run_or_throw([&] {
+          return fastpose::batch_norm_backward(
+              norm, {rows(output_gradient), rows(input), rows(output), floats(weight), floats(bias),
+                     floats(mean), floats(variance), rows(input_gradient), rows(residual_gradient),
+                     floats(weight_gradient), floats(bias_gradient)});
+        });
+      },
+      py::arg("rows"), py::arg("channels"), py::arg("relu"), py::arg("eps"), py::arg("element"),
+      py::arg("threads"), py::arg("output_gradient"), py::arg("input"), py::arg("output"), py::arg("weight"),
+      py::arg("bias"), py::arg("mean"), py::arg("variance"), py::arg("input_gradient"),
+      py::arg("residual_gradient"), py::arg("weight_gradient"), py::arg("bias_gradient"),
+      "Fill the gradients at their addresses; fastpose.ops checks the arguments.");
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
@@ -328,4 +437,6 @@ PYBIND11_MODULE(_C, module) {
   bind_decoding(module);
   bind_sampling(module);
   bind_rendering(module);
+  bind_depthwise(module);
+  bind_batch_norm(module);
 }

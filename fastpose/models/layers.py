@@ -3,7 +3,12 @@
 Attribute names (conv, bn, conv1, …, downsample) are those of PYSKL's modules, so that state dicts fit.
 """
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fastpose.ops.batch_norm import batch_norm_relu
+from fastpose.ops.depthwise_conv3d import depthwise_conv3d
 
 Size3 = tuple[int, int, int]
 
@@ -14,6 +19,16 @@ class BatchNorm(nn.BatchNorm3d):
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 5):
             raise ValueError(f"expected [B, C, T, H, W] or [N, C], got {tuple(input.shape)}")
+
+    def forward(self, x: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
+        """Batch norm, plus ``residual``, then ReLU on request."""
+        self._check_input_dim(x)
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        return batch_norm_relu(
+            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum,
+            self.eps, residual=residual, relu=relu,
+        )  # fmt: skip
 
 
 def convolution(
@@ -28,6 +43,19 @@ def convolution(
     padding = tuple(k // 2 for k in kernel)
     groups = in_channels if depthwise else 1
     return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+
+
+def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
+    """``conv(x)``, on the CPU by the faster of equal ways."""
+    if x.device.type != "cpu":
+        return conv(x)
+    if conv.groups > 1:
+        return depthwise_conv3d(x, conv.weight, conv.stride)
+    if conv.kernel_size == (1, 1, 1) and x.is_contiguous(memory_format=torch.channels_last_3d):
+        t, h, w = conv.stride
+        rows = x[:, :, ::t, ::h, ::w].permute(0, 2, 3, 4, 1)  # [B, T, H, W, C]
+        return F.linear(rows, conv.weight.flatten(1)).permute(0, 4, 1, 2, 3)
+    return conv(x)
 
 
 class ConvNorm(nn.Module):
@@ -48,9 +76,8 @@ class ConvNorm(nn.Module):
         self.bn = BatchNorm(out_channels)
         self.relu = relu
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.bn(self.conv(x))
-        return x.relu_() if self.relu else x
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        return self.bn(convolve(self.conv, x), relu=self.relu or residual is not None, residual=residual)
 
 
 class ResidualBlock(nn.Module):
@@ -65,4 +92,4 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
-        return self.conv3(self.conv2(self.conv1(x))).add_(identity).relu_()
+        return self.conv3(self.conv2(self.conv1(x)), identity)

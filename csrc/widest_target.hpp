@@ -1,0 +1,75 @@
+// Runs code compiled for the widest vectors that this CPU has.
+#pragma once
+
+#include <type_traits>
+
+namespace fastpose {
+
+// What a loop may assume. kSums: registers of 64 bytes for running sums.
+struct BaselineTarget {
+  static constexpr int kSums = 2;
+  static constexpr bool kRoundsToBFloat16 = false;
+};
+struct Avx2Target {
+  static constexpr int kSums = 4;
+  static constexpr bool kRoundsToBFloat16 = false;
+};
+struct Avx512Target {
+  static constexpr int kSums = 9;
+  static constexpr bool kRoundsToBFloat16 = false;
+};
+struct Avx512BFloat16Target : Avx512Target {
+  static constexpr bool kRoundsToBFloat16 = true;
+};
+
+#if defined(__x86_64__)
+
+// `flatten` inlines all of the body, so that it is compiled for the wider vectors.
+template <class Body>
+__attribute__((target("avx2,fma"), flatten)) void run_avx2(Body& body) {
+  body.template run<Avx2Target>();
+}
+
+template <class Target, class Body>
+__attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"), flatten)) void run_avx512(Body& body) {
+  body.template run<Target>();
+}
+
+template <class Body>
+void run_on_widest_target(Body& body) {
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512vl")) {
+    if (__builtin_cpu_supports("avx512bf16")) {
+      run_avx512<Avx512BFloat16Target>(body);
+    } else {
+      run_avx512<Avx512Target>(body);
+    }
+  } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    run_avx2(body);
+  } else {
+    body.template run<BaselineTarget>();
+  }
+}
+
+#else
+
+template <class Body>
+void run_on_widest_target(Body& body) {
+  body.template run<BaselineTarget>();
+}
+
+#endif
+
+// Calls body(std::integral_constant<int, count>{}) for 1 <= count <= kMost.
+template <int kMost, class Body>
+void with_constant(int count, const Body& body) {
+  if constexpr (kMost > 1) {
+    if (count < kMost) {
+      with_constant<kMost - 1>(count, body);
+      return;
+    }
+  }
+  body(std::integral_constant<int, kMost>{});
+}
+
+}  // namespace fastpose

@@ -1,0 +1,22 @@
+"""What operators of the C++ core share: number formats and autocast."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+NATIVE_DTYPES = {torch.float32: "FLOAT32", torch.bfloat16: "BFLOAT16"}
+
+
+def element_type(tensor: Tensor) -> Any:
+    """The core's name of the tensor's number format, one of ``NATIVE_DTYPES``."""
+    from fastpose._native import native
+
+    return getattr(native.ElementType, NATIVE_DTYPES[tensor.dtype])
+
+
+def autocast_input(x: Tensor) -> Tensor:
+    """x in the number format of autocast where that is on."""
+    if x.dtype != torch.float64 and torch.is_autocast_enabled(x.device.type):
+        return x.to(torch.get_autocast_dtype(x.device.type))
+    return x

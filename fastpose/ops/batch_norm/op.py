@@ -1,0 +1,204 @@
+"""The public batch norm: checks, registration with torch, and choice of backend."""
+
+import torch
+from torch import Tensor
+
+from fastpose.ops._backend import resolve_backend
+from fastpose.ops._native_call import NATIVE_DTYPES, element_type
+from fastpose.ops.batch_norm.reference import batch_norm_relu_reference
+
+ROW_FORMATS = {
+    2: torch.contiguous_format,
+    4: torch.channels_last,
+    5: torch.channels_last_3d,
+}  # in which the channels of a place are neighbours, by the number of dimensions
+
+
+def batch_norm_relu(
+    x: Tensor,  # [N, C, ...]
+    running_mean: Tensor | None,  # [C]
+    running_var: Tensor | None,  # [C]
+    weight: Tensor,  # [C]
+    bias: Tensor,  # [C]
+    training: bool,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    residual: Tensor | None = None,  # of the shape of x
+    relu: bool = True,
+    backend: str = "auto",
+) -> Tensor:  # of the shape of x
+    """``relu(batch_norm(x) + residual)``; the arguments up to ``eps`` are those of ``F.batch_norm``.
+
+    In training, "native" reads x twice and writes the result once, and stores nothing but them for the
+    backward pass: no normalised copy, no mask.
+
+    Args:
+        residual: what is added before the ReLU; of the dtype of x.
+        relu: whether negative values become 0.
+        backend: "native" (C++, training on the CPU in float32 and bfloat16, with the channels innermost in memory;
+            bits that do not depend on the number of threads), "reference" (torch, anywhere) or "auto": the first
+            that can serve. The first is differentiable once.
+
+    Raises:
+        ValueError: an argument is wrong, or the backend cannot serve the call.
+    """
+    _check(x, running_mean, running_var, weight, bias, residual)
+    if training and x.numel() == x.shape[1]:
+        raise ValueError(f"batch_norm_relu: training needs more than one value per channel, got {x.shape = }")
+    obstacle = _native_obstacle(x, weight, bias, residual, training)
+    if resolve_backend("batch_norm_relu", backend, obstacle, "does not exist") == "reference":
+        return batch_norm_relu_reference(
+            x, running_mean, running_var, weight, bias, training, momentum, eps, residual, relu
+        )
+    y, mean, variance = torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
+    with torch.no_grad():
+        if running_mean is not None:
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+        if running_var is not None:
+            count = x.numel() // x.shape[1]
+            unbiased = variance * (count / (count - 1))
+            running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+    return y
+
+
+def _check(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor,
+    bias: Tensor,
+    residual: Tensor | None,
+) -> None:
+    if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
+        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"batch_norm_relu: x must be floating [N, C, ...] and not empty, got {got}")
+    channels = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for name, tensor in channels.items():
+        if tensor is None and name.startswith("running"):
+            continue
+        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != (x.shape[1],):
+            got = tuple(tensor.shape) if isinstance(tensor, Tensor) else tensor
+            raise ValueError(f"batch_norm_relu: {name} must be [{x.shape[1]}], got {got!r}")
+    if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
+        raise ValueError(
+            f"batch_norm_relu: residual must be {x.dtype} {tuple(x.shape)}, "
+            f"got {residual.dtype} {tuple(residual.shape)}"
+        )
+
+
+def _native_obstacle(
+    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, training: bool
+) -> str | None:
+    if x.device.type != "cpu":
+        return f"runs on the CPU, and x is on {x.device}"
+    if not training:
+        return "serves training alone"
+    if x.dtype not in NATIVE_DTYPES:
+        return f"does not take {x.dtype}"
+    if weight.dtype == torch.float64 or bias.dtype == torch.float64:
+        return "would round its float64 weight and bias"
+    if x.ndim not in ROW_FORMATS or not x.is_contiguous(memory_format=ROW_FORMATS[x.ndim]):
+        return "needs channels innermost in memory"
+    return None
+
+
+# Opaque to torch.compile. Everything of the shape of x is in the order of ROW_FORMATS.
+_library = torch.library.Library("fastpose", "FRAGMENT")
+_library.define(
+    "batch_norm_relu(Tensor x, Tensor? residual, Tensor weight, Tensor bias, bool relu, float eps) "
+    "-> (Tensor y, Tensor mean, Tensor variance)"
+)
+_library.define(
+    "batch_norm_relu_backward(Tensor gradient, Tensor x, Tensor? y, Tensor weight, Tensor bias, Tensor mean, "
+    "Tensor variance, bool residual, bool relu, float eps) "
+    "-> (Tensor dx, Tensor dresidual, Tensor dweight, Tensor dbias)"
+)
+
+
+def _empty_like(x):
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=ROW_FORMATS[x.ndim])
+
+
+@torch.library.register_fake("fastpose::batch_norm_relu", lib=_library)
+def _new_outputs(x, residual, weight, bias, relu, eps):
+    return _empty_like(x), *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+
+
+@torch.library.register_fake("fastpose::batch_norm_relu_backward", lib=_library)
+def _new_gradients(gradient, x, y, weight, bias, mean, variance, residual, relu, eps):
+    dresidual = _empty_like(x) if residual else x.new_empty(0)
+    return _empty_like(x), dresidual, *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+
+
+def _rows(x):
+    return None if x is None else x.contiguous(memory_format=ROW_FORMATS[x.ndim])
+
+
+def _address(x):
+    return 0 if x is None or x.numel() == 0 else x.data_ptr()
+
+
+@torch.library.impl(_library, "batch_norm_relu", "CPU")
+def _forward(x, residual, weight, bias, relu, eps):
+    from fastpose._native import native
+
+    x, residual, weight, bias = _rows(x), _rows(residual), weight.float(), bias.float()
+    y, mean, variance = _new_outputs(x, residual, weight, bias, relu, eps)
+    native.batch_norm(
+        rows=x.numel() // x.shape[1], channels=x.shape[1], relu=relu, eps=eps, element=element_type(x),
+        threads=torch.get_num_threads(), input=x.data_ptr(), residual=_address(residual),
+        weight=weight.data_ptr(), bias=bias.data_ptr(), output=y.data_ptr(), mean=mean.data_ptr(),
+        variance=variance.data_ptr(),
+    )  # fmt: skip
+    return y, mean, variance
+
+
+@torch.library.impl(_library, "batch_norm_relu_backward", "CPU")
+def _backward(gradient, x, y, weight, bias, mean, variance, residual, relu, eps):
+    from fastpose._native import native
+
+    gradient, x, y = _rows(gradient), _rows(x), _rows(y)
+    weight, bias = weight.float(), bias.float()
+    dx, dresidual, dweight, dbias = _new_gradients(
+        gradient, x, y, weight, bias, mean, variance, residual, relu, eps
+    )
+    native.batch_norm_backward(
+        rows=x.numel() // x.shape[1], channels=x.shape[1], relu=relu, eps=eps, element=element_type(x),
+        threads=torch.get_num_threads(), output_gradient=gradient.data_ptr(), input=x.data_ptr(),
+        output=_address(y), weight=weight.data_ptr(), bias=bias.data_ptr(), mean=mean.data_ptr(),
+        variance=variance.data_ptr(), input_gradient=dx.data_ptr(), residual_gradient=_address(dresidual),
+        weight_gradient=dweight.data_ptr(), bias_gradient=dbias.data_ptr(),
+    )  # fmt: skip
+    return dx, dresidual, dweight, dbias
+
+
+class _BatchNormReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(x, residual, weight, bias, relu, eps):
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, residual, weight, bias, ctx.relu, ctx.eps = inputs
+        y, mean, variance = output
+        ctx.residual = residual is not None
+        ctx.mark_non_differentiable(mean, variance)
+        ctx.save_for_backward(x, y if ctx.residual and ctx.relu else None, weight, bias, mean, variance)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient, _mean, _variance):
+        x, y, weight, bias, mean, variance = ctx.saved_tensors
+        masked = ctx.residual and ctx.relu  # without a ReLU the residual's gradient is the output's
+        dx, dresidual, dweight, dbias = torch.ops.fastpose.batch_norm_relu_backward(
+            gradient, x, y, weight, bias, mean, variance, masked, ctx.relu, ctx.eps
+        )
+        dresidual = (dresidual if masked else gradient) if ctx.residual else None
+        return dx, dresidual, dweight.to(weight.dtype), dbias.to(bias.dtype), None, None
+
+
+@torch.library.impl(_library, "batch_norm_relu", "Autograd")
+def _with_gradient(x, residual, weight, bias, relu, eps):
+    return _BatchNormReLU.apply(x, residual, weight, bias, relu, eps)
