@@ -17,6 +17,7 @@
 #include "body_selector.hpp"
 #include "clip_packer.hpp"
 #include "clip_sampler.hpp"
+#include "depthwise_conv.hpp"
 #include "heatmap_gradient.hpp"
 #include "heatmap_renderer.hpp"
 #include "skeleton_parser.hpp"
@@ -308,6 +309,71 @@ void bind_rendering(py::module_& module) {
              "Write the gradient of the keypoints; fastpose.ops checks the arguments.");
 }
 
+fastpose::DepthwiseConv depthwise_job(const std::array<std::int64_t, 5>& shape, const fastpose::Volume& kernel,
+                                      const fastpose::Volume& stride, fastpose::ElementType element,
+                                      int threads) {
+  return {.batch = shape[0],
+          .channels = shape[1],
+          .input = {shape[2], shape[3], shape[4]},
+          .kernel = kernel,
+          .stride = stride,
+          .element = element,
+          .threads = threads};
+}
+
+template <class Work>
+void run_or_throw(const Work& work) {
+  bool done;
+  {
+    const py::gil_scoped_release release;
+    done = work();
+  }
+  if (!done) throw std::bad_alloc();
+}
+
+// Addresses of dense volumes [B, T, H, W, C] and float32 weights [C, kt·kh·kw]; see depthwise_conv.hpp.
+void bind_depthwise(py::module_& module) {
+  using Address = std::uintptr_t;
+  using Shape = std::array<std::int64_t, 5>;
+  using fastpose::ElementType;
+  using fastpose::Volume;
+  const auto define = [&](const char* name, const char* first, const char* second, auto function) {
+    module.def(name, function, py::arg("shape"), py::arg("kernel"), py::arg("stride"), py::arg("element"),
+               py::arg(first), py::arg(second), py::arg("result"), py::arg("threads"),
+               "Fill the result at an address; shape is the input's [B, C, T, H, W]. fastpose.ops checks.");
+  };
+  define("depthwise_conv", "input", "weight",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address input, Address weight, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv(job, reinterpret_cast<const void*>(input),
+                                             reinterpret_cast<const float*>(weight),
+                                             reinterpret_cast<void*>(result));
+           });
+         });
+  define("depthwise_conv_input_gradient", "gradient", "weight",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address gradient, Address weight, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv_input_gradient(job, reinterpret_cast<const void*>(gradient),
+                                                            reinterpret_cast<const float*>(weight),
+                                                            reinterpret_cast<void*>(result));
+           });
+         });
+  define("depthwise_conv_weight_gradient", "input", "gradient",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address input, Address gradient, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv_weight_gradient(job, reinterpret_cast<const void*>(input),
+                                                             reinterpret_cast<const void*>(gradient),
+                                                             reinterpret_cast<float*>(result));
+           });
+         });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
@@ -316,4 +382,5 @@ PYBIND11_MODULE(_C, module) {
   bind_decoding(module);
   bind_sampling(module);
   bind_rendering(module);
+  bind_depthwise(module);
 }
