@@ -11,6 +11,7 @@ from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
 from fastpose.config import EvalConfig
 from fastpose.data.builtin import open_clips
 from fastpose.data.holdout import select_clips
+from fastpose.data.motionbert import match_clips
 from fastpose.data.packed import PackedClips
 from fastpose.metrics import Accuracy
 from fastpose.precision import autocast_for, choose_device
@@ -80,6 +81,8 @@ def evaluate_runs(
             opened[source] = open_clips(source)
         packed = opened[source]
         check_clips(card, packed, run)
+        if card.config.model.published:
+            packed = match_clips(packed)
         sampling = replace(card.config.data, limit=limit)
         if test_split is not None:
             sampling = replace(sampling, test_split=test_split, test_on="test")

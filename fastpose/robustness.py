@@ -50,7 +50,8 @@ def measure_curve(
     """
     sampler = sampler_on(
         torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
-        max_persons=max_persons, crop_padding=data.crop_padding, min_box=data.min_box,
+        max_persons=max_persons, frame_rule=data.frame_rule, crop=data.crop,
+        crop_padding=data.crop_padding, min_box=data.min_box,
     )  # fmt: skip
     meters = {alpha: AccuracyMeter(packed.num_classes, device) for alpha in settings.alphas}
     was_training = model.training

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastpose.models.dstformer import COORDINATES, DSTformer
-from fastpose.models.inputs import keypoints_of
 from fastpose.models.joint_input import JointInput
 from fastpose.models.outputs import ModelOutput
 
@@ -46,7 +45,7 @@ class MotionBERT(nn.Module):
 
     Args:
         num_classes: K.
-        num_keypoints: V, of the model.
+        num_keypoints: V, of the model. Default: as many as its joints are.
         dim_feat: width of the tokens, a multiple of ``num_heads``.
         dim_rep: R, width of the representation.
         depth: pairs of spatial and temporal layers in each of the two streams.
@@ -61,12 +60,13 @@ class MotionBERT(nn.Module):
     """
 
     head_prefix = "head."
+    input_type = JointInput
 
     def __init__(
         self,
         *,
         num_classes: int,
-        num_keypoints: int = 17,
+        num_keypoints: int | None = None,
         dim_feat: int = 512,
         dim_rep: int = 512,
         depth: int = 5,
@@ -80,9 +80,18 @@ class MotionBERT(nn.Module):
         **input_options: Any,
     ):
         super().__init__()
+        if input != "skeleton":
+            raise ValueError(f"MotionBERT takes the skeleton input only, got input = {input!r}")
+        self.pose_input = JointInput(max_persons=max_persons, **input_options)
+        if num_keypoints is None:
+            num_keypoints = self.pose_input.num_keypoints
+        elif num_keypoints != self.pose_input.num_keypoints:
+            raise ValueError(
+                f"the input has {self.pose_input.num_keypoints} keypoints (joints = "
+                f"{self.pose_input.joints!r}), but num_keypoints is {num_keypoints}"
+            )
         _check_options(
             num_classes=num_classes,
-            num_keypoints=num_keypoints,
             dim_feat=dim_feat,
             dim_rep=dim_rep,
             depth=depth,
@@ -96,14 +105,6 @@ class MotionBERT(nn.Module):
             raise ValueError(f"mlp_ratio must leave hidden layers of at least one unit, got {mlp_ratio!r}")
         if not isinstance(dropout, Real) or not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
-        if input != "skeleton":
-            raise ValueError(f"MotionBERT takes the skeleton input only, got input = {input!r}")
-        self.pose_input = JointInput(max_persons=max_persons, **input_options)
-        if self.pose_input.num_keypoints not in (None, num_keypoints):
-            raise ValueError(
-                f"the input has {self.pose_input.num_keypoints} keypoints (joints = "
-                f"{self.pose_input.joints!r}), but num_keypoints is {num_keypoints}"
-            )
         self.num_classes = num_classes
         self.num_keypoints = num_keypoints
         self.maxlen = maxlen
@@ -131,7 +132,7 @@ class MotionBERT(nn.Module):
         self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None
     ) -> Tensor:
         """Input [B, M, T, V, 3] of this model from a ``PoseBatch`` or keypoints; see ``JointInput``."""
-        return self.pose_input.prepare(keypoints_of(batch), dtype, out)
+        return self.pose_input.prepare(batch, dtype, out)
 
     def forward(self, x: Tensor) -> ModelOutput:
         """Motions → ``ModelOutput`` of logits [B, K] and features [B, V·R], the input of ``head.fc1``.
