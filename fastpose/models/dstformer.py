@@ -147,7 +147,8 @@ class DSTformer(nn.Module):
 
 
 def _fuse(st: Tensor, ts: Tensor, mix: nn.Linear) -> Tensor:
-    """Both streams weighted by a softmax over two logits for each token."""
+    """Both streams [N, T, J, C], weighted by a softmax over two logits for each token."""
     with torch.autocast(st.device.type, enabled=False):
-        weights = mix(torch.cat([st, ts], dim=-1)).softmax(-1)  # [N, T, J, 2]
-        return st * weights[..., :1] + ts * weights[..., 1:]
+        from_st, from_ts = (mix.weight[0] - mix.weight[1]).chunk(2)  # [C]
+        logit = st @ from_st + ts @ from_ts + (mix.bias[0] - mix.bias[1])  # [N, T, J]
+        return torch.lerp(ts, st, logit.sigmoid().unsqueeze(-1))
