@@ -105,6 +105,7 @@ def test_registration(axis):
     torch.library.opcheck(torch.ops.fastpose.attend, (qkv, 2, axis))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_torch_func_uses_the_reference():
     qkv = torch.randn(3, 2, 3, 4, 24)
     together = torch.func.vmap(lambda x: attend(x, 2, 1))(qkv)
