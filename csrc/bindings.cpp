@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "attention.hpp"
 #include "batch_norm.hpp"
 #include "body_selector.hpp"
 #include "clip_packer.hpp"
@@ -387,6 +388,40 @@ void bind_depthwise(py::module_& module) {
          });
 }
 
+// Addresses of dense tokens: qkv [outer, length, inner, 3, heads, dim]; see attention.hpp.
+void bind_attention(py::module_& module) {
+  using Shape = std::array<std::int64_t, 5>;  // outer, length, inner, heads, dim
+  const auto describe = [](const Shape& shape, fastpose::ElementType element, int threads) {
+    return fastpose::Attention{shape[0], shape[1], shape[2], shape[3], shape[4], element, threads};
+  };
+  module.def(
+      "attend",
+      [describe](const Shape& shape, fastpose::ElementType element, std::uintptr_t qkv, std::uintptr_t output,
+                 int threads) {
+        const py::gil_scoped_release release;
+        if (!fastpose::attend(describe(shape, element, threads), reinterpret_cast<const void*>(qkv),
+                              reinterpret_cast<void*>(output))) {
+          throw std::bad_alloc();
+        }
+      },
+      py::arg("shape"), py::arg("element"), py::arg("qkv"), py::arg("output"), py::arg("threads"),
+      "Softmax attention on addresses; fastpose.ops checks the arguments.");
+  module.def(
+      "attend_backward",
+      [describe](const Shape& shape, fastpose::ElementType element, std::uintptr_t qkv,
+                 std::uintptr_t gradient, std::uintptr_t result, int threads) {
+        const py::gil_scoped_release release;
+        if (!fastpose::attend_backward(describe(shape, element, threads), reinterpret_cast<const void*>(qkv),
+                                       reinterpret_cast<const void*>(gradient),
+                                       reinterpret_cast<void*>(result))) {
+          throw std::bad_alloc();
+        }
+      },
+      py::arg("shape"), py::arg("element"), py::arg("qkv"), py::arg("gradient"), py::arg("result"),
+      py::arg("threads"),
+      "Write the gradient of queries, keys and values; fastpose.ops checks the arguments.");
+}
+
 // Addresses of dense rows [N, C] and of float32 arrays [C]; see batch_norm.hpp.
 void bind_batch_norm(py::module_& module) {
   using Address = std::uintptr_t;
@@ -438,5 +473,6 @@ PYBIND11_MODULE(_C, module) {
   bind_sampling(module);
   bind_rendering(module);
   bind_depthwise(module);
+  bind_attention(module);
   bind_batch_norm(module);
 }
