@@ -14,7 +14,7 @@ RANKS = {
     **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
     "checkpoint": 5,
     **dict.fromkeys(["tasks", "robustness"], 6),
-    **dict.fromkeys(["trainer", "experiment", "evaluation"], 7),
+    **dict.fromkeys(["trainer", "experiment", "evaluation", "foreign", "prediction", "prediction_files"], 7),
     **dict.fromkeys(["train", "evaluate", "pack", "report", "predict", "env", "export"], 8),
 }
 COMMANDS = {name for name, rank in RANKS.items() if rank == 8}

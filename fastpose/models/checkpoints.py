@@ -51,7 +51,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
             then unchanged.
         OSError: the file cannot be read.
     """
-    state = _read_state(Path(path))
+    state = read_state(path)
     own = model.state_dict()
     missing = tuple(key for key in own if key not in state)
     unexpected = tuple(key for key in state if key not in own)
@@ -88,7 +88,9 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
     return CheckpointReport(str(path), len(fitting), missing, unexpected, mismatched, head_replaced)
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Read the state dict in a file, as ``load_checkpoint`` does; the same errors."""
+    path = Path(path)
     with open(path, "rb") as file:
         is_safetensors = file.read(9)[8:] == b"{"  # a length in 8 bytes, then JSON
     try:
