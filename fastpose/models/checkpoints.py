@@ -104,7 +104,8 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
                 f"{path} holds pickled code ({found[1]}), which is not run; save its state dict alone with "
                 "torch.save and load that"
             ) from error
-        raise ValueError(f"{path} is damaged or no checkpoint: {type(error).__name__} {error}") from error
+        reason = " ".join(str(error).partition("\n")[0].split())  # torch adds advice, some of it unsafe
+        raise ValueError(f"{path} is damaged or no checkpoint: {type(error).__name__} {reason}") from error
     for key in CONTAINER_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
