@@ -7,7 +7,6 @@ The module can be called too: `fastpose.predict(keypoints, scores, model=…, la
 import sys
 import types
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -51,11 +50,9 @@ class Arguments:
     """Also average over mirror images."""
     convert: bool = False
     """Convert coco17 to an h36m17 model; conversions from kinect25 need no asking."""
-    batch_size: int = 64
+    batch_size: int | None = None
     device: str = "auto"
     precision: str = "auto"
-    threads: int = 0
-    """Decoder threads; 0 for all that this process may use."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
@@ -68,12 +65,12 @@ def run(arguments: Arguments) -> int:
 
     prediction_files.check_targets(arguments.out, arguments.embed)
     layout = arguments.layout and get_layout(arguments.layout)
-    options = {name: getattr(arguments, name) for name in ("image_size", "split", "threads")}
+    options = ReadOptions(layout=layout, image_size=arguments.image_size, split=arguments.split)
     settings = ("device", "precision", "batch_size", "num_clips", "flip", "window", "stride", "convert")
     model, card = open_model(arguments.run, arguments.checkpoint, layout)
     predictor = Predictor(model, card, **{name: getattr(arguments, name) for name in settings})
     outputs = {name: getattr(arguments, name) for name in ("top_k", "out", "embed")}
-    return prediction_files.run(predictor, arguments.files, ReadOptions(layout=layout, **options), **outputs)
+    return prediction_files.run(predictor, arguments.files, options, **outputs)
 
 
 class CallableModule(types.ModuleType):
@@ -89,9 +86,9 @@ sys.modules[__name__].__class__ = CallableModule
 
 
 def main(argv: list[str] | None = None) -> int:
-    cli = partial(tyro.cli, prog="python -m fastpose.predict", config=(tyro.conf.OmitArgPrefixes,))
+    config = (tyro.conf.OmitArgPrefixes,)
     try:
-        return run(cli(Arguments, args=argv))
+        return run(tyro.cli(Arguments, args=argv, prog="python -m fastpose.predict", config=config))
     except (ValueError, OSError) as error:
         text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else error
         print(f"error: {text}", file=sys.stderr)

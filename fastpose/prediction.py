@@ -73,7 +73,7 @@ class Predictor:
         card: layout, classes and sampling of the model, as ``load_model`` gives it.
         device: "auto", "cpu" or "cuda".
         precision: "auto", "bf16" or "fp32", of the matrix products.
-        batch_size: windows per pass of the model.
+        batch_size: windows per pass of the model; by default 64 for joints, 16 for images.
         num_clips: samplings of each window whose scores are averaged; one takes the middle frames.
         flip: average over each sampling and its mirror image.
         window: cut clips of more frames than this into windows of it; 0 never cuts. By default clips of more
@@ -94,7 +94,7 @@ class Predictor:
         *,
         device: str = "auto",
         precision: str = "auto",
-        batch_size: int = 64,
+        batch_size: int | None = None,
         num_clips: int = 1,
         flip: bool = False,
         window: int | None = None,
@@ -106,7 +106,6 @@ class Predictor:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.autocast = autocast_for(self.device, precision)
-        self.batch_size = checked_integer("batch_size", batch_size, 1, 2**20)
         self.num_clips = checked_integer("num_clips", num_clips, 1, 10_000)
         self.flips = (False, True) if flip else (False,)
         window = None if window is None else checked_integer("window", window, 0, MOST_FRAMES)
@@ -117,6 +116,10 @@ class Predictor:
         self.convert = convert
         self.seed = seed
         self._draws = model.pose_input.input != "skeleton"
+        default = 16 if self._draws else 64
+        self.batch_size = checked_integer(
+            "batch_size", default if batch_size is None else batch_size, 1, 2**20
+        )
         channels_last = self._draws and self.dtype == torch.bfloat16
         self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
         self.model = model.eval().to(self.device, memory_format=self.memory_format)

@@ -58,6 +58,8 @@ def run(
         0, or 1 if there is any problem.
     """
     checked_integer("top_k", top_k, 1, 2**31 - 1)
+    if not sources:
+        raise ValueError("no file to classify: name files, folders or glob patterns")
     paths, problems = find_files(sources)
     started = time.perf_counter()
     with tqdm(unit=" clips", desc="predicting", disable=None) as bar:

@@ -175,6 +175,7 @@ def test_the_run_may_be_given_in_three_ways(run, clips, capsys):
     ("arguments", "message"),
     [
         (["absent", "x.npz"], "absent: not found"),
+        (["{run}"], "no file to classify"),
         (["{tmp}", "x.npz"], "holds no finished run"),
         (["{run}", "x.npz", "--out", "o.txt"], "o.txt: expected a file ending in .csv or .json"),
         (["{run}", "x.npz", "--out", "no/o.csv"], "no"),
