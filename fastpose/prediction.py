@@ -15,9 +15,10 @@ from fastpose.data.packed import PackedClips
 from fastpose.data.sampling import PoseBatch, checked_integer
 from fastpose.data.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
 from fastpose.data.windows import Windows, cut_windows
+from fastpose.models.input_maker import InputMaker, memory_format_for
 from fastpose.ops.sampling import sampler_on
 from fastpose.precision import autocast_for, choose_device, choose_precision
-from fastpose.robustness import EVALUATION_STREAM
+from fastpose.scoring import EVALUATION_STREAM
 
 WINDOW = 300  # frames: the longest clips of NTU RGB+D
 LONG = 900  # frames, half a minute: longer clips are no trimmed actions, and are cut by default
@@ -115,14 +116,12 @@ class Predictor:
         self.stride = checked_integer("stride", default if stride is None else stride, 1, self.window)
         self.convert = convert
         self.seed = seed
-        self._draws = model.pose_input.input != "skeleton"
-        default = 16 if self._draws else 64
+        default = 64 if model.pose_input.input == "skeleton" else 16
         self.batch_size = checked_integer(
             "batch_size", default if batch_size is None else batch_size, 1, 2**20
         )
-        channels_last = self._draws and self.dtype == torch.bfloat16
-        self.memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
-        self.model = model.eval().to(self.device, memory_format=self.memory_format)
+        self._inputs = InputMaker(self.dtype)
+        self.model = model.eval().to(self.device, memory_format=memory_format_for(model, self.dtype))
 
     @classmethod
     def load(cls, run: str | Path, **settings: Any) -> "Predictor":
@@ -204,18 +203,10 @@ class Predictor:
         total = None
         for batch in batches:
             with self.autocast():
-                output = self.model(self._prepare(batch.to(self.device)))
+                output = self.model(self._inputs.make(self.model, [batch.to(self.device)]))
             values = (output.logits.float().softmax(dim=1), output.features.float())
             total = values if total is None else tuple(map(torch.add, total, values))
         return total[0] / len(batches), total[1] / len(batches)
-
-    def _prepare(self, batch: PoseBatch) -> Tensor:
-        """The model's input; images are drawn in the memory format that its convolutions prefer."""
-        if not self._draws:
-            return self.model.prepare_input(batch)
-        shape = self.model.pose_input.shape(batch.keypoints)
-        x = torch.empty(shape, dtype=self.dtype, device=self.device, memory_format=self.memory_format)
-        return self.model.prepare_input(batch, self.dtype, out=x)
 
     def _top(self, scores: Tensor, top_k: int) -> list[tuple[np.ndarray, tuple[str, ...], np.ndarray]]:
         """Labels, names and scores of the likeliest classes of each row."""

@@ -13,7 +13,7 @@ RANKS = {
     "models": 3,
     **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
     "checkpoint": 5,
-    **dict.fromkeys(["tasks", "robustness"], 6),
+    **dict.fromkeys(["robustness", "scoring", "tasks"], 6),
     **dict.fromkeys(["trainer", "experiment", "evaluation", "foreign", "prediction", "prediction_files"], 7),
     **dict.fromkeys(["train", "evaluate", "pack", "report", "predict", "env", "export"], 8),
 }

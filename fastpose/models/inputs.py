@@ -32,8 +32,9 @@ class PoseInput:
             raise ValueError(f"unknown input {self.input!r}; there are: {', '.join(INPUTS)}")
         if self.layout is not None:
             object.__setattr__(self, "layout", get_layout(self.layout))
-        elif self.input == "limb":
-            raise ValueError("the limb input needs a layout: its limbs are drawn")
+        if self.input == "limb" and not (self.layout and self.layout.limbs):
+            lacks = f"layout {self.layout.name!r} has none" if self.layout else "no layout is given"
+            raise ValueError(f"the limb input needs a layout with limbs, and {lacks}")
         if self.max_persons < 1:
             raise ValueError(f"max_persons must be at least 1, got {self.max_persons}")
         if not isinstance(self.size, Sequence) or len(self.size) != 2 or min(self.size) < 1:
