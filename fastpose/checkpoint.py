@@ -95,16 +95,25 @@ def save_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> N
         save_file(plain, partial, metadata=card.to_metadata())
 
 
+def weights_file(run: str | Path) -> Path:
+    """The weights of a run folder, or ``run`` itself where it is a file; ValueError if there are none."""
+    path = Path(run)
+    if path.is_dir():
+        if not (path / WEIGHTS).is_file():
+            raise ValueError(f"{path}: holds no finished run (no {WEIGHTS} in it)")
+        return path / WEIGHTS
+    if not path.is_file():
+        raise ValueError(f"{path}: not found; expected a checkpoint or the folder of a finished run")
+    return path
+
+
 def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:
     """Load the model of a run folder (or of its weights file), in evaluation mode.
 
     Raises:
         ValueError: the folder holds no finished run, or the file is damaged or foreign.
     """
-    path = Path(run)
-    path = path / WEIGHTS if path.is_dir() else path
-    if not path.is_file():
-        raise ValueError(f"{path}: not found; expected the folder of a finished run")
+    path = weights_file(run)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
