@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pickle
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fastpose._files import atomic_path
+from fastpose._files import atomic_path, sort_metadata
 from fastpose.config import RunConfig, from_dict
 from fastpose.data.layouts import Layout
 from fastpose.models.registry import create_model
@@ -26,14 +25,19 @@ def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
 
 
 def read_checkpoint(folder: Path) -> dict[str, object]:
-    """Read what `save_checkpoint` wrote; ValueError where the file is damaged or holds code."""
+    """Read what `save_checkpoint` wrote; ValueError where the file is damaged, foreign or holds code."""
     path = folder / CHECKPOINT
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{folder}: has no {CHECKPOINT} to resume from") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: is no checkpoint of a fastpose run ({error})") from error
+    except Exception as error:  # torch raises whatever a damaged file leads it to
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: is no checkpoint of a fastpose run ({reason})") from error
+    if not isinstance(state, dict) or not state.keys() >= {"epochs_done", "model", "optimizer"}:
+        held = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path}: is no checkpoint of a fastpose run (it holds {held[:100] or 'nothing'})")
+    return state
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,10 +93,11 @@ def build_model(card: ModelCard) -> nn.Module:
 
 
 def save_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
-    """Write the final weights of a run as safetensors, atomically."""
+    """Write the final weights of a run as safetensors, atomically; equal weights and card give equal bytes."""
     with atomic_path(folder / WEIGHTS) as partial:
         plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
         save_file(plain, partial, metadata=card.to_metadata())
+        sort_metadata(partial)
 
 
 def weights_file(run: str | Path) -> Path:

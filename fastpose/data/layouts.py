@@ -1,7 +1,7 @@
 """Joint layouts: what the V keypoints of a person are, and how one layout becomes another."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,15 +25,19 @@ class Layout:
 
     name: str
     joints: tuple[str, ...]
-    pairs: tuple[tuple[int, int], ...]
-    limbs: tuple[tuple[int, int], ...]
+    pairs: tuple[tuple[int, int], ...] = ()
+    limbs: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"a layout's name must be a non-empty string, got {self.name!r}")
-        if isinstance(self.joints, str) or not all(isinstance(joint, str) and joint for joint in self.joints):
+        for field in ("joints", "pairs", "limbs"):
+            value = getattr(self, field)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise ValueError(f"layout {self.name!r}: {field} must be a tuple, got {value!r}")
+            object.__setattr__(self, field, tuple(value))
+        if not all(isinstance(joint, str) and joint for joint in self.joints):
             raise ValueError(f"layout {self.name!r}: joints must be non-empty strings, got {self.joints!r}")
-        object.__setattr__(self, "joints", tuple(self.joints))
         if not self.joints or len(set(self.joints)) != len(self.joints):
             raise ValueError(f"layout {self.name!r}: joints must be one or more distinct names")
         object.__setattr__(self, "pairs", self._index_pairs("pairs"))

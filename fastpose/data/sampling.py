@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -124,7 +125,7 @@ class ClipSampler:
             )
         self.packed = packed
         self.clip_len = checked_integer("clip_len", clip_len, 1, MAX_NOISE_ELEMENTS)
-        height, width = size
+        height, width = _pair("size", "(height, width)", size)
         self.size = (
             checked_integer("height", height, 1, MAX_INPUT_SIDE),
             checked_integer("width", width, 1, MAX_INPUT_SIDE),
@@ -315,15 +316,24 @@ def checked_integer(name: str, value: int, low: int, high: int) -> int:
 
 
 def _number(name: str, value: float, low: float, high: float) -> float:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
+    if not isinstance(value, Real) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
     return float(value)
 
 
+def _pair(name: str, meaning: str, value: Sequence) -> tuple:
+    try:
+        first, last = value
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be {meaning}, got {value!r}") from None
+    return first, last
+
+
 def _range(name: str, value: tuple[float, float], low: float, high: float) -> tuple[float, float]:
-    first, last = value
-    if not low <= first <= last <= high:
-        raise ValueError(f"{name} must be (low, high) with {low:g} <= low <= high <= {high:g}, got {value!r}")
+    meaning = f"(low, high) with {low:g} <= low <= high <= {high:g}"
+    first, last = _pair(name, meaning, value)
+    if not (isinstance(first, Real) and isinstance(last, Real) and low <= first <= last <= high):
+        raise ValueError(f"{name} must be {meaning}, got {value!r}")
     return float(first), float(last)
 
 
