@@ -90,7 +90,7 @@ def trace(model: nn.Module) -> ExportedProgram:
         # without it a program traced at one size refuses others for the sake of memory layouts
         with symbolic_shapes.patch(backed_size_oblivious=True):
             program = torch.export.export(
-                _NamedOutputs(model), (example,), dynamic_shapes=({axis: Dim.DYNAMIC for axis in axes},)
+                _NamedOutputs(model), (example,), dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),)
             )
     except Exception as error:  # whatever the model's code leads the tracer to
         raise ValueError(

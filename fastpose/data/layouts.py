@@ -188,6 +188,10 @@ _CONVERSIONS: dict[tuple[str, str], tuple[tuple[int, ...], ...]] = {
         (11, 12), (12,), (14,), (16,), (11,), (13,), (15,), (5, 6, 11, 12), (5, 6), (0,), (1, 2),
         (5,), (7,), (9,), (6,), (8,), (10,),
     ),
+    ("penn13", "h36m17"): (
+        (7, 8), (7,), (9,), (11,), (8,), (10,), (12,), (1, 2, 7, 8), (1, 2), (0,), (0,),
+        (2,), (4,), (6,), (1,), (3,), (5,),
+    ),
 }  # fmt: skip
 
 
@@ -207,6 +211,22 @@ def get_layout(layout: "str | Path | Layout") -> Layout:
         f"no layout {str(layout)!r}: give one of {', '.join(LAYOUTS)}, "
         "or a JSON file {name, joints, pairs, limbs}"
     )
+
+
+def conversion(source: Layout, target: Layout) -> tuple[tuple[int, ...], ...]:
+    """The joints of ``source`` whose mean each joint of ``target`` is; () for one that ``source`` lacks.
+
+    Raises:
+        ValueError: no conversion between the two is known.
+    """
+    if source == target:
+        return tuple((joint,) for joint in range(source.num_joints))
+    built_in = LAYOUTS.get(source.name) == source and LAYOUTS.get(target.name) == target
+    parts = _CONVERSIONS.get((source.name, target.name)) if built_in else None
+    if parts is None:
+        known = ", ".join(f"{a} to {b}" for a, b in _CONVERSIONS)
+        raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}; known: {known}")
+    return parts
 
 
 def convert(
@@ -236,11 +256,7 @@ def convert(
         )
     if source == target:
         return keypoints, scores
-    built_in = LAYOUTS.get(source.name) == source and LAYOUTS.get(target.name) == target
-    parts = _CONVERSIONS.get((source.name, target.name)) if built_in else None
-    if parts is None:
-        known = ", ".join(f"{a} to {b}" for a, b in _CONVERSIONS)
-        raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}; known: {known}")
+    parts = conversion(source, target)
     out_keypoints = np.zeros((*keypoints.shape[:-2], target.num_joints, 2), keypoints.dtype)
     out_scores = np.zeros((*scores.shape[:-1], target.num_joints), scores.dtype)
     for joint, joints in enumerate(map(list, parts)):

@@ -1,17 +1,23 @@
 """Models by name."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
+from fastpose.models.motionbert import MOTIONBERT_LITE, MotionBERT
 from fastpose.models.posec3d import PoseConv3D
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"posec3d": PoseConv3D}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "posec3d": PoseConv3D,
+    "motionbert": MotionBERT,
+    "motionbert_lite": partial(MotionBERT, **MOTIONBERT_LITE),
+}
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
-    """Build the model ``name`` ("posec3d") with the arguments of its class.
+    """Build the model ``name`` (a key of ``MODELS``) with the arguments of its class.
 
     Raises:
         ValueError: no such model, or an argument it does not take or cannot use.
