@@ -92,8 +92,8 @@ class ModelConfig:
     """Backbone and its input."""
 
     model: str = "posec3d"
-    """Name in the model registry."""
-    input: Literal["skeleton", "heatmap", "grayscale"] = "skeleton"
+    """posec3d, posec3d_k400, c3d_light or x3d_shallow."""
+    input: Literal["skeleton", "heatmap", "grayscale", "limb"] = "skeleton"
     """What the backbone sees."""
     dropout: float = 0.5
     """Dropout before the classifier."""

@@ -29,6 +29,10 @@ class Arguments:
     """Measure on this many clips only."""
     out: Path = Path("evaluation")
     """Folder for the results."""
+    fuse: bool = False
+    """Also measure the late fusion of all runs, such as a joint and a limb model: the mean of their softmax scores."""
+    fuse_weights: tuple[float, ...] | None = None
+    """Weight of each run in that mean, in the order of the table; equal by default."""
     confusion_alphas: tuple[float, ...] | None = None
     """Noise levels whose confusion matrices are written; by default the first."""
     device: str = "auto"
@@ -52,6 +56,8 @@ def run(arguments: Arguments) -> None:
         device=arguments.device,
         precision=arguments.precision,
         seed=arguments.seed,
+        fuse=arguments.fuse,
+        fuse_weights=arguments.fuse_weights,
     )
 
 

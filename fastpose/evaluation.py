@@ -1,6 +1,6 @@
 """Finished runs measured again: at other noise levels, on other data, with more clips."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +8,17 @@ from tqdm import tqdm
 
 from fastpose._files import atomic_path, write_text
 from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
-from fastpose.config import EvalConfig
+from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.builtin import open_clips
 from fastpose.data.holdout import select_clips
 from fastpose.data.packed import PackedClips
 from fastpose.metrics import Accuracy
+from fastpose.models.input_maker import memory_format_for
 from fastpose.precision import autocast_for, choose_device
-from fastpose.robustness import Curve, format_table, measure_curve, plot_curves, write_curve
+from fastpose.robustness import Curve, curve_of, format_table, plot_curves, write_curve
+from fastpose.scoring import ClipScores, check_weights, fuse_scores, score_clips
+
+FUSED = "fused"
 
 
 def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
@@ -33,6 +37,47 @@ def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
     return short if len(short) == len(runs) else {str(run): run for run in runs}
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A finished run, and the clips it is to be measured on."""
+
+    run: Path
+    card: ModelCard
+    packed: PackedClips
+    indices: np.ndarray  # int64, of the clips
+    sampling: DataConfig
+
+
+def open_candidates(
+    runs: dict[str, Path],
+    *,
+    data: str | None = None,
+    test_split: str | None = None,
+    limit: int | None = None,
+) -> dict[str, Candidate]:
+    """Find the clips of each run: ``data`` and ``test_split``, by default what the run was made with.
+
+    Raises:
+        ValueError: a run is damaged, or the clips do not fit its model.
+    """
+    opened: dict[str, PackedClips] = {}
+    candidates = {}
+    for name, run in runs.items():
+        _, card = load_model(
+            run
+        )  # the model is loaded again when its turn comes: all at once may be too many
+        source = data or card.config.data.data
+        if source not in opened:
+            opened[source] = open_clips(source)
+        check_clips(card, opened[source], run)
+        sampling = replace(card.config.data, limit=limit)
+        if test_split is not None:
+            sampling = replace(sampling, test_split=test_split, test_on="test")
+        _, indices = select_clips(opened[source], sampling)
+        candidates[name] = Candidate(run, card, opened[source], indices, sampling)
+    return candidates
+
+
 def check_clips(card: ModelCard, packed: PackedClips, run: Path) -> None:
     """Refuse clips that the model was not made for."""
     if card.layout.joints != packed.layout.joints:
@@ -42,6 +87,43 @@ def check_clips(card: ModelCard, packed: PackedClips, run: Path) -> None:
         )
     if len(card.class_names) != packed.num_classes:
         raise ValueError(f"{run}: knows {len(card.class_names)} classes, the clips have {packed.num_classes}")
+
+
+def check_fusable(candidates: dict[str, Candidate]) -> None:
+    """Refuse to fuse runs unless they score the same noisy frames of the same clips for the same classes."""
+    if len(candidates) < 2:
+        raise ValueError(f"--fuse needs two or more runs, got {', '.join(candidates)}")
+    if FUSED in candidates:
+        raise ValueError(
+            f"--fuse: a run is named {FUSED!r}, as the curve of their fusion is; rename its folder"
+        )
+    (first, one), *others = candidates.items()
+    for second, two in others:
+        if one.card.class_names != two.card.class_names:
+            raise ValueError(f"{first} and {second} cannot be fused: their classes differ")
+        if not _same_clips(one, two):
+            raise ValueError(
+                f"{first} and {second} cannot be fused: they are measured on different clips, "
+                f"{len(one.indices)} of {one.packed.source} and {len(two.indices)} of {two.packed.source}; "
+                "--data, --test-split and --limit choose the same ones for all"
+            )
+        lengths = one.sampling.clip_len, two.sampling.clip_len
+        if lengths[0] != lengths[1]:
+            raise ValueError(
+                f"{first} and {second} cannot be fused: they see {lengths[0]} and {lengths[1]} frames of a clip, "
+                "and so not the same noise"
+            )
+
+
+def _same_clips(one: Candidate, two: Candidate) -> bool:
+    def facts(candidate: Candidate) -> list[np.ndarray]:
+        packed = candidate.packed
+        columns = (packed.name_hashes, packed.labels, packed.num_frames, packed.total_difference)
+        return [column[candidate.indices] for column in columns]
+
+    return one.packed.layout.joints == two.packed.layout.joints and all(
+        np.array_equal(a, b) for a, b in zip(facts(one), facts(two), strict=True)
+    )
 
 
 def evaluate_runs(
@@ -56,13 +138,17 @@ def evaluate_runs(
     device: str = "auto",
     precision: str = "auto",
     seed: int = 0,
+    fuse: bool = False,
+    fuse_weights: tuple[float, ...] | None = None,
 ) -> dict[str, Curve]:
     """Measure each run; write the curves as csv and plot, and confusion matrices; print the curves.
 
     ``data`` and ``test_split`` default to what each run was made with, ``confusion_alphas`` to the first level.
+    With ``fuse``, the curve "fused" is of the mean of the runs' softmax scores, weighted by ``fuse_weights``.
 
     Raises:
-        ValueError: the clips do not fit a model, or a noise level for a confusion matrix is not measured.
+        ValueError: the clips do not fit a model, a noise level for a confusion matrix is not measured, or the
+            runs cannot be fused.
     """
     alphas = settings.alphas
     confusion_alphas = alphas[:1] if confusion_alphas is None else confusion_alphas
@@ -70,30 +156,36 @@ def evaluate_runs(
         raise ValueError(
             f"confusion_alphas: {missing} are not among the noise levels measured, {list(alphas)}"
         )
+    if fuse_weights is not None:
+        if not fuse:
+            raise ValueError("--fuse-weights has no effect without --fuse")
+        check_weights(fuse_weights, len(runs))
     place = choose_device(device)
-    opened: dict[str, PackedClips] = {}
+    autocast = autocast_for(place, precision)
+    candidates = open_candidates(runs, data=data, test_split=test_split, limit=limit)
+    if fuse:
+        check_fusable(candidates)
     curves: dict[str, Curve] = {}
-    for name, run in runs.items():
-        model, card = load_model(run)
-        source = data or card.config.data.data
-        if source not in opened:
-            opened[source] = open_clips(source)
-        packed = opened[source]
-        check_clips(card, packed, run)
-        sampling = replace(card.config.data, limit=limit)
-        if test_split is not None:
-            sampling = replace(sampling, test_split=test_split, test_on="test")
-        _, indices = select_clips(packed, sampling)
-        with tqdm(total=len(indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
-            curves[name] = measure_curve(
-                model.to(place), packed, indices, sampling, settings, seed=seed,
-                max_persons=card.max_persons, device=place, autocast=autocast_for(place, precision),
-                on_batch=bar.update,
+    scores: list[ClipScores] = []
+    for name, candidate in candidates.items():
+        model, card = load_model(candidate.run)
+        model = model.to(place, memory_format=memory_format_for(model, autocast.dtype))
+        with tqdm(total=len(candidate.indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
+            scored = score_clips(
+                model, candidate.packed, candidate.indices, candidate.sampling, settings, seed=seed,
+                max_persons=card.max_persons, device=place, autocast=autocast, on_batch=bar.update,
             )  # fmt: skip
-        out.mkdir(parents=True, exist_ok=True)
+        curves[name] = curve_of(scored)
+        if fuse:
+            scores.append(scored)
+    if fuse:
+        curves[FUSED] = curve_of(fuse_scores(scores, fuse_weights))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, curve in curves.items():
+        class_names = candidates.get(name, next(iter(candidates.values()))).card.class_names
         for alpha in confusion_alphas:
             stem = out / f"confusion-{name.replace('/', '-')}-{alpha:g}"
-            write_confusion(stem, curves[name][alpha], card.class_names, f"{name}, α = {alpha:g}")
+            write_confusion(stem, curve[alpha], class_names, f"{name}, α = {alpha:g}")
     write_curve(out / "robustness.csv", curves)
     plot_curves(out / "robustness.png", curves)
     print("\n" + format_table(curves))

@@ -1,6 +1,6 @@
 """Where a model runs and in which number format its matrix products are."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -30,7 +30,17 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return {"bf16": torch.bfloat16, "fp32": torch.float32}[name]
 
 
-def autocast_for(device: torch.device, precision: str) -> Callable[[], torch.autocast]:
-    """Return what makes the context in which the model runs."""
-    dtype = choose_precision(precision, device)
-    return lambda: torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+@dataclass(frozen=True, slots=True)
+class Autocast:
+    """Makes the context in which a model runs on a kind of device, its matrix products in ``dtype``."""
+
+    device_type: str
+    dtype: torch.dtype
+
+    def __call__(self) -> torch.autocast:
+        return torch.autocast(self.device_type, self.dtype, enabled=self.dtype != torch.float32)
+
+
+def autocast_for(device: torch.device, precision: str) -> Autocast:
+    """Return what makes the context in which the model runs, for a ``precision`` of ``choose_precision``."""
+    return Autocast(device.type, choose_precision(precision, device))

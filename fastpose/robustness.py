@@ -1,73 +1,31 @@
 """Accuracy as a function of keypoint noise: the curve, its table and its plot."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from fastpose._files import atomic_path
-from fastpose.config import DataConfig, EvalConfig
-from fastpose.data.packed import PackedClips
 from fastpose.loggers import write_csv
 from fastpose.metrics import Accuracy, AccuracyMeter
-from fastpose.ops.sampling import sampler_on
+from fastpose.scoring import ClipScores, score_clips
 
-EVALUATION_STREAM = 3
 Curve = dict[float, Accuracy]
 
 
-@torch.inference_mode()
-def score_clips(model: nn.Module, batches: list, autocast: Callable) -> Tensor:
-    """Return the mean softmax over several samplings of the same clips, float32 [B, K]."""
-    total = None
-    for batch in batches:
-        with autocast():
-            logits = model(model.prepare_input(batch)).logits  # [B, K]
-        scores = logits.float().softmax(dim=1)
-        total = scores if total is None else total + scores
-    return total / len(batches)
+def curve_of(scores: ClipScores) -> Curve:
+    """Return the accuracy of scored clips at each noise level."""
+    curve = {}
+    for alpha, level in scores.by_alpha.items():
+        meter = AccuracyMeter(level.shape[1], level.device)
+        meter.update(level, scores.labels)
+        curve[alpha] = meter.compute()
+    return curve
 
 
-def measure_curve(
-    model: nn.Module,
-    packed: PackedClips,
-    indices: np.ndarray,
-    data: DataConfig,
-    settings: EvalConfig,
-    *,
-    seed: int = 0,
-    max_persons: int | None = None,
-    device: torch.device | str = "cpu",
-    autocast: Callable,
-    on_batch: Callable[[int], None] = lambda clips: None,
-) -> Curve:
-    """Score clips at every noise level of ``settings``; the same normals serve every level.
-
-    With one clip, frames are the centres of equal parts; with more, each is a seeded draw and the softmax
-    scores are averaged. ``on_batch`` is told the number of clips scored.
-    """
-    sampler = sampler_on(
-        torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
-        max_persons=max_persons, crop_padding=data.crop_padding, min_box=data.min_box,
-    )  # fmt: skip
-    meters = {alpha: AccuracyMeter(packed.num_classes, device) for alpha in settings.alphas}
-    was_training = model.training
-    model.eval()
-    for begin in range(0, len(indices), settings.eval_batch_size):
-        chosen = indices[begin : begin + settings.eval_batch_size]
-        for alpha, meter in meters.items():
-            batches = [
-                sampler.batch(chosen, epoch=draw, stream=EVALUATION_STREAM, alpha=alpha,
-                              draw_frames=settings.num_clips > 1, flip=flip).to(device)
-                for draw in range(settings.num_clips)
-                for flip in ((False, True) if settings.flip_test else (False,))
-            ]  # fmt: skip
-            meter.update(score_clips(model, batches, autocast), batches[0].labels)
-            on_batch(len(chosen))
-    model.train(was_training)
-    return {alpha: meter.compute() for alpha, meter in meters.items()}
+def measure_curve(*arguments: Any, **settings: Any) -> Curve:
+    """Score clips as ``score_clips`` does, whose arguments these are, and return the accuracies."""
+    return curve_of(score_clips(*arguments, **settings))
 
 
 def write_curve(path: Path, curves: dict[str, Curve]) -> None:

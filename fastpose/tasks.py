@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fastpose.config import RunConfig, parse_alpha
 from fastpose.data.sampling import AlphaRange, PoseBatch
 from fastpose.losses import PoseLoss
+from fastpose.models.input_maker import InputMaker
 from fastpose.models.outputs import ModelOutput
 
 CLEAN, NOISY, ANCHOR = "clean", "noisy", "anchor"
@@ -25,10 +26,7 @@ class PoseTask:
 
     def __init__(self, config: RunConfig, dtype: torch.dtype = torch.float32) -> None:
         self.config = config
-        self.dtype = dtype
-        bf16 = dtype == torch.bfloat16  # the layout in which convolutions of that type are fast
-        self.memory_format = torch.channels_last_3d if bf16 else torch.contiguous_format
-        self._buffers: dict[str, Tensor] = {}
+        self._inputs = InputMaker(dtype)
         loss = config.loss
         contrasts = config.arm == "contrastive"
         self.loss = PoseLoss(
@@ -61,27 +59,11 @@ class PoseTask:
     def forward(self, model: nn.Module, batches: dict[str, PoseBatch]) -> dict[str, ModelOutput]:
         """Run the model on each view: clean first, in passes of their own or in one common pass."""
         if not self.config.optim.joint_pass or len(batches) == 1:
-            return {view: model(self.prepare(model, view, [batch])) for view, batch in batches.items()}
-        output = model(self.prepare(model, "joint", list(batches.values())))
+            return {view: model(self._inputs.make(model, [batch], view)) for view, batch in batches.items()}
+        output = model(self._inputs.make(model, list(batches.values()), "joint"))
         logits = output.logits.chunk(len(batches))
         features = output.features.chunk(len(batches))
         return {view: ModelOutput(logits=logits[i], features=features[i]) for i, view in enumerate(batches)}
-
-    def prepare(self, model: nn.Module, key: str, batches: list[PoseBatch]) -> Tensor:
-        """Return the model's input for batches of one size, stacked; drawn inputs reuse the memory of ``key``."""
-        if model.pose_input.input == "skeleton":
-            return torch.cat([model.prepare_input(batch) for batch in batches])
-        count, *rest = model.pose_input.shape(batches[0].keypoints)
-        buffer = self._buffers.get(key)
-        if buffer is None or len(buffer) < count * len(batches):
-            buffer = torch.empty(
-                (count * len(batches), *rest), dtype=self.dtype, device=batches[0].keypoints.device,
-                memory_format=self.memory_format,
-            )  # fmt: skip
-            self._buffers[key] = buffer
-        for i, batch in enumerate(batches):
-            model.prepare_input(batch, self.dtype, out=buffer[i * count : (i + 1) * count])
-        return buffer[: count * len(batches)]  # [n·B, C, T, H, W]
 
     def step(
         self, model: nn.Module, batches: dict[str, PoseBatch], epoch: int, autocast: Callable

@@ -30,6 +30,7 @@ from fastpose.data.packed import PackedClips
 from fastpose.data.sampling import ClipSampler, PoseBatch
 from fastpose.loggers import CsvLog, TensorBoardLog
 from fastpose.models.checkpoints import load_checkpoint
+from fastpose.models.input_maker import memory_format_for
 from fastpose.ops.sampling import DeviceClipSampler, sampler_on
 from fastpose.precision import autocast_for, choose_device, choose_precision
 from fastpose.robustness import Curve, measure_curve
@@ -85,9 +86,7 @@ class Trainer:
             report = load_checkpoint(model, weights_file(config.model.init))
             model.reset_head()  # equal numbers of classes need not be the same classes
             self._echo(str(report))
-        if config.model.input != "skeleton":
-            model = model.to(memory_format=self.task.memory_format)
-        self.model = model.to(self.device)
+        self.model = model.to(self.device, memory_format=memory_format_for(model, self.dtype))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
         )

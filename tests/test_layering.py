@@ -15,7 +15,7 @@ RANKS = {
         ["losses", "metrics", "loggers", "environment", "precision", "benchmark_table", "averaging"], 4
     ),
     "checkpoint": 5,
-    **dict.fromkeys(["tasks", "robustness"], 6),
+    **dict.fromkeys(["robustness", "scoring", "tasks"], 6),
     **dict.fromkeys(["trainer", "experiment", "evaluation", "exporting"], 7),
     **dict.fromkeys(["train", "evaluate", "pack", "report", "predict", "env", "export"], 8),
 }

@@ -26,6 +26,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+BF16_JOINT = replace(TINY.optim, precision="bf16", joint_pass=True)
 TIMES = {"epoch_s", "clips_per_s", "wait_s", "wait_share", "peak_memory_mb"}
 
 
@@ -104,9 +105,20 @@ def test_every_arm_trains(arm, joint_pass, tmp_path):
         replace(TINY, loss=LossConfig(representation="softmax", symmetric=True, detach_clean=True)),
         replace(TINY, model=ModelConfig(input="grayscale", joint_merge="max")),
         replace(TINY, model=ModelConfig(input="heatmap"), optim=replace(TINY.optim, precision="bf16")),
+        replace(TINY, model=ModelConfig(model="X3D-shallow", input="limb")),
+        replace(TINY, model=ModelConfig(model="c3d_light", input="limb"), optim=BF16_JOINT),
         replace(TINY, loss=LossConfig(sup_thresh=5)),
     ],
-    ids=["own anchor", "supcon", "reference", "grayscale", "heatmap bf16", "supervised phase"],
+    ids=[
+        "own anchor",
+        "supcon",
+        "reference",
+        "grayscale",
+        "heatmap bf16",
+        "limb",
+        "limb bf16 joint",
+        "supervised phase",
+    ],
 )
 def test_knobs_run_for_an_epoch(config, tmp_path):
     config = replace(config, optim=replace(config.optim, epochs=1))

@@ -149,13 +149,14 @@ H36M17 = Layout(
     ),
 )  # fmt: skip
 
+# Limbs in the order of PYSKL's published limb models, whose channels they are.
 COCO17 = Layout(
     name="coco17",
     joints=("nose", *_sides("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")),
     pairs=tuple((joint, joint + 1) for joint in range(1, 17, 2)),
     limbs=(
-        (0, 1), (0, 2), (1, 3), (2, 4), (0, 5), (5, 7), (7, 9), (0, 6), (6, 8), (8, 10),
-        (5, 11), (11, 13), (13, 15), (6, 12), (12, 14), (14, 16), (11, 12),
+        (0, 5), (0, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (11, 13), (13, 15),
+        (6, 12), (12, 14), (14, 16), (0, 1), (0, 2), (1, 3), (2, 4), (11, 12),
     ),
 )  # fmt: skip
 

@@ -32,8 +32,9 @@ class PoseInput:
             raise ValueError(f"unknown input {self.input!r}; there are: {', '.join(INPUTS)}")
         if self.layout is not None:
             object.__setattr__(self, "layout", get_layout(self.layout))
-        elif self.input == "limb":
-            raise ValueError("the limb input needs a layout: its limbs are drawn")
+        if self.input == "limb" and not (self.layout and self.layout.limbs):
+            lacks = f"layout {self.layout.name!r} has none" if self.layout else "no layout is given"
+            raise ValueError(f"the limb input needs a layout with limbs, and {lacks}")
         check_extent(self.max_persons, self.size)
         idle = []
         if self.input != "skeleton":

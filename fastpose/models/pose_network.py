@@ -1,0 +1,140 @@
+"""What the members of the PoseConv3D family share: four inputs, checks, average pooling, a linear head.
+
+Source: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022, and its code, PYSKL: a state
+dict holds `backbone.*` and `cls_head.fc_cls.{weight,bias}`, as PYSKL's Recognizer3D with an I3DHead names them.
+"""
+
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastpose.models.inputs import PoseInput, keypoints_of
+from fastpose.models.layers import BatchNorm, ResidualBlock
+from fastpose.models.outputs import ModelOutput
+
+
+class ClassifierHead(nn.Module):
+    """Dropout and a linear layer."""
+
+    def __init__(self, num_features: int, num_classes: int, dropout: float):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.fc_cls = nn.Linear(num_features, num_classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.fc_cls(self.dropout(features))
+
+
+class PoseNetwork(nn.Module):
+    """A 3D convolutional backbone with its classifier, for one of four inputs.
+
+    Args:
+        input: "heatmap" (one channel per keypoint), "grayscale" (one channel), "limb" (one channel per limb
+            of ``layout``) or "skeleton" (coordinates as channels of a 1×1 image).
+        num_classes: K.
+        num_keypoints: V.
+        max_persons: M, skeleton only: the other inputs merge any number of persons.
+        score_channel: skeleton only: channels per keypoint are x, y, score instead of x, y.
+        dropout: probability, before the linear layer.
+        input_options: further arguments of ``fastpose.models.prepare_input`` (layout, size, sigma,
+            joint_merge, normalize, duplicate_person), for this model's method of that name.
+    """
+
+    head_prefix = "cls_head."
+
+    def __init__(
+        self,
+        *,
+        input: str,
+        num_classes: int,
+        num_keypoints: int = 17,
+        max_persons: int = 2,
+        score_channel: bool = False,
+        dropout: float = 0.5,
+        **input_options: Any,
+    ):
+        super().__init__()
+        for name, value in {"num_classes": num_classes, "num_keypoints": num_keypoints}.items():
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
+        self.num_classes = num_classes
+        self.num_keypoints = num_keypoints
+        self.pose_input = PoseInput(
+            input=input, max_persons=max_persons, score_channel=score_channel, **input_options
+        )
+        layout = self.pose_input.layout
+        if layout is not None and layout.num_joints != num_keypoints:
+            raise ValueError(
+                f"layout {layout.name!r} has {layout.num_joints} joints, but num_keypoints is {num_keypoints}"
+            )
+        self.in_channels = self.pose_input.num_channels(num_keypoints)
+        self.backbone = self.make_backbone(self.in_channels)
+        self.num_features = self.backbone.num_features
+        self.cls_head = ClassifierHead(self.num_features, num_classes, dropout)
+        self.reset_parameters()
+
+    def make_backbone(self, in_channels: int) -> nn.Module:
+        """The module [B, in_channels, T, H, W] → [B, D, T', H', W'], with its D as ``num_features``."""
+        raise NotImplementedError
+
+    def reset_parameters(self) -> None:
+        """Initialise as PYSKL does; each residual branch starts as zero."""
+        for module in self.backbone.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            elif isinstance(module, BatchNorm):
+                module.reset_parameters()
+        for module in self.backbone.modules():
+            if isinstance(module, ResidualBlock):
+                nn.init.zeros_(module.conv3.bn.weight)
+        self.reset_head()
+
+    def reset_head(self) -> None:
+        """Initialise the linear layer: weights N(0, 0.01²), bias 0."""
+        nn.init.normal_(self.cls_head.fc_cls.weight, std=0.01)
+        nn.init.zeros_(self.cls_head.fc_cls.bias)
+
+    def prepare_input(
+        self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None
+    ) -> Tensor:
+        """Input of this model from a ``PoseBatch`` or keypoints [B, M, T, V, 3]; see that function."""
+        keypoints = keypoints_of(batch)
+        if keypoints.shape[3] != self.num_keypoints:
+            raise ValueError(
+                f"this model takes {self.num_keypoints} keypoints, got {keypoints.shape[3]} in "
+                f"{tuple(keypoints.shape)} [B, M, T, V, 3]"
+            )
+        return self.pose_input.prepare(keypoints, dtype, out)
+
+    def forward(self, x: Tensor) -> ModelOutput:
+        """Volumes [B, C, T, H, W] → ``ModelOutput`` of logits [B, K] and pooled features [B, D].
+
+        Raises:
+            ValueError: x is not a floating-point volume with this model's channels.
+        """
+        self._check(x)
+        features = self.pooled(x, self.cls_head.fc_cls.weight.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            return ModelOutput(self.cls_head(features), features)
+
+    def pooled(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Means [B, D] of the backbone's output over time and space, accumulated in ``dtype``."""
+        return self.backbone(x).mean((2, 3, 4), dtype=dtype)
+
+    def _check(self, x: Tensor) -> None:
+        kind, skeleton = self.pose_input.input, self.pose_input.input == "skeleton"
+        if (
+            x.dim() != 5
+            or x.shape[1] != self.in_channels
+            or 0 in x.shape
+            or not x.is_floating_point()
+            or (skeleton and x.shape[3:] != (1, 1))
+        ):
+            raise ValueError(
+                f"the {kind} input of this model is floating-point [B, {self.in_channels}, T, "
+                f"{'1, 1' if skeleton else 'H, W'}], got {x.dtype} {tuple(x.shape)}"
+            )
