@@ -136,7 +136,9 @@ def _random_input(model: nn.Module, sizes: dict[str, int]) -> Tensor:
     keypoints = torch.empty(2, 1, 2, model.num_keypoints, 3, device="meta")
     shape = list(model.pose_input.shape(keypoints))
     for axis, name in model.pose_input.axes.items():
-        shape[axis] = sizes[name]
+        shape[axis] = (
+            min(sizes[name], model.maxlen) if name == "frames" and hasattr(model, "maxlen") else sizes[name]
+        )
     generator = torch.Generator().manual_seed(sum(shape))
     return torch.randn(shape, generator=generator)
 

@@ -30,7 +30,7 @@ class Attention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # [N, T, J, 3, h, d]
         qkv = qkv.permute(3, 0, 2, 4, 1, 5) if over_time else qkv.permute(3, 0, 1, 4, 2, 5)
         mixed = F.scaled_dot_product_attention(*qkv.flatten(1, 2))  # [N·J, h, T, d] or [N·T, h, J, d]
-        mixed = mixed.unflatten(0, (len(x), -1))
+        mixed = mixed.unflatten(0, (x.shape[0], -1))
         mixed = mixed.permute(0, 3, 1, 2, 4) if over_time else mixed.permute(0, 1, 3, 2, 4)
         return self.proj(mixed.flatten(-2))
 
