@@ -224,6 +224,24 @@ class RunConfig:
         _check(self, "a seed from 0 to 2^63 - 1", lambda n: 0 <= n < 2**63, "seed")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointConfig:
+    """What a checkpoint of others is; fastpose's own runs say that themselves."""
+
+    model: str | None = None
+    """Its name in the model registry, such as posec3d."""
+    input: str | None = None
+    """skeleton, heatmap, grayscale or limb; by default what --preset says."""
+    preset: str = "report"
+    """Settings of the network and of sampling, such as pyskl-test (48 frames of 64×64)."""
+    model_layout: str | None = None
+    """Joints that it takes; by default those of --layout, else coco17."""
+    class_names: Path | None = None
+    """Text file of class names, one a line; by default they are numbered."""
+    max_persons: int = 2
+    """Persons that it takes."""
+
+
 # Beyond the report: noise levels drawn per clip, cross-entropy on both views, and the supervised contrastive
 # loss in place of the instance and group losses.
 ROBUST_LOSS = {
