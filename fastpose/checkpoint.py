@@ -92,7 +92,12 @@ def build_model(card: ModelCard) -> nn.Module:
     )
 
 
-def save_weights(path: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+def save_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+    """Write the final weights of a run, as ``write_weights``."""
+    write_weights(folder / WEIGHTS, weights, card)
+
+
+def write_weights(path: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
     """Write weights as safetensors, atomically; equal weights and card give equal bytes."""
     with atomic_path(path) as partial:
         plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}

@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
 from fastpose._files import atomic_path
-from fastpose.checkpoint import ModelCard, save_weights
+from fastpose.checkpoint import ModelCard, write_weights
 
 FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
 OUTPUTS = ("logits", "features")
@@ -69,7 +69,7 @@ def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -
         raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
     model = model.float().eval()
     if format == "safetensors":
-        save_weights(target, model.state_dict(), card)
+        write_weights(target, model.state_dict(), card)
         return
     with _quiet(), torch.no_grad():
         program = trace(model)

@@ -15,7 +15,6 @@ from tqdm import tqdm
 from fastpose.averaging import MovingAverage
 from fastpose.checkpoint import (
     CHECKPOINT,
-    WEIGHTS,
     ModelCard,
     build_model,
     read_checkpoint,
@@ -121,7 +120,7 @@ class Trainer:
                     self._save(epoch + 1)
                     saved_at = time.monotonic()
         board.close()
-        save_weights(self.folder / WEIGHTS, self.trained_model.state_dict(), self.card)
+        save_weights(self.folder, self.trained_model.state_dict(), self.card)
 
     def measure(self) -> Curve:
         """Return the accuracy at every noise level on the clips to be measured on."""

@@ -139,7 +139,7 @@ def test_weights_reload_to_the_same_scores(tmp_path):
     assert card.config == TINY
     assert card.class_names == ("speed 0", "speed 1", "speed 2")
     written = (tmp_path / WEIGHTS).read_bytes()
-    save_weights(tmp_path / WEIGHTS, model.state_dict(), card)
+    save_weights(tmp_path, model.state_dict(), card)
     assert (tmp_path / WEIGHTS).read_bytes() == written
 
 
