@@ -7,6 +7,7 @@ The module can be called too: `fastpose.predict(keypoints, scores, model=…, la
 import sys
 import types
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,9 +20,8 @@ from fastpose.config import CheckpointConfig
 class Arguments:
     """Classify clips in files; prints the likeliest classes of each clip.
 
-    Files are .skeleton (NTU RGB+D), .pkl (PYSKL, MMAction2), .npz and .json (keypoints), .safetensors (packed by
-    fastpose.pack). The exit status is 1 if a file or clip could not be used; the others are classified all
-    the same.
+    Files are .skeleton (NTU RGB+D), .pkl (PYSKL, MMAction2), .npz and .json (keypoints), and .safetensors
+    (packed by fastpose.pack). One that cannot be used is told, makes the exit status 1, and stops nothing.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -41,14 +41,14 @@ class Arguments:
     embed: Path | None = None
     """Write each clip's features here, as .npz."""
     window: int | None = None
-    """Cut clips of more frames than this into windows of it; 0 never cuts. By default clips of more than 900
-    frames are cut into windows of 300. A clip's scores are the mean over its windows."""
+    """Cut longer clips into windows of this many frames, whose scores are averaged; 0 cuts none. By default clips
+    of more than 900 frames are cut into windows of 300."""
     stride: int | None = None
     """Frames from one window to the next; by default half a window."""
     num_clips: int = 1
     """Samplings of each clip whose scores are averaged."""
     flip: bool = False
-    """Average over each clip and its mirror image."""
+    """Also average over mirror images."""
     convert: bool = False
     """Convert coco17 to an h36m17 model; conversions from kinect25 need no asking."""
     batch_size: int = 64
@@ -77,7 +77,7 @@ def run(arguments: Arguments) -> int:
 
 
 class CallableModule(types.ModuleType):
-    """This module's type: `fastpose.predict` is a command and a function."""
+    """The type of this module, which is a command and a function."""
 
     def __call__(self, *arguments: object, **settings: object) -> object:
         from fastpose.prediction import predict
@@ -86,14 +86,15 @@ class CallableModule(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = CallableModule
-FLAGS = (tyro.conf.OmitArgPrefixes,)
 
 
 def main(argv: list[str] | None = None) -> int:
+    cli = partial(tyro.cli, prog="python -m fastpose.predict", config=(tyro.conf.OmitArgPrefixes,))
     try:
-        return run(tyro.cli(Arguments, args=argv, prog="python -m fastpose.predict", config=FLAGS))
+        return run(cli(Arguments, args=argv))
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else error
+        print(f"error: {text}", file=sys.stderr)
         return 2
 
 

@@ -269,7 +269,7 @@ def _json_clips(path: Path) -> list[dict]:
         clips = [content]
     for i, clip in enumerate(clips):
         if not isinstance(clip, dict) or "keypoints" not in clip:
-            held = f"keys {sorted(clip)[:8]}" if isinstance(clip, dict) else f"a {type(clip).__name__}"
+            held = f"keys {sorted(clip)[:8]}" if isinstance(clip, dict) else type(clip).__name__
             raise ValueError(
                 f"clip {i}: expected an object with keypoints, image_size and perhaps scores, got {held}"
             )
