@@ -139,8 +139,9 @@ class PackedSampler {
                 Array<std::int32_t> image_sizes, Array<std::uint64_t> name_hashes,
                 Array<double> total_differences, Array<std::int64_t> flipped_joint, std::uint64_t seed,
                 std::int32_t clip_len, std::pair<std::int32_t, std::int32_t> size, std::int32_t max_persons,
-                bool train, double crop_padding, double min_box, std::pair<double, double> crop_area,
-                std::pair<double, double> crop_aspect, double flip_probability)
+                bool train, fastpose::FrameRule frame_rule, fastpose::CropRule crop, double crop_padding,
+                double min_box, std::pair<double, double> crop_area, std::pair<double, double> crop_aspect,
+                double flip_probability)
       : pack_{num_frames.size(),  keypoints.shape(1),       keypoints.data(),    scores.data(),
               offsets.data(),     num_persons.data(),       num_frames.data(),   image_sizes.data(),
               name_hashes.data(), total_differences.data(), flipped_joint.data()},
@@ -150,6 +151,8 @@ class PackedSampler {
                   size.second,
                   max_persons,
                   train,
+                  frame_rule,
+                  crop,
                   crop_padding,
                   min_box,
                   {crop_area.first, crop_area.second},
@@ -160,16 +163,17 @@ class PackedSampler {
 
   void sample(const Array<std::int64_t>& indices, const Array<double>& alpha_low,
               const Array<double>& alpha_high, std::uint32_t epoch, std::uint32_t stream, bool draw_frames,
-              std::optional<bool> flip, int threads, Array<float>& keypoints,
-              Array<std::int32_t>& frames) const {
+              std::optional<bool> flip, int threads, Array<float>& keypoints, Array<std::int32_t>& frames,
+              std::optional<Array<float>>& draws) const {
     fastpose::Flip choice = fastpose::Flip::kDrawn;
     if (flip) choice = *flip ? fastpose::Flip::kAlways : fastpose::Flip::kNever;
     const fastpose::BatchRequest request{indices.size(), indices.data(), alpha_low.data(), alpha_high.data(),
                                          epoch,          stream,         draw_frames,      choice};
     float* const keypoints_out = keypoints.mutable_data();
     std::int32_t* const frames_out = frames.mutable_data();
+    float* const draws_out = draws ? draws->mutable_data() : nullptr;
     const py::gil_scoped_release release;
-    fastpose::sample_batch(pack_, settings_, request, threads, keypoints_out, frames_out);
+    fastpose::sample_batch(pack_, settings_, request, threads, keypoints_out, frames_out, draws_out);
   }
 
  private:
@@ -195,20 +199,28 @@ void bind_sampling(py::module_& module) {
   module.def("total_differences", &total_differences, py::arg("keypoints").noconvert(),
              py::arg("scores").noconvert(), py::arg("offsets").noconvert(), py::arg("num_frames").noconvert(),
              "threads"_a = 1, "Movement of the first person of each packed clip, in pixels: float64 [n].");
+  using fastpose::CropRule;
+  using fastpose::FrameRule;
+  py::enum_<FrameRule>(module, "FrameRule")
+      .value("SEGMENTS", FrameRule::kSegments)
+      .value("RESAMPLE", FrameRule::kResample);
+  py::enum_<CropRule>(module, "CropRule").value("BOX", CropRule::kBox).value("FRAME", CropRule::kFrame);
   py::class_<PackedSampler>(module, "PackedSampler")
       .def(py::init<Array<float>, Array<float>, Array<std::int64_t>, Array<std::int32_t>, Array<std::int32_t>,
                     Array<std::int32_t>, Array<std::uint64_t>, Array<double>, Array<std::int64_t>,
                     std::uint64_t, std::int32_t, std::pair<std::int32_t, std::int32_t>, std::int32_t, bool,
-                    double, double, std::pair<double, double>, std::pair<double, double>, double>(),
+                    FrameRule, CropRule, double, double, std::pair<double, double>, std::pair<double, double>,
+                    double>(),
            py::arg("keypoints").noconvert(), py::arg("scores").noconvert(), py::arg("offsets").noconvert(),
            py::arg("num_persons").noconvert(), py::arg("num_frames").noconvert(),
            py::arg("image_sizes").noconvert(), py::arg("name_hashes").noconvert(),
            py::arg("total_differences").noconvert(), py::arg("flipped_joint").noconvert(), py::kw_only(),
-           "seed"_a, "clip_len"_a, "size"_a, "max_persons"_a, "train"_a, "crop_padding"_a, "min_box"_a,
-           "crop_area"_a, "crop_aspect"_a, "flip_probability"_a)
+           "seed"_a, "clip_len"_a, "size"_a, "max_persons"_a, "train"_a, "frame_rule"_a, "crop"_a,
+           "crop_padding"_a, "min_box"_a, "crop_area"_a, "crop_aspect"_a, "flip_probability"_a)
       .def("sample", &PackedSampler::sample, py::arg("indices").noconvert(), py::arg("alpha_low").noconvert(),
            py::arg("alpha_high").noconvert(), py::kw_only(), "epoch"_a, "stream"_a, "draw_frames"_a, "flip"_a,
-           "threads"_a, py::arg("keypoints").noconvert(), py::arg("frames").noconvert());
+           "threads"_a, py::arg("keypoints").noconvert(), py::arg("frames").noconvert(),
+           py::arg("draws").noconvert());
 }
 
 std::vector<fastpose::Limb> pair_limbs(const std::vector<std::int64_t>& joints) {

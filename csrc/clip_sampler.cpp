@@ -38,9 +38,9 @@ struct NoiseScale {
   float x, y;  // standard deviations, pixels
 };
 
-// The rule that PYSKL and MMAction2 share, `count` frames of a clip of `length`.
-void choose_frames(const ClipRandom& random, std::int64_t length, std::int64_t count, bool draw,
-                   std::int32_t* frames) {
+// FrameRule::kSegments, `count` frames of a clip of `length`.
+void choose_segments(const ClipRandom& random, std::int64_t length, std::int64_t count, bool draw,
+                     std::int32_t* frames) {
   RandomWords words(random, Purpose::kFrames);
   if (length < count) {
     const std::int64_t start = draw ? below(words.next(), static_cast<std::uint32_t>(length)) : 0;
@@ -62,6 +62,32 @@ void choose_frames(const ClipRandom& random, std::int64_t length, std::int64_t c
       const std::int64_t end = (i + 1) * length / count;
       frames[i] =
           static_cast<std::int32_t>(begin + below(words.next(), static_cast<std::uint32_t>(end - begin)));
+    }
+  }
+}
+
+// FrameRule::kResample. Frame i is i·length/count rounded down, or drawn from the i-th of `count` equal
+// parts; of a shorter clip it is drawn by a coin to be rounded down or up, and the frames are then in order.
+void choose_resampled(const ClipRandom& random, std::int64_t length, std::int64_t count, bool draw,
+                      std::int32_t* frames) {
+  RandomWords words(random, Purpose::kFrames);
+  std::int64_t raised = 0;  // of the positions that lie in the same frame
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t frame = i * length / count;
+    if (!draw) {
+      frames[i] = static_cast<std::int32_t>(frame);
+    } else if (length >= count) {
+      const std::int64_t part = below(words.next(), static_cast<std::uint32_t>(length));
+      frames[i] = static_cast<std::int32_t>((i * length + part) / count);
+    } else {
+      // The positions first..end - 1 lie in this frame: those rounded down come to stand before those raised.
+      const std::int64_t first = (frame * count + length - 1) / length;
+      const std::int64_t end = ((frame + 1) * count + length - 1) / length;
+      if (i == first) raised = 0;
+      const bool raise = below(words.next(), 2) == 1 && i * length % count != 0;
+      const std::int64_t position = raise ? end - 1 - raised : i - raised;
+      frames[position] = static_cast<std::int32_t>(std::min(frame + raise, length - 1));
+      raised += raise;
     }
   }
 }
@@ -106,13 +132,15 @@ Box box_of(const float* joints, std::int64_t count) {
   return box;
 }
 
-// The padded square round the box, or round the frame where the box is too small to be a person's.
+// The padded square round the box, or round the frame where the box is too small to be a person's; by
+// CropRule::kFrame the square from the frame's corner.
 Crop crop_square(const Box& box, double height, double width, const SamplerSettings& settings) {
   const double box_width = double{box.max_x} - double{box.min_x};
   const double box_height = double{box.max_y} - double{box.min_y};
   double centre_x = width / 2.0;
   double centre_y = height / 2.0;
   double side = std::max(width, height);
+  if (settings.crop == CropRule::kFrame) return {0.0, 0.0, side, side};
   if (std::max(box_width, box_height) >= settings.min_box) {
     centre_x = (double{box.min_x} + double{box.max_x}) / 2.0;
     centre_y = (double{box.min_y} + double{box.max_y}) / 2.0;
@@ -166,11 +194,16 @@ void mirror(const std::int64_t* flipped_joint, std::int64_t num_joints, std::int
 }
 
 void sample_clip(const PackView& pack, const SamplerSettings& settings, const BatchRequest& request,
-                 std::int64_t position, float* keypoints, std::int32_t* frames) {
+                 std::int64_t position, float* keypoints, std::int32_t* frames, float* draws) {
   const std::int64_t clip = request.indices[position];
   assert(0 <= clip && clip < pack.num_clips);
   const ClipRandom random(settings.seed, pack.name_hashes[clip], request.epoch, request.stream);
+  const auto choose_frames = settings.frame_rule == FrameRule::kSegments ? choose_segments : choose_resampled;
   choose_frames(random, pack.num_frames[clip], settings.clip_len, request.draw_frames, frames);
+  if (draws != nullptr) {
+    RandomWords words(random, Purpose::kInput);
+    for (std::int64_t i = 0; i < kInputDraws; ++i) draws[i] = uniform(words.next());
+  }
 
   const double height = pack.image_sizes[2 * clip];
   const double width = pack.image_sizes[2 * clip + 1];
@@ -188,7 +221,8 @@ void sample_clip(const PackView& pack, const SamplerSettings& settings, const Ba
   gather(pack, clip, persons, frames, settings.clip_len, keypoints);
   if (strength > 0.0) add_noise(random, scale, count, keypoints);
   const Crop square = crop_square(box_of(keypoints, count), height, width, settings);
-  place(settings.train ? random_crop(square, random, settings) : square, settings, count, keypoints);
+  const bool crops = settings.train && settings.crop == CropRule::kBox;
+  place(crops ? random_crop(square, random, settings) : square, settings, count, keypoints);
   if (flip)
     mirror(pack.flipped_joint, pack.num_joints, settings.width, persons * settings.clip_len, keypoints);
   std::fill(keypoints + 3 * count, keypoints + 3 * settings.max_persons * person_size, 0.0f);
@@ -197,13 +231,14 @@ void sample_clip(const PackView& pack, const SamplerSettings& settings, const Ba
 }  // namespace
 
 void sample_batch(const PackView& pack, const SamplerSettings& settings, const BatchRequest& request,
-                  int threads, float* keypoints, std::int32_t* frames) {
+                  int threads, float* keypoints, std::int32_t* frames, float* draws) {
   assert(request.stream < 16);
   constexpr std::int64_t kClipsPerRange = 4;
   const std::int64_t clip_size = 3 * std::int64_t{settings.max_persons} * settings.clip_len * pack.num_joints;
   parallel_for(request.count, threads, kClipsPerRange, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i)
-      sample_clip(pack, settings, request, i, keypoints + i * clip_size, frames + i * settings.clip_len);
+      sample_clip(pack, settings, request, i, keypoints + i * clip_size, frames + i * settings.clip_len,
+                  draws == nullptr ? nullptr : draws + i * kInputDraws);
   });
 }
 

@@ -21,16 +21,26 @@ struct PackView {
   const std::int64_t* flipped_joint;  // [num_joints] the joint each one becomes in a mirror
 };
 
+// How T frames are chosen: by the rule that PYSKL and MMAction2 share, or spread evenly as MotionBERT does,
+// where frames of a short clip repeat.
+enum class FrameRule { kSegments, kResample };
+
+// What becomes the input: a square round the joints, in training a random part of it; or the whole frame, its
+// top left corner at the input's, its longer side filling it.
+enum class CropRule { kBox, kFrame };
+
 struct SamplerSettings {
   std::uint64_t seed;
   std::int32_t clip_len;       // T
   std::int32_t height, width;  // of the input, pixels
   std::int32_t max_persons;    // M; persons beyond it are left out
   bool train;                  // random crop; else the whole box
-  double crop_padding;         // side of the crop square over the larger side of the joints' box
-  double min_box;              // pixels; a smaller box gives way to the whole frame
-  double crop_area[2];         // share of the square, drawn uniformly
-  double crop_aspect[2];       // width / height, drawn log-uniformly
+  FrameRule frame_rule;
+  CropRule crop;
+  double crop_padding;    // side of the crop square over the larger side of the joints' box
+  double min_box;         // pixels; a smaller box gives way to the whole frame
+  double crop_area[2];    // share of the square, drawn uniformly
+  double crop_aspect[2];  // width / height, drawn log-uniformly
   double flip_probability;
 };
 
@@ -43,14 +53,17 @@ struct BatchRequest {
   const double* alpha_high;     // [B]
   std::uint32_t epoch;
   std::uint32_t stream;  // below 16
-  bool draw_frames;      // else the middle of each T-th of the clip
+  bool draw_frames;      // else the middle of each T-th of the clip, or its start by kResample
   Flip flip;
 };
 
-// Writes keypoints [B, M, T, V, 3] (x, y in input pixels, score; all 0 where missing) and frames [B, T].
+constexpr std::int64_t kInputDraws = 12;
+
+// Writes keypoints [B, M, T, V, 3] (x, y in input pixels, score; all 0 where missing), frames [B, T] and,
+// unless null, draws [B, kInputDraws], uniform in [0, 1), for whatever makes a model's input of the clip.
 // Bits depend on nothing but the clip, the settings and the request's numbers for it: not on `threads`, nor
 // on the other clips.
 void sample_batch(const PackView& pack, const SamplerSettings& settings, const BatchRequest& request,
-                  int threads, float* keypoints, std::int32_t* frames);
+                  int threads, float* keypoints, std::int32_t* frames, float* draws);
 
 }  // namespace fastpose

@@ -27,7 +27,7 @@ inline constexpr PhiloxBlock philox4x32_10(PhiloxBlock counter, PhiloxKey key) {
 }
 
 // What a clip's numbers are drawn for; each purpose has blocks of its own.
-enum class Purpose : std::uint32_t { kFrames = 0, kNoise = 1, kCropAndFlip = 2, kAlpha = 3 };
+enum class Purpose : std::uint32_t { kFrames = 0, kNoise = 1, kCropAndFlip = 2, kAlpha = 3, kInput = 4 };
 
 // The numbers of one clip in one epoch and stream (0..15).
 class ClipRandom {

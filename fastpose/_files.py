@@ -1,5 +1,6 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and whose bytes follow from their content."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,3 +33,15 @@ def write_text(target: str | Path, text: str) -> None:
     """Write ``text`` to ``target`` as UTF-8, atomically."""
     with atomic_path(target) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in the order of its keys; the library's order is random."""
+    with open(path, "rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        assert len(text) == size, "the arrays begin where the header ends"
+        file.seek(8)
+        file.write(text)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pickle
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fastpose._files import atomic_path
+from fastpose._files import atomic_path, sort_metadata
 from fastpose.config import RunConfig, from_dict
 from fastpose.data.layouts import Layout
 from fastpose.models.registry import create_model
@@ -26,14 +25,19 @@ def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
 
 
 def read_checkpoint(folder: Path) -> dict[str, object]:
-    """Read what `save_checkpoint` wrote; ValueError where the file is damaged or holds code."""
+    """Read what `save_checkpoint` wrote; ValueError where the file is damaged, foreign or holds code."""
     path = folder / CHECKPOINT
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ValueError(f"{folder}: has no {CHECKPOINT} to resume from") from None
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: is no checkpoint of a fastpose run ({error})") from error
+    except Exception as error:  # torch raises whatever a damaged file leads it to
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: is no checkpoint of a fastpose run ({reason})") from error
+    if not isinstance(state, dict) or not state.keys() >= {"epochs_done", "model", "optimizer"}:
+        held = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise ValueError(f"{path}: is no checkpoint of a fastpose run (it holds {held[:100] or 'nothing'})")
+    return state
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,10 +93,26 @@ def build_model(card: ModelCard) -> nn.Module:
 
 
 def save_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
-    """Write the final weights of a run as safetensors, atomically."""
-    with atomic_path(folder / WEIGHTS) as partial:
+    """Write the final weights of a run, as ``write_weights``."""
+    write_weights(folder / WEIGHTS, weights, card)
+
+
+def write_weights(path: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+    """Write weights as safetensors, atomically; equal weights and card give equal bytes."""
+    with atomic_path(path) as partial:
         plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
         save_file(plain, partial, metadata=card.to_metadata())
+        sort_metadata(partial)
+
+
+def weights_file(run: str | Path) -> Path:
+    """The weights in a run folder, or ``run`` itself where it is no folder; ValueError if it holds none."""
+    path = Path(run)
+    if not path.is_dir():
+        return path
+    if not (path / WEIGHTS).is_file():
+        raise ValueError(f"{path}: holds no finished run (no {WEIGHTS} in it)")
+    return path / WEIGHTS
 
 
 def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:
@@ -101,8 +121,7 @@ def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:
     Raises:
         ValueError: the folder holds no finished run, or the file is damaged or foreign.
     """
-    path = Path(run)
-    path = path / WEIGHTS if path.is_dir() else path
+    path = weights_file(run)
     if not path.is_file():
         raise ValueError(f"{path}: not found; expected the folder of a finished run")
     try:

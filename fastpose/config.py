@@ -108,7 +108,7 @@ class ModelConfig:
     joint_merge: Literal["sum", "max"] = "sum"
     """Grayscale input: how joints are merged."""
     init: str | None = None
-    """Checkpoint to fine-tune from; the head is replaced."""
+    """Checkpoint, or folder of a finished run, to fine-tune from; the head is replaced."""
 
     def __post_init__(self) -> None:
         _check(self, "0 ≤ dropout < 1", lambda p: 0 <= p < 1, "dropout")

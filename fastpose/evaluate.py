@@ -7,6 +7,7 @@ from typing import Annotated
 
 import tyro
 
+from fastpose._command import run_command
 from fastpose.config import EvalConfig
 
 
@@ -61,16 +62,8 @@ def run(arguments: Arguments) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        run(
-            tyro.cli(
-                Arguments, args=argv, prog="python -m fastpose.evaluate", config=(tyro.conf.OmitArgPrefixes,)
-            )
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    name, style = "python -m fastpose.evaluate", (tyro.conf.OmitArgPrefixes,)
+    return run_command(lambda: run(tyro.cli(Arguments, args=argv, prog=name, config=style)))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,15 @@ def plan_runs(base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int]) -> dic
     return plan
 
 
+def new_folder(base: RunConfig) -> Path:
+    """Return a folder under runs/ that does not exist yet, named after the data and the model."""
+    stem = f"{Path(base.data.data).stem}-{base.model.model}-{base.model.input}"
+    number = 1
+    while (folder := Path("runs") / f"{stem}-{number}").exists():
+        number += 1
+    return folder
+
+
 def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
     """Refuse a run folder that exists, unless it is to be overwritten, or resumed with the same settings.
 

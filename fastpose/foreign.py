@@ -12,7 +12,8 @@ from fastpose.config import CheckpointConfig, RunConfig, from_preset
 from fastpose.data.clip_builder import class_name_tuple
 from fastpose.data.layouts import Layout, get_layout
 from fastpose.evaluation import find_run
-from fastpose.models.checkpoints import load_checkpoint, read_state
+from fastpose.models.checkpoints import load_checkpoint
+from fastpose.models.weight_files import read_weights
 
 
 def open_model(
@@ -65,7 +66,7 @@ def load_foreign(
     """
     card = ModelCard(config, layout, (), max_persons)
     settings = f"model {config.model.model!r}, input {config.model.input!r}, layout {layout.name!r}"
-    state = read_state(path)
+    state, _ = read_weights(path)
     one, two = (_shapes(replace(card, class_names=("",) * count)) for count in (1, 2))
     by_class = [key for key in one if one[key] != two[key]]  # what there is one row of for each class
     counts = {len(state[key]) for key in by_class if key in state and state[key].dim()}

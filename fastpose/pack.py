@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
+from fastpose._command import run_command
 from fastpose.data.npz import pack_npz
 from fastpose.data.ntu import pack_ntu, pack_synthetic
 from fastpose.data.pack_log import pack_to_file, read_classes
@@ -77,13 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status, 2 for what the user can mend."""
     commands = {f.__name__.replace("_", "-"): f for f in (ntu, pyskl, penn_action, npz, synthetic)}
     texts = {"prog": "python -m fastpose.pack", "description": "Pack a data set into one file."}
-    try:
-        print(subcommand_cli_from_dict(commands, args=arguments, **texts))
-    except (ValueError, OSError) as error:
-        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else error
-        print(f"error: {text}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command(lambda: print(subcommand_cli_from_dict(commands, args=arguments, **texts)))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import tyro
+from tyro.conf import Positional
+from tyro.extras import subcommand_cli_from_dict
 
+from fastpose._command import run_command
 from fastpose._files import write_text
 from fastpose.benchmark_table import format_table, markdown_table, plot_section, read_rows, sections, table
 
@@ -21,7 +23,7 @@ def newest_run(folder: Path = Path(".benchmarks")) -> Path:
 
 
 def benchmarks(
-    json_file: Annotated[Path | None, tyro.conf.Positional] = None, *, out: Path = Path("benchmark-report")
+    json_file: Annotated[Path | None, Positional] = None, *, out: Path = Path("benchmark-report")
 ) -> None:
     """Print one table for each section of a saved benchmark run; write them as Markdown, with bar charts.
 
@@ -43,14 +45,8 @@ def benchmarks(
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            {"benchmarks": benchmarks}, prog="python -m fastpose.report", args=argv, description=__doc__
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    commands, name = {"benchmarks": benchmarks}, "python -m fastpose.report"
+    return run_command(lambda: subcommand_cli_from_dict(commands, prog=name, args=argv, description=__doc__))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from pathlib import Path
 import tyro
 
 from fastpose import config as settings
+from fastpose._command import run_command
 from fastpose.config import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
+
+SECTIONS = ("data", "model", "loss", "optim", "eval")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,57 +60,27 @@ def parse(argv: list[str] | None = None) -> Arguments:
     if known.config:
         base = settings.from_file(known.config, base)
         arms = (base.arm,)
-    default = Arguments(
-        arms=arms, seeds=(base.seed,), data=base.data, model=base.model, loss=base.loss, optim=base.optim,
-        eval=base.eval,
-    )  # fmt: skip
-    return tyro.cli(
-        Arguments,
-        args=argv,
-        default=default,
-        prog="python -m fastpose.train",
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
-
-
-def new_folder(arguments: Arguments) -> Path:
-    """Return a folder under runs/ that does not exist yet."""
-    stem = f"{Path(arguments.data.data).stem}-{arguments.model.model}-{arguments.model.input}"
-    number = 1
-    while (folder := Path("runs") / f"{stem}-{number}").exists():
-        number += 1
-    return folder
+    default = Arguments(arms=arms, seeds=(base.seed,), **{name: getattr(base, name) for name in SECTIONS})
+    name, style = "python -m fastpose.train", (tyro.conf.OmitArgPrefixes,)
+    return tyro.cli(Arguments, args=argv, default=default, prog=name, config=style)
 
 
 def run(arguments: Arguments) -> None:
     from fastpose.data.builtin import open_clips
-    from fastpose.experiment import plan_runs, run_experiment
+    from fastpose.experiment import new_folder, plan_runs, run_experiment
 
     if arguments.out is None and (arguments.resume or arguments.overwrite):
         raise ValueError("--resume and --overwrite need --out, the folder they are about")
-    base = RunConfig(
-        data=arguments.data,
-        model=arguments.model,
-        loss=arguments.loss,
-        optim=arguments.optim,
-        eval=arguments.eval,
-    )
+    base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
     plan = plan_runs(base, arguments.arms, arguments.seeds)
     packed = open_clips(arguments.data.data)
-    out = arguments.out or new_folder(arguments)
+    out = arguments.out or new_folder(base)
     run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        run(parse(argv))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nstopped; --resume with the same --out goes on from the last checkpoint", file=sys.stderr)
-        return 130
-    return 0
+    hint = "stopped; --resume with the same --out goes on from the last checkpoint"
+    return run_command(lambda: run(parse(argv)), interrupted=hint)
 
 
 if __name__ == "__main__":

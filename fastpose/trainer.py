@@ -4,15 +4,15 @@ import functools
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from fastpose.averaging import MovingAverage
 from fastpose.checkpoint import (
     CHECKPOINT,
     ModelCard,
@@ -20,6 +20,7 @@ from fastpose.checkpoint import (
     read_checkpoint,
     save_checkpoint,
     save_weights,
+    weights_file,
 )
 from fastpose.config import OptimConfig, RunConfig
 from fastpose.data.holdout import select_clips
@@ -43,19 +44,6 @@ def learning_rate_factor(progress: float, optim: OptimConfig) -> float:
         return 1.0
     rest = (progress - optim.warmup_epochs) / max(optim.epochs - optim.warmup_epochs, 1e-9)
     return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
-
-
-def average_from_start(decay: float) -> Callable:
-    """Return the update of a moving average that forgets the initial weights: its decay rises to ``decay``.
-
-    Batch-norm statistics are not averaged but taken over: they are moving averages already.
-    """
-
-    def update(averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
-        now = min(decay, (1 + int(count)) / (10 + int(count)))
-        get_ema_multi_avg_fn(now)(averages, weights, count)
-
-    return update
 
 
 def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
@@ -94,16 +82,14 @@ class Trainer:
         self.card = ModelCard(config, packed.layout, packed.class_names, max_persons)
         model = build_model(self.card)
         if config.model.init is not None:
-            report = load_checkpoint(model, config.model.init)
+            report = load_checkpoint(model, weights_file(config.model.init))
             model.reset_head()  # equal numbers of classes need not be the same classes
             self._echo(str(report))
         self.model = model.to(self.device, memory_format=memory_format_for(model, self.dtype))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
         )
-        self.average = None
-        if config.optim.ema:
-            self.average = AveragedModel(self.model, multi_avg_fn=average_from_start(config.optim.ema))
+        self.average = MovingAverage(self.model, config.optim.ema) if config.optim.ema else None
 
     @property
     def trained_model(self) -> nn.Module:
@@ -239,11 +225,21 @@ class Trainer:
 
     def _restore(self) -> int:
         state = read_checkpoint(self.folder)
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        return int(state["epochs_done"])
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average is not None:
+                self.average.load_state_dict(state["average"])
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{self.folder / CHECKPOINT}: is of another run, its weights or optimiser state do not fit this one"
+            ) from error
+        done, epochs = state["epochs_done"], self.config.optim.epochs
+        if not isinstance(done, int) or not 0 < done <= epochs:
+            raise ValueError(
+                f"{self.folder / CHECKPOINT}: is of another run, after {done!r} epochs where this one has {epochs}"
+            )
+        return done
 
     def _echo(self, text: str) -> None:
         if not self.quiet:

@@ -55,3 +55,7 @@ def assert_matches_reference(sampler, indices, **request):
     np.testing.assert_array_equal(got.frames, frames)
     np.testing.assert_array_equal(got.keypoints[..., 2], keypoints[..., 2])
     np.testing.assert_allclose(got.keypoints, keypoints, rtol=0, atol=1e-3)
+    assert (got.draws is None) == (not sampler.train)
+    if sampler.train:
+        drawn = {name: request.get(name, 0) for name in ("epoch", "stream")}
+        np.testing.assert_array_equal(got.draws, reference.input_draws(sampler, indices, **drawn))

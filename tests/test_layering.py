@@ -7,14 +7,18 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fastpose"
 RANKS = {
-    **dict.fromkeys(["__init__", "_lazy", "_native", "_files", "config"], 0),
+    **dict.fromkeys(["__init__", "_lazy", "_native", "_files", "_command", "config"], 0),
     "data": 1,
     "ops": 2,
     "models": 3,
-    **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
+    **dict.fromkeys(
+        ["losses", "metrics", "loggers", "environment", "precision", "benchmark_table", "averaging"], 4
+    ),
     "checkpoint": 5,
     **dict.fromkeys(["robustness", "scoring", "tasks"], 6),
-    **dict.fromkeys(["trainer", "experiment", "evaluation", "foreign", "prediction", "prediction_files"], 7),
+    **dict.fromkeys(
+        ["trainer", "experiment", "evaluation", "exporting", "foreign", "prediction", "prediction_files"], 7
+    ),
     **dict.fromkeys(["train", "evaluate", "pack", "report", "predict", "env", "export"], 8),
 }
 COMMANDS = {name for name, rank in RANKS.items() if rank == 8}

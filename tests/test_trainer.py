@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import waving_clips
 
-from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model
+from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint, save_weights
 from fastpose.config import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, to_json
 from fastpose.experiment import check_folder, plan_runs, run_experiment
 from fastpose.trainer import Trainer, epoch_order, learning_rate_factor
@@ -55,6 +55,29 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
         }
     first, second = load_model(whole)[0].state_dict(), load_model(parts)[0].state_dict()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_checkpoints_of_others_are_refused(tmp_path):
+    """Whatever torch loads, --resume says in one sentence why it cannot go on from it."""
+    trainer = Trainer(TINY, waving_clips(12), tmp_path, quiet=True)
+    trainer._save(1)
+    own = read_checkpoint(tmp_path)
+    foreign = {
+        "it holds state_dict, meta": {"state_dict": own["model"], "meta": {}},
+        "it holds Tensor": torch.zeros(3),
+        "it holds nothing": {},
+        "weights or optimiser state do not fit": own | {"model": {"fc.weight": torch.zeros(2, 2)}},
+        "optimiser state do not fit this": own | {"optimizer": {}},
+        "do not fit this one": {key: value for key, value in own.items() if key != "average"},
+        "after 4 epochs where this one has 3": own | {"epochs_done": 4},
+        "after nan epochs": own | {"epochs_done": float("nan")},
+    }
+    for message, state in foreign.items():
+        torch.save(state, tmp_path / CHECKPOINT)
+        with pytest.raises(ValueError, match=message) as caught:
+            trainer.fit(resume=True)
+        assert CHECKPOINT in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("arm", ["supervised", "augmented", "contrastive"])
@@ -115,6 +138,9 @@ def test_weights_reload_to_the_same_scores(tmp_path):
         torch.testing.assert_close(model(x).logits, trainer.trained_model.eval()(x).logits)
     assert card.config == TINY
     assert card.class_names == ("speed 0", "speed 1", "speed 2")
+    written = (tmp_path / WEIGHTS).read_bytes()
+    save_weights(tmp_path, model.state_dict(), card)
+    assert (tmp_path / WEIGHTS).read_bytes() == written
 
 
 def test_experiment_writes_everything_and_refuses_to_overwrite(tmp_path, capsys):

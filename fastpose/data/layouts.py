@@ -1,7 +1,7 @@
 """Joint layouts: what the V keypoints of a person are, and how one layout becomes another."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,15 +25,19 @@ class Layout:
 
     name: str
     joints: tuple[str, ...]
-    pairs: tuple[tuple[int, int], ...]
-    limbs: tuple[tuple[int, int], ...]
+    pairs: tuple[tuple[int, int], ...] = ()
+    limbs: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
             raise ValueError(f"a layout's name must be a non-empty string, got {self.name!r}")
-        if isinstance(self.joints, str) or not all(isinstance(joint, str) and joint for joint in self.joints):
+        for field in ("joints", "pairs", "limbs"):
+            value = getattr(self, field)
+            if isinstance(value, str) or not isinstance(value, Iterable):
+                raise ValueError(f"layout {self.name!r}: {field} must be a tuple, got {value!r}")
+            object.__setattr__(self, field, tuple(value))
+        if not all(isinstance(joint, str) and joint for joint in self.joints):
             raise ValueError(f"layout {self.name!r}: joints must be non-empty strings, got {self.joints!r}")
-        object.__setattr__(self, "joints", tuple(self.joints))
         if not self.joints or len(set(self.joints)) != len(self.joints):
             raise ValueError(f"layout {self.name!r}: joints must be one or more distinct names")
         object.__setattr__(self, "pairs", self._index_pairs("pairs"))
@@ -185,6 +189,10 @@ _CONVERSIONS: dict[tuple[str, str], tuple[tuple[int, ...], ...]] = {
         (11, 12), (12,), (14,), (16,), (11,), (13,), (15,), (5, 6, 11, 12), (5, 6), (0,), (1, 2),
         (5,), (7,), (9,), (6,), (8,), (10,),
     ),
+    ("penn13", "h36m17"): (
+        (7, 8), (7,), (9,), (11,), (8,), (10,), (12,), (1, 2, 7, 8), (1, 2), (0,), (0,),
+        (2,), (4,), (6,), (1,), (3,), (5,),
+    ),
 }  # fmt: skip
 
 
@@ -204,6 +212,22 @@ def get_layout(layout: "str | Path | Layout") -> Layout:
         f"no layout {str(layout)!r}: give one of {', '.join(LAYOUTS)}, "
         "or a JSON file {name, joints, pairs, limbs}"
     )
+
+
+def conversion(source: Layout, target: Layout) -> tuple[tuple[int, ...], ...]:
+    """The joints of ``source`` whose mean each joint of ``target`` is; () for one that ``source`` lacks.
+
+    Raises:
+        ValueError: no conversion between the two is known.
+    """
+    if source == target:
+        return tuple((joint,) for joint in range(source.num_joints))
+    built_in = LAYOUTS.get(source.name) == source and LAYOUTS.get(target.name) == target
+    parts = _CONVERSIONS.get((source.name, target.name)) if built_in else None
+    if parts is None:
+        known = ", ".join(f"{a} to {b}" for a, b in _CONVERSIONS)
+        raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}; known: {known}")
+    return parts
 
 
 def convert(
@@ -233,11 +257,7 @@ def convert(
         )
     if source == target:
         return keypoints, scores
-    built_in = LAYOUTS.get(source.name) == source and LAYOUTS.get(target.name) == target
-    parts = _CONVERSIONS.get((source.name, target.name)) if built_in else None
-    if parts is None:
-        known = ", ".join(f"{a} to {b}" for a, b in _CONVERSIONS)
-        raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}; known: {known}")
+    parts = conversion(source, target)
     out_keypoints = np.zeros((*keypoints.shape[:-2], target.num_joints, 2), keypoints.dtype)
     out_scores = np.zeros((*scores.shape[:-1], target.num_joints), scores.dtype)
     for joint, joints in enumerate(map(list, parts)):

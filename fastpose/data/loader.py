@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from fastpose.data.sampling import AlphaRange, ClipSampler, PoseBatch, checked_indices
+from fastpose.data.sampling import AlphaRange, ClipSampler, PoseBatch
+from fastpose.data.sampling_checks import checked_indices
 
 T = TypeVar("T")
 
@@ -68,8 +69,9 @@ class PoseDataset(Dataset[PoseBatch]):
     @staticmethod
     def collate(batches: Sequence[PoseBatch]) -> PoseBatch:
         """One batch of all their clips."""
-        fields = ("keypoints", "labels", "frames", "indices")
-        return PoseBatch(*(torch.cat([getattr(batch, name) for batch in batches]) for name in fields))
+        fields = ("keypoints", "labels", "frames", "indices", "draws")
+        columns = [[getattr(batch, name) for batch in batches] for name in fields]
+        return PoseBatch(*(None if column[0] is None else torch.cat(column) for column in columns))
 
 
 class EpochBatches(Sampler[ClipRequest]):

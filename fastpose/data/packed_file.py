@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpose._files import atomic_path
+from fastpose._files import atomic_path, sort_metadata
 
 FORMAT = "fastpose packed clips"
 VERSION = "1"
@@ -15,6 +15,8 @@ VERSION = "1"
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
     """Write contiguous arrays and texts to ``path``, which is replaced at the end or not at all.
+
+    Equal content gives equal bytes.
 
     Raises:
         OSError: the folder is missing, or the disk is full.
@@ -27,6 +29,7 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str
     try:
         with atomic_path(path) as partial:
             save_file(dict(arrays), partial, metadata={"format": FORMAT, "version": VERSION, **texts})
+            sort_metadata(partial)
     except SafetensorError as error:
         code = errno.ENOSPC if "No space left" in str(error) else errno.EIO
         raise OSError(code, f"writing {megabytes:.1f} MB failed ({error})", str(path)) from error

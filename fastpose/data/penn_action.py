@@ -68,7 +68,7 @@ def _read_clip(path: Path) -> CheckedClip:
     if (train := _number(fields, "train")) not in (1, -1):
         raise ValueError(f"train must be 1 or -1, got {train}")
     dimensions = np.asarray(fields["dimensions"]).ravel()
-    if dimensions.size < 2 or dimensions.dtype.kind not in "fiu":
+    if dimensions.size < 2 or dimensions.dtype.kind not in "fiu" or not np.isfinite(dimensions[:2]).all():
         raise ValueError(f"dimensions must be [H W T], got {dimensions.tolist()}")
     missing_joints = (x <= 1) & (y <= 1) & (visibility == 0)
     clip = {
@@ -93,4 +93,6 @@ def _number(fields: dict, name: str) -> int:
     array = np.asarray(fields[name])
     if array.size != 1 or array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be one number, got {array.dtype} {list(array.shape)}")
+    if array.item() != np.trunc(array.item()) or not np.isfinite(array.item()):
+        raise ValueError(f"{name} must be a whole number, got {array.item()}")
     return int(array.item())

@@ -1,7 +1,7 @@
 """Batches of sampled, noised, cropped and flipped keypoints, one native call each."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,25 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from fastpose._native import native
+from fastpose.data.sampling_checks import (
+    check_pack,
+    checked_choice,
+    checked_indices,
+    checked_integer,
+    checked_number,
+    checked_pair,
+    checked_range,
+)
 
 if TYPE_CHECKING:
     from fastpose.data.packed import PackedClips
 
 MAX_COORDINATE = 1e6  # pixels; beyond it a coordinate is damage and its joint missing (csrc/keypoint.hpp)
 MAX_ALPHA = 1e3
-MAX_IMAGE_SIDE = 10**6
 MAX_INPUT_SIDE = 2**16
+INPUT_DRAWS = 12  # csrc/clip_sampler.hpp
+FRAME_RULES = ("segments", "resample")
+CROPS = ("box", "frame")
 MAX_NOISE_ELEMENTS = 2**25  # persons · frames · joints of one clip: the noise's counters have 24 bits
 
 
@@ -31,26 +42,30 @@ class PoseBatch:
         labels: int64 [B].
         frames: int32 [B, T], the frames of the clip that were sampled.
         indices: int64 [B], the clips of the pack.
+        draws: float32 [B, 12] in [0, 1), each clip's random numbers for augmentation by the model's input;
+            None outside training.
     """
 
     keypoints: torch.Tensor
     labels: torch.Tensor
     frames: torch.Tensor
     indices: torch.Tensor
+    draws: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PoseBatch":
         """The same batch on ``device``."""
-        return PoseBatch(*(tensor.to(device, non_blocking=non_blocking) for tensor in self._tensors()))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "PoseBatch":
         """The same batch in page-locked memory, from which copies to a GPU need not wait."""
-        return PoseBatch(*(tensor.pin_memory() for tensor in self._tensors()))
+        return self._map(torch.Tensor.pin_memory)
 
-    def _tensors(self) -> tuple[torch.Tensor, ...]:
-        return self.keypoints, self.labels, self.frames, self.indices
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "PoseBatch":
+        tensors = (self.keypoints, self.labels, self.frames, self.indices, self.draws)
+        return PoseBatch(*(None if tensor is None else function(tensor) for tensor in tensors))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +96,11 @@ class ClipSampler:
         train: draw frames, crop and flip; otherwise middle frames, the whole padded box, no flip.
         seed: 64-bit key of the random numbers.
         max_persons: M; a clip's further persons are left out. Default: the most that a clip of the pack has.
+        frame_rule: "segments", the rule of PYSKL and MMAction2, or "resample", MotionBERT's: frame i is
+            floor(i·L/T) of L, drawn in training from the T-th part that begins there; frames of a clip
+            shorter than T repeat.
+        crop: "box", a square round all present joints, of which training takes a random part; or "frame", the
+            whole frame, its top left corner at the input's, its longer side filling the input.
         crop_padding: side of the crop square over the larger side of the box of all present joints.
         min_box: pixels; a box whose larger side is below it gives way to the whole frame, squared.
         crop_area: share of the square that a training crop covers, drawn uniformly.
@@ -104,6 +124,8 @@ class ClipSampler:
         seed: int = 0,
         *,
         max_persons: int | None = None,
+        frame_rule: str = "segments",
+        crop: str = "box",
         crop_padding: float = 1.25,
         min_box: float = 10.0,
         crop_area: tuple[float, float] = (0.56, 1.0),
@@ -111,7 +133,7 @@ class ClipSampler:
         flip_probability: float = 0.5,
         threads: int = 1,
     ) -> None:
-        _check_pack(packed)
+        check_pack(packed)
         num_joints = packed.keypoints.shape[1]
         flipped_joint = np.array(packed.layout.flip_index(), dtype=np.int64)
         joints = np.arange(num_joints)
@@ -124,7 +146,7 @@ class ClipSampler:
             )
         self.packed = packed
         self.clip_len = checked_integer("clip_len", clip_len, 1, MAX_NOISE_ELEMENTS)
-        height, width = size
+        height, width = checked_pair("size", "(height, width)", size)
         self.size = (
             checked_integer("height", height, 1, MAX_INPUT_SIDE),
             checked_integer("width", width, 1, MAX_INPUT_SIDE),
@@ -139,11 +161,13 @@ class ClipSampler:
                 f"max_persons * clip_len * joints must be at most {MAX_NOISE_ELEMENTS}, "
                 f"got {self.max_persons} * {self.clip_len} * {num_joints}"
             )
-        self.crop_padding = _number("crop_padding", crop_padding, 1.0, 100.0)
-        self.min_box = _number("min_box", min_box, 1.0, MAX_COORDINATE)
-        self.crop_area = _range("crop_area", crop_area, 1e-3, 1.0)
-        self.crop_aspect = _range("crop_aspect", crop_aspect, 1e-2, 1e2)
-        self.flip_probability = _number("flip_probability", flip_probability, 0.0, 1.0)
+        self.frame_rule = checked_choice("frame_rule", frame_rule, FRAME_RULES)
+        self.crop = checked_choice("crop", crop, CROPS)
+        self.crop_padding = checked_number("crop_padding", crop_padding, 1.0, 100.0)
+        self.min_box = checked_number("min_box", min_box, 1.0, MAX_COORDINATE)
+        self.crop_area = checked_range("crop_area", crop_area, 1e-3, 1.0)
+        self.crop_aspect = checked_range("crop_aspect", crop_aspect, 1e-2, 1e2)
+        self.flip_probability = checked_number("flip_probability", flip_probability, 0.0, 1.0)
         self.threads = checked_integer("threads", threads, 0, 4096)
         self._native = native.PackedSampler(
             packed.keypoints,
@@ -160,6 +184,8 @@ class ClipSampler:
             size=self.size,
             max_persons=self.max_persons,
             train=self.train,
+            frame_rule=getattr(native.FrameRule, self.frame_rule.upper()),
+            crop=getattr(native.CropRule, self.crop.upper()),
             crop_padding=self.crop_padding,
             min_box=self.min_box,
             crop_area=self.crop_area,
@@ -184,7 +210,7 @@ class ClipSampler:
             epoch: 0 to 2**32 - 1; another epoch draws other numbers.
             stream: 0 to 15: 0 clean, 1 noisy, 2 clean when not shared, 3 evaluation (draw k is epoch k).
             alpha: noise strength: for all clips, per clip [B], or a range from which each draws its own.
-            draw_frames: draw the frames rather than take the middle ones. Default: as ``train``.
+            draw_frames: draw the frames rather than take fixed ones. Default: as ``train``.
             flip: mirror all clips, or none. Default: drawn in training, else none.
 
         Raises:
@@ -196,6 +222,7 @@ class ClipSampler:
         shape = (count, self.max_persons, self.clip_len, self.packed.keypoints.shape[1], 3)
         keypoints = torch.empty(shape, dtype=torch.float32, device="cpu")
         frames = torch.empty(count, self.clip_len, dtype=torch.int32, device="cpu")
+        draws = torch.empty(count, INPUT_DRAWS, dtype=torch.float32, device="cpu") if self.train else None
         self._native.sample(
             indices,
             alpha_low,
@@ -207,10 +234,10 @@ class ClipSampler:
             threads=self.threads,
             keypoints=keypoints.numpy(),
             frames=frames.numpy(),
+            draws=None if draws is None else draws.numpy(),
         )
-        return PoseBatch(
-            keypoints, torch.from_numpy(self.packed.labels[indices]), frames, torch.from_numpy(indices)
-        )
+        labels = torch.from_numpy(self.packed.labels[indices])
+        return PoseBatch(keypoints, labels, frames, torch.from_numpy(indices), draws)
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "_native"}
@@ -270,24 +297,6 @@ def present_joints(keypoints: NDArray[np.floating], scores: NDArray[np.floating]
     return (scores > 0) & np.isfinite(scores) & inside
 
 
-def checked_indices(
-    indices: Sequence[int] | NDArray[np.integer] | torch.Tensor, num_clips: int
-) -> NDArray[np.int64]:
-    """A copy of ``indices`` [B], or a ValueError that names the one that is no clip of the pack."""
-    given = np.asarray(indices)
-    if given.size == 0:
-        given = given.astype(np.int64)
-    if given.ndim != 1 or given.dtype.kind not in "iu":
-        raise ValueError(f"indices must be integers [B], got {given.dtype} of shape {list(given.shape)}")
-    wrong = np.flatnonzero((given < 0) | (given >= num_clips))
-    if len(wrong):
-        raise ValueError(
-            f"clip index {given[wrong[0]]} at position {wrong[0]} is out of range "
-            f"for a pack of {num_clips} clips"
-        )
-    return np.array(given, dtype=np.int64)
-
-
 def alpha_ranges(
     alpha: float | AlphaRange | ArrayLike, count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -306,70 +315,3 @@ def alpha_ranges(
         raise ValueError(f"alpha must be between 0 and {MAX_ALPHA:g}, got {values[wrong].ravel()[0]}")
     values = np.ascontiguousarray(np.broadcast_to(values, (count,)))
     return values, values
-
-
-def checked_integer(name: str, value: int, low: int, high: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value.__index__() <= high:
-        raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
-    return value.__index__()
-
-
-def _number(name: str, value: float, low: float, high: float) -> float:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
-    return float(value)
-
-
-def _range(name: str, value: tuple[float, float], low: float, high: float) -> tuple[float, float]:
-    first, last = value
-    if not low <= first <= last <= high:
-        raise ValueError(f"{name} must be (low, high) with {low:g} <= low <= high <= {high:g}, got {value!r}")
-    return float(first), float(last)
-
-
-def _check_pack(packed: "PackedClips") -> None:
-    """Raise ValueError unless the arrays fit each other: native code trusts them."""
-    num_clips = len(packed.num_frames)
-    if packed.scores.ndim != 2 or packed.scores.shape[1] < 1:
-        raise ValueError(
-            f"the pack's scores must be [rows, V] with V >= 1, got shape {list(packed.scores.shape)}"
-        )
-    rows, num_joints = packed.scores.shape
-    expected = {
-        "keypoints": (np.float32, (rows, num_joints, 2)),
-        "scores": (np.float32, (rows, num_joints)),
-        "offsets": (np.int64, (num_clips + 1,)),
-        "num_persons": (np.int32, (num_clips,)),
-        "num_frames": (np.int32, (num_clips,)),
-        "image_sizes": (np.int32, (num_clips, 2)),
-        "name_hashes": (np.uint64, (num_clips,)),
-        "total_difference": (np.float64, (num_clips,)),
-        "labels": (np.int64, (num_clips,)),
-    }
-    for name, (dtype, shape) in expected.items():
-        array = getattr(packed, name)
-        flags = array.flags
-        if array.dtype != dtype or array.shape != shape or not (flags.c_contiguous and flags.aligned):
-            raise ValueError(
-                f"the pack's {name} must be contiguous {np.dtype(dtype)} {list(shape)}, "
-                f"got {array.dtype} {list(array.shape)} with strides {list(array.strides)}"
-            )
-    if packed.offsets[0] != 0 or packed.offsets[-1] != rows:
-        raise ValueError(
-            f"the pack's offsets must run from 0 to {rows} rows, "
-            f"got {packed.offsets[0]} to {packed.offsets[-1]}"
-        )
-    rows_of_clip = np.diff(packed.offsets)
-    movement, sizes = packed.total_difference, packed.image_sizes
-    for what, good in (
-        ("num_frames below 1", packed.num_frames >= 1),
-        ("num_persons below 1", packed.num_persons >= 1),
-        (
-            "offsets that contradict num_persons * num_frames",
-            rows_of_clip == packed.num_persons.astype(np.int64) * packed.num_frames,
-        ),
-        ("an image size outside 1 to 1e6 pixels", ((sizes >= 1) & (sizes <= MAX_IMAGE_SIDE)).all(axis=1)),
-        ("a total_difference that is negative or not finite", (movement >= 0) & np.isfinite(movement)),
-    ):
-        if not good.all():
-            raise ValueError(f"clip {np.flatnonzero(~good)[0]} of the pack has {what}")

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastpose.data.sampling import AlphaRange, ClipSampler, noise_coefficient, present_joints
+from fastpose.data.sampling import INPUT_DRAWS, AlphaRange, ClipSampler, noise_coefficient, present_joints
 
-FRAMES, NOISE, CROP_AND_FLIP, ALPHA = range(4)  # purposes
+FRAMES, NOISE, CROP_AND_FLIP, ALPHA, INPUT = range(5)  # purposes
 
 
 def philox4x32_10(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
@@ -64,7 +64,7 @@ def normals(random: ClipRandom, count: int) -> NDArray[np.float32]:
 
 
 def choose_frames(random: ClipRandom, length: int, count: int, draw: bool) -> NDArray[np.int32]:
-    """``count`` frames of a clip of ``length`` frames."""
+    """``count`` frames of a clip of ``length`` frames, by the rule "segments"."""
     words = random.words(FRAMES, count + 1)
     if length < count:
         start = below(words[0], length) if draw else 0
@@ -83,12 +83,25 @@ def choose_frames(random: ClipRandom, length: int, count: int, draw: bool) -> ND
     return np.array([edges[i] + below(words[i], edges[i + 1] - edges[i]) for i in range(count)], np.int32)
 
 
+def resample_frames(random: ClipRandom, length: int, count: int, draw: bool) -> NDArray[np.int32]:
+    """``count`` frames of a clip of ``length`` frames, by the rule "resample"."""
+    words = random.words(FRAMES, count)
+    even = [i * length for i in range(count)]  # in units of 1 / count frames
+    if draw and length >= count:
+        even = [at + below(word, length) for at, word in zip(even, words, strict=True)]
+    elif draw:  # rounded down, or up, by a coin
+        even = [at + below(word, 2) * (count - 1) for at, word in zip(even, words, strict=True)]
+    return np.sort([min(at // count, length - 1) for at in even]).astype(np.int32)
+
+
 def crop_window(
     sampler: ClipSampler, random: ClipRandom, joints: NDArray[np.float32], image_size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
     """(x0, y0, width, height) in clip pixels for the present, noised joints [n, 2]."""
     height, width = image_size
     side, centre = float(max(height, width)), np.array([width, height]) / 2
+    if sampler.crop == "frame":
+        return 0.0, 0.0, side, side
     if len(joints):
         low, high = joints.min(axis=0).astype(np.float64), joints.max(axis=0).astype(np.float64)
         if (high - low).max() >= sampler.min_box:
@@ -122,7 +135,8 @@ def sample_clip(
     num_joints = packed.keypoints.shape[1]
     random = ClipRandom(sampler.seed, int(packed.name_hashes[clip]), epoch, stream)
 
-    frames = choose_frames(random, length, count, draw_frames)
+    choose = choose_frames if sampler.frame_rule == "segments" else resample_frames
+    frames = choose(random, length, count, draw_frames)
     persons_kept = min(persons, sampler.max_persons)
     points = packed.keypoints[rows].reshape(persons, length, num_joints, 2)[
         :persons_kept, frames
@@ -151,6 +165,13 @@ def sample_clip(
     out = np.zeros((sampler.max_persons, count, num_joints, 3), np.float32)
     out[:persons_kept] = np.where(present[..., None], sample, np.float32(0))
     return out, frames
+
+
+def input_draws(sampler: ClipSampler, indices: ArrayLike, epoch: int, stream: int) -> NDArray[np.float32]:
+    """The ``draws`` [B, INPUT_DRAWS] of a training batch."""
+    hashes = [int(sampler.packed.name_hashes[clip]) for clip in np.asarray(indices, np.int64)]
+    randoms = [ClipRandom(sampler.seed, name_hash, epoch, stream) for name_hash in hashes]
+    return np.stack([uniform(random.words(INPUT, INPUT_DRAWS)) for random in randoms])
 
 
 def sample_batch(

@@ -5,7 +5,9 @@ from fastpose._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "JointInput": "joint_input",
         "ModelOutput": "outputs",
+        "MotionBERT": "motionbert",
         "PoseConv3D": "posec3d",
         "create_model": "registry",
         "load_checkpoint": "checkpoints",

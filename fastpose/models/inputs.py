@@ -35,10 +35,7 @@ class PoseInput:
         if self.input == "limb" and not (self.layout and self.layout.limbs):
             lacks = f"layout {self.layout.name!r} has none" if self.layout else "no layout is given"
             raise ValueError(f"the limb input needs a layout with limbs, and {lacks}")
-        if self.max_persons < 1:
-            raise ValueError(f"max_persons must be at least 1, got {self.max_persons}")
-        if not isinstance(self.size, Sequence) or len(self.size) != 2 or min(self.size) < 1:
-            raise ValueError(f"size must be (height, width) of at least 1 pixel, got {self.size!r}")
+        check_extent(self.max_persons, self.size)
         idle = []
         if self.input != "skeleton":
             idle += [name for name in ("score_channel", "duplicate_person") if getattr(self, name)]
@@ -56,6 +53,12 @@ class PoseInput:
             return len(self.layout.limbs)
         return 1 if self.input == "grayscale" else num_keypoints
 
+    @property
+    def axes(self) -> dict[int, str]:
+        """The axes of the input whose size a model leaves open, by what they count."""
+        image = {} if self.input == "skeleton" else {3: "height", 4: "width"}
+        return {0: "batch", 2: "frames", **image}
+
     def shape(self, keypoints: Tensor) -> tuple[int, ...]:
         """Shape of the input made from keypoints [B, M, T, V, 3]."""
         batch, _, frames, joints, _ = keypoints.shape
@@ -65,11 +68,8 @@ class PoseInput:
     def prepare(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
         """The input [B, channels, T, H, W] or [B, channels, T, 1, 1]; see ``prepare_input``."""
         keypoints = keypoints_of(batch)
-        if self.layout is not None and keypoints.shape[3] != self.layout.num_joints:
-            raise ValueError(
-                f"layout {self.layout.name!r} has {self.layout.num_joints} joints, the keypoints "
-                f"{tuple(keypoints.shape)} have {keypoints.shape[3]}"
-            )
+        if self.layout is not None:
+            check_joints(keypoints, self.layout)
         if self.input == "skeleton":
             return self._skeleton(keypoints, dtype, out)
         from fastpose.ops import render_heatmaps  # the skeleton input needs no renderer
@@ -86,28 +86,18 @@ class PoseInput:
         )
 
     def _skeleton(self, keypoints: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
-        batch, persons, frames = keypoints.shape[:3]
-        if persons > self.max_persons:
-            raise ValueError(f"the batch has {persons} persons per clip, the model takes {self.max_persons}")
-        height, width = self.size
-        present = (keypoints[..., 2:] > 0) & keypoints.isfinite().all(-1, keepdim=True)  # [B, M, T, V, 1]
+        batch, _, frames = keypoints.shape[:3]
+        present = is_present(keypoints)  # [B, M, T, V, 1]
         x = keypoints if self.score_channel else keypoints[..., :2]
         if self.normalize:
-            scale = x.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1), 1][: x.shape[-1]])
-            x = x * scale - x.new_tensor([1, 1, 0][: x.shape[-1]])
-        x = torch.where(present, x, 0)  # [B, M, T, V, C]
-        if persons < self.max_persons:
-            x = torch.cat([x, x.new_zeros(batch, self.max_persons - persons, *x.shape[2:])], dim=1)
+            x = unit_coordinates(x, self.size)
+        x = fill_persons(torch.where(present, x, 0), self.max_persons)  # [B, M, T, V, C]
         if self.duplicate_person:
             seen = present.flatten(2).any(2)  # [B, M]
             lone = (seen.sum(1) == 1).view(-1, 1, 1, 1, 1)
             x = torch.where(lone, x.sum(1, keepdim=True), x)
         x = x.permute(0, 1, 3, 4, 2).reshape(batch, -1, frames, 1, 1)  # [B, M·V·C, T, 1, 1]
-        if out is None:
-            return x.to(dtype)
-        if out.shape != x.shape or out.dtype != dtype:
-            raise ValueError(f"out must be {dtype} {tuple(x.shape)}, got {out.dtype} {tuple(out.shape)}")
-        return out.copy_(x)
+        return deliver(x, dtype, out)
 
 
 def prepare_input(
@@ -168,6 +158,54 @@ def keypoints_of(batch: Any) -> Tensor:
     if keypoints.dim() != 5 or keypoints.shape[-1] != 3:
         raise ValueError(f"keypoints must be [B, M, T, V, 3], got {tuple(keypoints.shape)}")
     return keypoints
+
+
+def check_extent(max_persons: int, size: tuple[int, int]) -> None:
+    """Raise ValueError unless there is room for a person, and a pixel."""
+    if max_persons < 1:
+        raise ValueError(f"max_persons must be at least 1, got {max_persons}")
+    if not isinstance(size, Sequence) or len(size) != 2 or min(size) < 1:
+        raise ValueError(f"size must be (height, width) of at least 1 pixel, got {size!r}")
+
+
+def check_joints(keypoints: Tensor, layout: Layout) -> None:
+    """Raise ValueError unless keypoints [B, M, T, V, 3] have the joints of ``layout``."""
+    if keypoints.shape[3] != layout.num_joints:
+        raise ValueError(
+            f"layout {layout.name!r} has {layout.num_joints} joints, the keypoints "
+            f"{tuple(keypoints.shape)} have {keypoints.shape[3]}"
+        )
+
+
+def is_present(keypoints: Tensor) -> Tensor:
+    """Which joints of [..., 3] have a score above 0 and are finite: bool [..., 1]."""
+    return (keypoints[..., 2:] > 0) & keypoints.isfinite().all(-1, keepdim=True)
+
+
+def unit_coordinates(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pixels of ``size`` (H, W) in [..., C], x and y first, to [-1, 1] from the first pixel to the last."""
+    height, width = size
+    scale = x.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1), 1][: x.shape[-1]])
+    return x * scale - x.new_tensor([1, 1, 0][: x.shape[-1]])
+
+
+def fill_persons(x: Tensor, max_persons: int) -> Tensor:
+    """[B, M, …] with zeros for the persons up to ``max_persons``; ValueError where M is more."""
+    batch, persons = x.shape[:2]
+    if persons > max_persons:
+        raise ValueError(f"the batch has {persons} persons per clip, the model takes {max_persons}")
+    if persons == max_persons:
+        return x
+    return torch.cat([x, x.new_zeros(batch, max_persons - persons, *x.shape[2:])], dim=1)
+
+
+def deliver(x: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
+    """``x`` as ``dtype``, in ``out`` where given; ValueError if that does not fit."""
+    if out is None:
+        return x.to(dtype)
+    if out.shape != x.shape or out.dtype != dtype:
+        raise ValueError(f"out must be {dtype} {tuple(x.shape)}, got {out.dtype} {tuple(out.shape)}")
+    return out.copy_(x)
 
 
 def _describe(value: object) -> str:

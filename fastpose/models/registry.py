@@ -1,11 +1,13 @@
 """Models by name."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
 
 from fastpose.models.c3d import C3DLight
+from fastpose.models.motionbert import MOTIONBERT_LITE, MotionBERT
 from fastpose.models.posec3d import PoseConv3D, PoseConv3DKinetics
 from fastpose.models.x3d import X3DShallow
 
@@ -14,6 +16,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "posec3d_k400": PoseConv3DKinetics,
     "c3d_light": C3DLight,
     "x3d_shallow": X3DShallow,
+    "motionbert": MotionBERT,
+    "motionbert_lite": partial(MotionBERT, **MOTIONBERT_LITE),
 }
 
 
@@ -22,7 +26,7 @@ def create_model(name: str, **options: Any) -> nn.Module:
 
     Args:
         name: a key of ``MODELS``, in any case, with hyphens or underscores: "X3D-shallow" is "x3d_shallow".
-        options: see the class, for example ``PoseNetwork``.
+        options: see the class, for example ``PoseNetwork`` or ``MotionBERT``.
 
     Raises:
         ValueError: no such model, or an argument it does not take or cannot use.

@@ -155,6 +155,14 @@ def test_bad_layout_files_name_file_and_fault(change, message, tmp_path):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "fields", [{"joints": 5}, {"joints": ["a"], "pairs": 1}, {"joints": ["a"], "limbs": None}]
+)
+def test_members_that_are_no_tuples(fields):
+    with pytest.raises(ValueError, match=r"layout 'x': \w+ must be a tuple, got \w+$"):
+        Layout("x", **fields)
+
+
 def test_files_that_are_no_json_objects(tmp_path):
     path = tmp_path / "mine.json"
     for text in ("", "[1]", "{", '{"name": "x"}', "[" * 100_000, "\x00\xff"):

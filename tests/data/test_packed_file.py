@@ -52,6 +52,22 @@ def test_a_pack_cut_short_anywhere_is_refused(packed, tmp_path):
             PackedClips.load(path)
 
 
+def test_equal_content_is_equal_bytes(packed, tmp_path):
+    texts = {"source": 'the "quoted" clips of Ödön\n\t\x7f\u2028', "layout": "{}", "class_names": "[]"}
+    arrays = {"b": np.arange(5), "a": np.ones((2, 3), np.float32)}
+    contents = set()
+    for i in range(4):
+        packed_file.write(tmp_path / f"{i}.safetensors", arrays, texts)
+        contents.add((tmp_path / f"{i}.safetensors").read_bytes())
+    assert len(contents) == 1
+    read_arrays, read_texts = packed_file.read(tmp_path / "0.safetensors")
+    assert read_texts.items() >= texts.items()
+    assert all(np.array_equal(read_arrays[name], arrays[name]) for name in arrays)
+    packed.save(tmp_path / "one")
+    packed.save(tmp_path / "two")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 def corrupted(packed, tmp_path, *, version="1", texts=None, drop=(), **changes):
     """The packed file of ``packed`` with some arrays changed, as its path."""
     path = tmp_path / "damaged.safetensors"

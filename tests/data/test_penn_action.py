@@ -102,6 +102,10 @@ def test_splits_labels_and_folders(tmp_path):
         ({"dimensions": np.array([[0, 480, 5]])}, "positive"),
         ({"dimensions": np.zeros((0, 0))}, "dimensions"),
         ({"nframes": np.zeros((0, 0))}, "nframes must be one number"),
+        ({"nframes": np.inf}, "nframes must be a whole number, got inf"),
+        ({"nframes": np.nan}, "nframes must be a whole number, got nan"),
+        ({"nframes": 5.5}, r"nframes must be a whole number, got 5\.5"),
+        ({"dimensions": np.array([[np.inf, 480, 5]])}, r"dimensions must be \[H W T\], got \[inf"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

@@ -52,15 +52,19 @@ def test_philox_gives_the_published_words(counter, key, expected):
     draw_frames=st.sampled_from([None, True, False]),
     flip=st.sampled_from([None, True, False]),
     max_persons=st.sampled_from([None, 1, 4]),
+    frame_rule=st.sampled_from(["segments", "resample"]),
+    crop=st.sampled_from(["box", "frame"]),
 )
 def test_native_agrees_with_the_reference(
     shapes, num_joints, clip_len, size, image_size, missing, movement, seed, epoch, stream, alpha, train,
-    draw_frames, flip, max_persons,
+    draw_frames, flip, max_persons, frame_rule, crop,
 ):  # fmt: skip
     pack = make_pack(
         shapes, num_joints, image_size=image_size, seed=seed % 1000, missing=missing, movement=movement
     )
-    sampler = ClipSampler(pack, clip_len, size, train, seed, max_persons=max_persons)
+    sampler = ClipSampler(
+        pack, clip_len, size, train, seed, max_persons=max_persons, frame_rule=frame_rule, crop=crop
+    )
     request = {"epoch": epoch, "stream": stream, "alpha": alpha, "draw_frames": draw_frames, "flip": flip}
     assert_matches_reference(sampler, range(len(shapes)), **request)
 

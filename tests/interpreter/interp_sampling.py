@@ -19,6 +19,8 @@ def assert_equals_native(pack, indices, *settings, request, **named):
     assert torch.equal(device.frames, native.frames)
     assert torch.equal(device.labels, native.labels)
     assert torch.equal(device.indices, native.indices)
+    assert (device.draws is None) == (native.draws is None)
+    assert native.draws is None or torch.equal(device.draws, native.draws)
     assert torch.equal(device.keypoints[..., 2], native.keypoints[..., 2])
     np.testing.assert_allclose(device.keypoints, native.keypoints, rtol=0, atol=1e-4)
     return device
@@ -41,10 +43,12 @@ def assert_equals_native(pack, indices, *settings, request, **named):
     draw_frames=st.sampled_from([None, True, False]),
     flip=st.sampled_from([None, True, False]),
     max_persons=st.sampled_from([None, 1, 4]),
+    frame_rule=st.sampled_from(["segments", "resample"]),
+    crop=st.sampled_from(["box", "frame"]),
 )
 def test_equals_the_native_sampler(
     shapes, num_joints, clip_len, size, image_size, missing, movement, seed, epoch, stream, alpha, train,
-    draw_frames, flip, max_persons,
+    draw_frames, flip, max_persons, frame_rule, crop,
 ):  # fmt: skip
     pack = make_pack(
         shapes, num_joints, image_size=image_size, seed=seed % 1000, missing=missing, movement=movement
@@ -53,8 +57,9 @@ def test_equals_the_native_sampler(
         alpha = np.linspace(0, 0.1, len(shapes))
     request = {"epoch": epoch, "stream": stream, "alpha": alpha, "draw_frames": draw_frames, "flip": flip}
     assert_equals_native(
-        pack, range(len(shapes)), clip_len, size, train, seed, max_persons=max_persons, request=request
-    )
+        pack, range(len(shapes)), clip_len, size, train, seed, max_persons=max_persons,
+        frame_rule=frame_rule, crop=crop, request=request,
+    )  # fmt: skip
 
 
 def test_damaged_keypoints_are_missing():

@@ -3,6 +3,7 @@
 import math
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -113,6 +114,16 @@ def test_limbs_may_be_a_list_or_a_tensor(limbs):
     maps = render_heatmaps(POSES, (9, 9), mode="limb", limbs=limbs)
     assert maps.shape == (1, 2, 1, 9, 9)
     assert maps.amax() > 0.5
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_numpy_scalars_are_numbers(backend):
+    size, sigma = np.array([9, 7]), np.float32(0.5)
+    limbs = [tuple(pair) for pair in np.array(LIMBS)]
+    maps = render_heatmaps(POSES, tuple(size), sigma, mode="limb", limbs=limbs, backend=backend)
+    assert torch.equal(maps, render_heatmaps(POSES, (9, 7), 0.5, mode="limb", limbs=LIMBS, backend=backend))
+    with pytest.raises(ValueError, match="two integers"):
+        render_heatmaps(POSES, (np.float64(9), 7), backend=backend)
 
 
 def test_out_refuses_a_gradient():

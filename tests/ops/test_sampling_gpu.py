@@ -15,12 +15,15 @@ if not torch.cuda.is_available() and os.environ.get("FASTPOSE_REQUIRE_GPU") != "
 pytestmark = pytest.mark.gpu
 
 
+@pytest.mark.parametrize(
+    "rules", [{}, {"frame_rule": "resample", "crop": "frame"}], ids=["default", "published MotionBERT"]
+)
 @pytest.mark.parametrize("train", [True, False])
 @pytest.mark.parametrize("alpha", [0.0, 0.3, AlphaRange(0.0, 0.2), "per clip"], ids=str)
 @pytest.mark.parametrize("clip_len", [1, 24, 100])
-def test_equals_the_native_sampler(clip_len, alpha, train):
+def test_equals_the_native_sampler(clip_len, alpha, train, rules):
     pack = make_pack([(1 + i % 3, 1 + 2 * i) for i in range(150)], 25, missing=0.1, movement=5000.0)
-    settings = {"clip_len": clip_len, "train": train, "seed": 2**63 + 5}
+    settings = {"clip_len": clip_len, "train": train, "seed": 2**63 + 5, **rules}
     native, device = ClipSampler(pack, **settings), DeviceClipSampler(pack, **settings)
     order = np.random.default_rng(0).permutation(150)
     if isinstance(alpha, str):
@@ -31,6 +34,8 @@ def test_equals_the_native_sampler(clip_len, alpha, train):
             expected, got = native.batch(order, **request), device.batch(indices, **request)
             for name in ("labels", "frames", "indices"):
                 assert torch.equal(getattr(got, name).cpu(), getattr(expected, name))
+            assert (got.draws is None) == (not train)
+            assert not train or torch.equal(got.draws.cpu(), expected.draws)
             assert torch.equal(got.keypoints[..., 2].cpu(), expected.keypoints[..., 2])
             torch.testing.assert_close(got.keypoints.cpu(), expected.keypoints, rtol=0, atol=1e-3)
 

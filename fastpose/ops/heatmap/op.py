@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Sequence
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -110,14 +111,15 @@ def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
     if not isinstance(size, Sequence) or len(size) != 2:
         raise ValueError(f"render_heatmaps: size must be (height, width), got {size!r}")
     for side in size:
-        if isinstance(side, bool) or not isinstance(side, (int, torch.SymInt)) or not 1 <= side <= MAX_SIDE:
+        whole = isinstance(side, (Integral, torch.SymInt)) and not isinstance(side, bool)
+        if not whole or not 1 <= side <= MAX_SIDE:
             raise ValueError(f"render_heatmaps: size must be two integers from 1 to {MAX_SIDE}, got {size!r}")
-    return tuple(size)
+    return tuple(side if isinstance(side, torch.SymInt) else int(side) for side in size)
 
 
 def _checked_sigma(sigma: float) -> float:
     low, high = SIGMA_RANGE
-    if isinstance(sigma, bool) or not isinstance(sigma, (int, float)) or not low <= sigma <= high:
+    if isinstance(sigma, bool) or not isinstance(sigma, Real) or not low <= sigma <= high:
         raise ValueError(
             f"render_heatmaps: sigma must be a number of pixels from {low:g} to {high:g}, got {sigma!r}"
         )
@@ -140,11 +142,12 @@ def _checked_limbs(
         if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
             raise ValueError(f"render_heatmaps: limbs must be pairs of joint indices, got {pair!r}")
         for joint in pair:
-            if isinstance(joint, bool) or not isinstance(joint, int) or not 0 <= joint < num_joints:
+            whole = isinstance(joint, Integral) and not isinstance(joint, bool)
+            if not whole or not 0 <= joint < num_joints:
                 raise ValueError(
                     f"render_heatmaps: limbs must hold joint indices from 0 to {num_joints - 1}, got {pair!r}"
                 )
-    return [tuple(pair) for pair in pairs]
+    return [(int(a), int(b)) for a, b in pairs]
 
 
 def _checked_merge(joint_merge: str | None, mode: str) -> str:

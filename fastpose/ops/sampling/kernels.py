@@ -12,6 +12,7 @@ FRAMES = tl.constexpr(0)  # purposes of random numbers
 NOISE = tl.constexpr(1)
 CROP_AND_FLIP = tl.constexpr(2)
 ALPHA = tl.constexpr(3)
+INPUT = tl.constexpr(4)
 
 MAX_COORDINATE = tl.constexpr(1e6)  # pixels; csrc/keypoint.hpp
 MAX_FINITE = tl.constexpr(3.4028234663852886e38)
@@ -92,6 +93,7 @@ def choose_frames(
     labels,  # int64 [n]
     frames,  # out: int32 [B, T]
     batch_labels,  # out: int64 [B]
+    draws,  # out: float32 [B, INPUT_DRAWS]
     seed,
     epoch,
     stream,
@@ -99,6 +101,8 @@ def choose_frames(
     num_clips,
     CLIP_LEN: tl.constexpr,
     DRAW: tl.constexpr,
+    RESAMPLE: tl.constexpr,
+    INPUT_DRAWS: tl.constexpr,  # 0 outside training
     CLIPS: tl.constexpr,
 ):
     position = tl.program_id(0).to(tl.int64) * CLIPS + tl.arange(0, CLIPS)
@@ -116,11 +120,29 @@ def choose_frames(
     first_word, _w1, _w2, _w3 = random_words(seed, name_hash, epoch, stream, FRAMES, block)
     start = below(first_word, length)
     left = length - CLIP_LEN  # gaps still to skip where CLIP_LEN <= length < 2 CLIP_LEN
+    raised = block  # resampled positions of a short clip that lie in the same frame and were rounded up
     for index in range(CLIP_LEN):
         i = block + index
+        at = i
         if DRAW:
             w0, w1, w2, w3 = random_words(seed, name_hash, epoch, stream, FRAMES, i // 4)
             word = tl.where(i % 4 < 2, tl.where(i % 4 == 0, w0, w1), tl.where(i % 4 == 2, w2, w3))
+        if RESAMPLE:
+            even = i * long // CLIP_LEN
+            frame = even.to(tl.int32)
+            short_frame = frame
+            if DRAW:
+                first = (even * CLIP_LEN + long - 1) // long
+                end = ((even + 1) * CLIP_LEN + long - 1) // long
+                raised = tl.where(i == first, 0, raised)
+                coin = (word >> 31).to(tl.int32)
+                up = tl.where(i * long % CLIP_LEN == 0, 0, coin)
+                at = tl.where(length < CLIP_LEN, tl.where(up == 1, end.to(tl.int32) - 1, i) - raised, i)
+                raised += up
+                short_frame = tl.minimum(frame + up, length - 1)
+                part = tl.umulhi(word, length.to(tl.uint32)).to(tl.int64)
+                frame = ((i * long + part) // CLIP_LEN).to(tl.int32)
+        elif DRAW:
             short_frame = (start + i) % length
             left -= (below(word, CLIP_LEN + 1 - i) < left).to(tl.int32)
             selected = i + length - CLIP_LEN - left
@@ -131,7 +153,14 @@ def choose_frames(
             short_frame = i % length
             frame = ((2 * i + 1) * long // (2 * CLIP_LEN)).to(tl.int32)
         frame = tl.where(length < CLIP_LEN, short_frame, frame)
-        tl.store(frames + position * CLIP_LEN + index, frame, mask=inside)
+        tl.store(frames + position * CLIP_LEN + at, frame, mask=inside)
+    for index in range(INPUT_DRAWS // 4):
+        w0, w1, w2, w3 = random_words(seed, name_hash, epoch, stream, INPUT, block + index)
+        row = draws + position * INPUT_DRAWS + 4 * index
+        tl.store(row, uniform(w0), mask=inside)
+        tl.store(row + 1, uniform(w1), mask=inside)
+        tl.store(row + 2, uniform(w2), mask=inside)
+        tl.store(row + 3, uniform(w3), mask=inside)
 
 
 @triton.jit
@@ -186,7 +215,8 @@ def place_joints(
     MAX_PERSONS: tl.constexpr,
     CLIP_LEN: tl.constexpr,
     NUM_JOINTS: tl.constexpr,
-    TRAIN: tl.constexpr,
+    RANDOM_CROP: tl.constexpr,
+    WHOLE_FRAME: tl.constexpr,
     FLIP: tl.constexpr,
     PER_CLIP: tl.constexpr,
     ELEMENTS: tl.constexpr,
@@ -243,9 +273,13 @@ def place_joints(
     side = tl.where(is_person, tl.load(settings) * larger, tl.maximum(width, height))
     x0 = tl.where(is_person, (left + right) / 2.0, width / 2.0) - side / 2.0
     y0 = tl.where(is_person, (top + bottom) / 2.0, height / 2.0) - side / 2.0
+    if WHOLE_FRAME:
+        side = tl.maximum(width, height)
+        x0 = side * 0.0
+        y0 = x0
     crop_width = side
     crop_height = side
-    if TRAIN:
+    if RANDOM_CROP:
         w0, w1, w2, w3 = random_words(seed, name_hash, epoch, stream, CROP_AND_FLIP, block)
         area_low = tl.load(settings + 2)
         aspect_low = tl.load(settings + 4)

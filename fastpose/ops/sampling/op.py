@@ -10,13 +10,13 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from fastpose.data.sampling import (
+    INPUT_DRAWS,
     AlphaRange,
     ClipSampler,
     PoseBatch,
     alpha_ranges,
-    checked_indices,
-    checked_integer,
 )
+from fastpose.data.sampling_checks import checked_indices, checked_integer
 from fastpose.ops._backend import has_triton
 from fastpose.ops._launch import ceil_div, interpreting, launch
 
@@ -54,6 +54,7 @@ class DeviceClipSampler:
         host = ClipSampler(packed, *settings, **named_settings)
         self.packed = packed
         self.clip_len, self.size, self.train, self.seed = host.clip_len, host.size, host.train, host.seed
+        self._resample, self._whole_frame = host.frame_rule == "resample", host.crop == "frame"
         self.max_persons, self.num_joints = host.max_persons, packed.keypoints.shape[1]
         self.labels = _upload(packed.labels, device)
         self.device = self.labels.device
@@ -111,15 +112,17 @@ class DeviceClipSampler:
         labels = new(count, dtype=torch.int64)
         shape = (count, self.max_persons, self.clip_len, self.num_joints, 3)
         keypoints = new(*shape, dtype=torch.float32)
-        batch = PoseBatch(keypoints, labels, frames, indices)
+        draws = new(count, INPUT_DRAWS, dtype=torch.float32) if self.train else None
+        batch = PoseBatch(keypoints, labels, frames, indices, draws)
         if count == 0:
             return batch
         num_clips = len(self.labels)
         launch(
             kernels.choose_frames, (ceil_div(count, CLIPS_PER_PROGRAM),),
-            indices, self._name_hashes, self._num_frames, self.labels, frames, labels,
+            indices, self._name_hashes, self._num_frames, self.labels, frames, labels, draws,
             seed, epoch, stream, count, num_clips,
-            CLIP_LEN=self.clip_len, DRAW=draw, CLIPS=CLIPS_PER_PROGRAM,
+            CLIP_LEN=self.clip_len, DRAW=draw, RESAMPLE=self._resample,
+            INPUT_DRAWS=INPUT_DRAWS if self.train else 0, CLIPS=CLIPS_PER_PROGRAM,
             num_warps=1, debug=True, sanitize_overflow=False, enable_fp_fusion=False,
         )  # fmt: skip
         launch(
@@ -128,7 +131,8 @@ class DeviceClipSampler:
             0.0 if per_clip else float(low[0]), 0.0 if per_clip else float(high[0]),
             seed, epoch, stream, count, num_clips, *self.size,
             MAX_PERSONS=self.max_persons, CLIP_LEN=self.clip_len, NUM_JOINTS=self.num_joints,
-            TRAIN=self.train, FLIP=flips.value, PER_CLIP=per_clip, ELEMENTS=ELEMENTS_PER_STEP,
+            RANDOM_CROP=self.train and not self._whole_frame, WHOLE_FRAME=self._whole_frame,
+            FLIP=flips.value, PER_CLIP=per_clip, ELEMENTS=ELEMENTS_PER_STEP,
             num_warps=4, enable_fp_fusion=False,
         )  # fmt: skip
         return batch

@@ -1,0 +1,22 @@
+"""How every command ends: 0, or one line for what its user can mend."""
+
+import sys
+from collections.abc import Callable
+
+
+def run_command(run: Callable[[], object], *, interrupted: str = "stopped") -> int:
+    """Call ``run``, and return the exit status of its command.
+
+    A ``ValueError`` or ``OSError`` is printed as one line "error: …" (2), Ctrl-C as ``interrupted`` (130);
+    any other error is a fault of the program and keeps its traceback.
+    """
+    try:
+        run()
+    except (ValueError, OSError) as error:
+        name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+        print(f"error: {name}: {reason}" if name and reason else f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\n{interrupted}", file=sys.stderr)
+        return 130
+    return 0
