@@ -1,7 +1,16 @@
-"""How every command ends: 0, or one line for what its user can mend."""
+"""What commands share: flags that others take their defaults from, and how every command ends."""
 
+import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+
+def read_first(argv: Sequence[str] | None, *flags: str) -> argparse.Namespace:
+    """Return the values of some ``flags`` such as "--preset", None where absent; the rest is not looked at."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for flag in flags:
+        parser.add_argument(flag)
+    return parser.parse_known_args(argv)[0]
 
 
 def run_command(run: Callable[[], object], *, interrupted: str = "stopped") -> int:

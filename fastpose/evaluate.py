@@ -3,12 +3,12 @@
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from fastpose._command import run_command
-from fastpose.config import EvalConfig
+from fastpose._command import read_first, run_command
+from fastpose.config import PRESETS, EvalConfig, from_preset
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,14 @@ class Arguments:
     """Packed file to measure on; by default the one each run was trained on."""
     test_split: str | None = None
     """Its split; by default the run's own."""
-    limit: int | None = None
-    """Measure on this many clips only."""
+    limit: int | Literal["all"] | None = None
+    """Measure on this many clips only, or on all; by default on as many as the run itself."""
+    preset: str | None = None
+    """Test settings of a preset of training: pyskl-test is 48 frames of 64×64, 10 clips and flips."""
+    clip_len: int | None = None
+    """Frames sampled from each clip; by default as in training."""
+    size: tuple[int, int] | None = None
+    """Input height and width in pixels; by default as in training."""
     out: Path = Path("evaluation")
     """Folder for the results."""
     fuse: bool = False
@@ -42,6 +48,16 @@ class Arguments:
     eval: EvalConfig = field(default_factory=EvalConfig)
 
 
+def parse(argv: list[str] | None = None) -> Arguments:
+    """Read the command line; what --preset says of tests becomes the defaults of the flags."""
+    preset = read_first(argv, "--preset").preset or "report"
+    tested = from_preset(preset).eval
+    sampled = {name: PRESETS[preset].get("data", {}).get(name) for name in ("clip_len", "size")}
+    default = Arguments(runs=tyro.MISSING, eval=tested, **sampled)
+    name, style = "python -m fastpose.evaluate", (tyro.conf.OmitArgPrefixes,)
+    return tyro.cli(Arguments, args=argv, default=default, prog=name, config=style)
+
+
 def run(arguments: Arguments) -> None:
     from fastpose.evaluation import evaluate_runs, find_runs
 
@@ -52,6 +68,8 @@ def run(arguments: Arguments) -> None:
         data=arguments.data,
         test_split=arguments.test_split,
         limit=arguments.limit,
+        clip_len=arguments.clip_len,
+        size=arguments.size,
         confusion_alphas=arguments.confusion_alphas,
         device=arguments.device,
         precision=arguments.precision,
@@ -62,8 +80,7 @@ def run(arguments: Arguments) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    name, style = "python -m fastpose.evaluate", (tyro.conf.OmitArgPrefixes,)
-    return run_command(lambda: run(tyro.cli(Arguments, args=argv, prog=name, config=style)))
+    return run_command(lambda: run(parse(argv)))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -23,6 +24,8 @@ FUSED = "fused"
 
 def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
     """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs."""
+    if not folders:
+        raise ValueError("no run is named; expected the folders of finished runs, or folders that hold them")
     runs: list[Path] = []
     for folder in folders:
         found = (
@@ -69,9 +72,11 @@ def open_candidates(
     *,
     data: str | None = None,
     test_split: str | None = None,
-    limit: int | None = None,
+    limit: int | Literal["all"] | None = None,
+    clip_len: int | None = None,
+    size: tuple[int, int] | None = None,
 ) -> dict[str, Candidate]:
-    """Find the clips of each run: ``data`` and ``test_split``, by default what the run was made with.
+    """Find the clips of each run, and how to sample them, by default what the run was made with.
 
     Raises:
         ValueError: a run is damaged, or the clips do not fit its model.
@@ -79,17 +84,15 @@ def open_candidates(
     opened: dict[str, PackedClips] = {}
     candidates = {}
     for name, run in runs.items():
-        _, card = load_model(
-            run
-        )  # the model is loaded again when its turn comes: all at once may be too many
+        _, card = load_model(run)  # again when its turn comes: all models at once may be too many
         source = data or card.config.data.data
         if source not in opened:
             opened[source] = open_clips(source)
         check_clips(card, opened[source], run)
-        sampling = replace(card.config.data, limit=limit)
-        if test_split is not None:
-            sampling = replace(sampling, test_split=test_split, test_on="test")
+        sampling = changed_sampling(card.config.data, test_split, limit, clip_len, size)
         _, indices = select_clips(opened[source], sampling)
+        if limit is None and sampling.limit is not None:
+            print(f"{name}: {len(indices)} clips, as the run itself; --limit all for the whole split")
         candidates[name] = Candidate(run, card, opened[source], indices, sampling)
     return candidates
 
@@ -103,6 +106,23 @@ def check_clips(card: ModelCard, packed: PackedClips, run: Path) -> None:
         )
     if len(card.class_names) != packed.num_classes:
         raise ValueError(f"{run}: knows {len(card.class_names)} classes, the clips have {packed.num_classes}")
+
+
+def changed_sampling(
+    trained: DataConfig,
+    test_split: str | None,
+    limit: int | Literal["all"] | None,
+    clip_len: int | None,
+    size: tuple[int, int] | None,
+) -> DataConfig:
+    """Return the sampling a run was trained with, with whatever is not None put in place."""
+    changes = {"test_split": test_split, "limit": limit, "clip_len": clip_len, "size": size}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if test_split is not None:
+        changes["test_on"] = "test"
+    if limit == "all":
+        changes["limit"] = None
+    return replace(trained, **changes)
 
 
 def check_fusable(candidates: dict[str, Candidate]) -> None:
@@ -149,7 +169,9 @@ def evaluate_runs(
     *,
     data: str | None = None,
     test_split: str | None = None,
-    limit: int | None = None,
+    limit: int | Literal["all"] | None = None,
+    clip_len: int | None = None,
+    size: tuple[int, int] | None = None,
     confusion_alphas: tuple[float, ...] | None = None,
     device: str = "auto",
     precision: str = "auto",
@@ -159,7 +181,8 @@ def evaluate_runs(
 ) -> dict[str, Curve]:
     """Measure each run; write the curves as csv and plot, and confusion matrices; print the curves.
 
-    ``data`` and ``test_split`` default to what each run was made with, ``confusion_alphas`` to the first level.
+    ``data``, ``test_split``, ``limit``, ``clip_len`` and ``size`` default to what each run was made with,
+    ``confusion_alphas`` to the first level.
     With ``fuse``, the curve "fused" is of the mean of the runs' softmax scores, weighted by ``fuse_weights``.
 
     Raises:
@@ -178,13 +201,17 @@ def evaluate_runs(
         check_weights(fuse_weights, len(runs))
     place = choose_device(device)
     autocast = autocast_for(place, precision)
-    candidates = open_candidates(runs, data=data, test_split=test_split, limit=limit)
+    candidates = open_candidates(
+        runs, data=data, test_split=test_split, limit=limit, clip_len=clip_len, size=size
+    )
     if fuse:
         check_fusable(candidates)
     curves: dict[str, Curve] = {}
     scores: list[ClipScores] = []
     for name, candidate in candidates.items():
         model, card = load_model(candidate.run)
+        if size is not None:
+            model.pose_input = replace(model.pose_input, size=size)
         model = model.to(place, memory_format=memory_format_for(model, autocast.dtype))
         with tqdm(total=len(candidate.indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
             scored = score_clips(

@@ -16,6 +16,7 @@ from fastpose.robustness import (
     format_spread,
     format_table,
     plot_curves,
+    read_curves,
     sampling_error,
     write_curve,
 )
@@ -97,7 +98,9 @@ def run_experiment(
     overwrite: bool = False,
     echo: Callable[[str], None] = print,
 ) -> dict[str, Curve]:
-    """Train and measure every run of ``plan`` in a folder of its own under ``out``; compare the curves there.
+    """Train and measure every run of ``plan`` in a folder of its own under ``out``; return their curves.
+
+    The comparison written to ``out`` is of all finished runs there, those of earlier calls too.
 
     Raises:
         ValueError: a run's folder exists, or resuming with other settings.
@@ -115,8 +118,37 @@ def run_experiment(
         write_curve(folder / COMPLETE, {name: curves[name]})
         plot_curves(folder / "robustness.png", {name: curves[name]}, title=packed.source)
         echo(f"{name}: {time.perf_counter() - started:.0f} s, in {folder}")
-    write_curve(out / "robustness.csv", curves)
-    plot_curves(out / "robustness.png", curves, title=packed.source)
+    earlier = {name: curve for name, curve in finished_curves(out, echo).items() if name not in plan}
+    compare(earlier | curves, out, title=packed.source, echo=echo)
+    first = next(iter(next(iter(curves.values())).values()))
+    echo(
+        f"\n{first.num_clips} clips: the sampling error of {first.top1_percent:.1f} % is "
+        f"±{sampling_error(first):.2f} points"
+    )
+    echo(f"curves: {out / COMPLETE}, {out / 'robustness.png'}")
+    return curves
+
+
+def finished_curves(out: Path, echo: Callable[[str], None]) -> dict[str, Curve]:
+    """Return the curves of the finished runs in ``out``, by the names of their folders."""
+    curves = {}
+    for path in sorted(out.glob(f"*/{COMPLETE}")):
+        if not (path.parent / CONFIG).exists():
+            continue  # such as the results of an evaluation
+        try:
+            found = read_curves(path)
+        except ValueError as error:
+            echo(f"left out of the comparison: {error}")
+            continue
+        if len(found) == 1:
+            curves[path.parent.name] = next(iter(found.values()))
+    return curves
+
+
+def compare(curves: dict[str, Curve], out: Path, *, title: str, echo: Callable[[str], None]) -> None:
+    """Write ``curves`` to ``out`` as csv and plot; echo them, and the spread over the seeds of each arm."""
+    write_curve(out / COMPLETE, curves)
+    plot_curves(out / "robustness.png", curves, title=title)
     echo("\n" + format_table(curves))
     groups: dict[str, list[Curve]] = {}
     for name, curve in curves.items():
@@ -124,10 +156,3 @@ def run_experiment(
     repeated = {name: group for name, group in groups.items() if len(group) > 1}
     if repeated:
         echo("\n" + format_spread(repeated))
-    first = next(iter(next(iter(curves.values())).values()))
-    echo(
-        f"\n{first.num_clips} clips: the sampling error of {first.top1_percent:.1f} % is "
-        f"±{sampling_error(first):.2f} points"
-    )
-    echo(f"curves: {out / 'robustness.csv'}, {out / 'robustness.png'}")
-    return curves

@@ -8,13 +8,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Shares in percent, and the confusion matrix (rows: true class, columns: predicted), int64 [K, K]."""
+    """Shares in percent, and the confusion matrix (rows: true class, columns: predicted), int64 [K, K].
+
+    Where it was read from a table there is no matrix.
+    """
 
     top1_percent: float
     top5_percent: float
     mean_class_percent: float
     num_clips: int
-    confusion: Tensor
+    confusion: Tensor | None = None
 
 
 class AccuracyMeter:

@@ -1,5 +1,6 @@
 """Accuracy as a function of keypoint noise: the curve, its table and its plot."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,27 @@ def write_curve(path: Path, curves: dict[str, Curve]) -> None:
     write_csv(path, rows)
 
 
+def read_curves(path: Path) -> dict[str, Curve]:
+    """Read what ``write_curve`` wrote, without the confusion matrices.
+
+    Raises:
+        ValueError: the file holds no such table.
+    """
+    curves: dict[str, Curve] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                shares = (float(row[name]) for name in ("top1_percent", "top5_percent", "mean_class_percent"))
+                curves.setdefault(row["run"], {})[float(row["alpha"])] = Accuracy(
+                    *shares, num_clips=int(row["num_clips"])
+                )
+        if not curves:
+            raise ValueError("no row")
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: is no table of accuracy over noise ({error!r})") from error
+    return curves
+
+
 def plot_curves(path: Path, curves: dict[str, Curve], title: str = "") -> None:
     """Draw top-1 over the noise level, a curve per run, as in the report's Figure 2."""
     from matplotlib.figure import Figure
@@ -75,11 +97,14 @@ def format_table(curves: dict[str, Curve]) -> str:
 
 
 def format_spread(groups: dict[str, list[Curve]]) -> str:
-    """Return mean ± sample standard deviation of top-1 over the seeds of each group, as text."""
+    """Return mean ± sample standard deviation of top-1 over the seeds of each group, as text.
+
+    Of a group, the noise levels that all its curves have.
+    """
     cells = {}
     for name, curves in groups.items():
         cells[name] = {}
-        for alpha in curves[0]:
+        for alpha in (alpha for alpha in curves[0] if all(alpha in curve for curve in curves)):
             values = [curve[alpha].top1_percent for curve in curves]
             cells[name][alpha] = f"{np.mean(values):.1f}±{np.std(values, ddof=1):.1f}"
     return _format_rows("mean ± spread", cells)

@@ -4,7 +4,6 @@ Without arguments it makes the built-in synthetic data set, trains a supervised 
 model on it, and compares their robustness.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import tyro
 
 from fastpose import config as settings
-from fastpose._command import run_command
+from fastpose._command import read_first, run_command
 from fastpose.config import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
@@ -49,10 +48,7 @@ class Arguments:
 
 def parse(argv: list[str] | None = None) -> Arguments:
     """Read the command line; settings named by --preset and --config become the defaults of the flags."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    for name in ("--preset", "--config", "--data"):
-        first.add_argument(name)
-    known, _ = first.parse_known_args(argv)
+    known = read_first(argv, "--preset", "--config", "--data")
     bare = known.data is None and known.config is None
     preset = known.preset or ("first-run" if bare else "report")
     base = settings.from_preset(preset)

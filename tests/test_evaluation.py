@@ -8,14 +8,14 @@ from helpers import waving_clips
 from test_trainer import TINY
 
 from fastpose import evaluate
-from fastpose.checkpoint import load_model, save_weights
+from fastpose.checkpoint import build_model, load_model, save_weights
 from fastpose.config import EvalConfig
 from fastpose.data import ClipSampler
 from fastpose.evaluation import find_runs
 from fastpose.experiment import plan_runs, run_experiment
 from fastpose.metrics import AccuracyMeter
 from fastpose.robustness import format_spread, format_table, measure_curve, sampling_error
-from fastpose.scoring import EVALUATION_STREAM
+from fastpose.scoring import EVALUATION_STREAM, score_clips
 from fastpose.trainer import Trainer
 
 
@@ -98,6 +98,51 @@ def test_batch_size_does_not_change_the_curve(finished):
     for curve in curves[1:]:
         for alpha in (0, 0.2):
             assert torch.equal(curve[alpha].confusion, curves[0][alpha].confusion)
+
+
+def test_a_limited_run_is_measured_on_its_own_clips(finished, tmp_path, capsys):
+    folder, _ = finished
+    data = replace(TINY.data, data=str(folder / "clips.safetensors"), limit=5)
+    config = replace(TINY, arm="supervised", data=data, optim=replace(TINY.optim, epochs=1))
+    run_experiment(waving_clips(), {"limited": config}, tmp_path / "runs")
+    for flags, count in [([], 5), (["--limit", "all"], 8), (["--limit", "3"], 3), (["--limit", "99"], 8)]:
+        capsys.readouterr()
+        assert evaluate.main([str(tmp_path / "runs"), "--alphas", "0", "--out", str(tmp_path), *flags]) == 0
+        with open(tmp_path / "robustness.csv", newline="") as file:
+            assert [row["num_clips"] for row in csv.DictReader(file)] == [str(count)]
+        assert ("--limit all for the whole split" in capsys.readouterr().out) == (not flags)
+
+
+@pytest.mark.parametrize("input", ["skeleton", "heatmap"])
+def test_other_frames_and_sizes_than_in_training(input, tmp_path, monkeypatch):
+    """The input is that of a model which was built for these settings."""
+    monkeypatch.chdir(tmp_path)
+    packed = waving_clips(9)
+    packed.save("clips.safetensors")
+    data = replace(TINY.data, data="clips.safetensors")
+    config = replace(
+        TINY, arm="supervised", data=data, model=replace(TINY.model, input=input, normalize=True)
+    )
+    trainer = Trainer(config, packed, tmp_path, quiet=True)
+    save_weights(tmp_path, trainer.model.state_dict(), trainer.card)
+    seen = []
+    wider = replace(config, data=replace(data, clip_len=12, size=(20, 24)))
+    expected = build_model(replace(trainer.card, config=wider))
+    monkeypatch.setattr(
+        "fastpose.evaluation.score_clips",
+        lambda model, *args, **named: seen.append((model, args)) or score_clips(model, *args, **named),
+    )
+    flags = [".", "--alphas", "0.1", "--precision", "fp32"]
+    assert evaluate.main([*flags, "--clip-len", "12", "--size", "20", "24"]) == 0
+    model, (_, _, sampling, _) = seen.pop()
+    assert (sampling.clip_len, sampling.size) == (12, (20, 24))
+    batch = ClipSampler(packed, 12, (20, 24), train=False).batch([0, 1])
+    assert torch.equal(model.prepare_input(batch), expected.prepare_input(batch))
+
+    assert evaluate.main([*flags, "--preset", "pyskl-test", "--num-clips", "2", "--size", "16", "16"]) == 0
+    _, (_, _, sampling, settings) = seen.pop()
+    assert (sampling.clip_len, sampling.size) == (48, (16, 16))
+    assert (settings.num_clips, settings.flip_test) == (2, True)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +255,9 @@ def test_runs_that_do_not_match_are_not_fused(two_streams, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["{runs}", "--clip-len", "0"], "clip_len = 0: expected at least 1"),
+        (["{runs}", "--preset", "best"], "unknown preset 'best'; expected one of"),
+        ([], "no run is named"),
         (["absent"], "holds no finished run"),
         (["{runs}", "--test-split", "xview_val"], "xview_val"),
         (["{runs}", "--data", "absent.safetensors"], "absent.safetensors"),

@@ -169,6 +169,39 @@ def test_experiment_writes_everything_and_refuses_to_overwrite(tmp_path, capsys)
         run_experiment(packed, plan, tmp_path, resume=True)
 
 
+def test_arms_trained_one_after_another_are_compared(tmp_path, capsys):
+    packed = waving_clips(12)
+    base = replace(TINY, optim=replace(TINY.optim, epochs=1), eval=EvalConfig(alphas=(0.0, 0.1)))
+    run_experiment(packed, plan_runs(base, ["supervised"], [1]), tmp_path)
+    alone = (tmp_path / "supervised-s1" / "robustness.csv").read_text()
+    for name, content in {"evaluation": alone, "damaged": "run,alpha\nx,lots\n", "empty": ""}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "robustness.csv").write_text(content)
+        if name != "evaluation":
+            (tmp_path / name / "config.json").write_text("{}")
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "config.json").write_text("{}")
+    other = replace(base, eval=EvalConfig(alphas=(0.1, 0.3)))
+    curves = run_experiment(packed, plan_runs(other, ["supervised", "augmented"], [0]), tmp_path)
+    assert list(curves) == ["supervised-s0", "augmented-0-0.05-s0"]
+    rows = rows_of(tmp_path / "robustness.csv")
+    assert [(row["run"], row["alpha"]) for row in rows] == [
+        ("supervised-s1", "0"),
+        ("supervised-s1", "0.1"),
+        ("supervised-s0", "0.1"),
+        ("supervised-s0", "0.3"),
+        ("augmented-0-0.05-s0", "0.1"),
+        ("augmented-0-0.05-s0", "0.3"),
+    ]
+    assert rows[:2] == rows_of(tmp_path / "supervised-s1" / "robustness.csv")
+    assert rows[2:4] == rows_of(tmp_path / "supervised-s0" / "robustness.csv")
+    text = capsys.readouterr().out
+    assert text.count("left out of the comparison") == 2
+    spread = text[text.rindex("mean ± spread") :].splitlines()
+    assert spread[0].split()[-1] == "0.1"  # the noise level that both seeds have
+    assert "±" in spread[1]
+
+
 def test_settings_that_a_run_was_begun_without_are_their_defaults(tmp_path):
     written = json.loads(to_json(TINY))
     del written["data"]["min_box"], written["data"]["max_persons"]
