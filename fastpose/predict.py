@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from fastpose._command import run_command
 from fastpose.config import CheckpointConfig
 
 
@@ -86,13 +87,8 @@ sys.modules[__name__].__class__ = CallableModule
 
 
 def main(argv: list[str] | None = None) -> int:
-    config = (tyro.conf.OmitArgPrefixes,)
-    try:
-        return run(tyro.cli(Arguments, args=argv, prog="python -m fastpose.predict", config=config))
-    except (ValueError, OSError) as error:
-        text = f"{error.filename}: {error.strerror}" if getattr(error, "filename", None) else error
-        print(f"error: {text}", file=sys.stderr)
-        return 2
+    texts = {"prog": "python -m fastpose.predict", "config": (tyro.conf.OmitArgPrefixes,)}
+    return run_command(lambda: run(tyro.cli(Arguments, args=argv, **texts)))
 
 
 if __name__ == "__main__":

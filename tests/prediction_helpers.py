@@ -44,8 +44,8 @@ def write_run(folder: Path, layout: str = "coco17", config: RunConfig = CONFIG, 
     return folder
 
 
-def with_input(kind: str) -> RunConfig:
-    return replace(CONFIG, model=replace(CONFIG.model, input=kind))
+def with_input(kind: str, model: str = "posec3d") -> RunConfig:
+    return replace(CONFIG, model=replace(CONFIG.model, model=model, input=kind))
 
 
 def moving_clip(seed: int = 0, persons: int = 1, frames: int = 20, joints: int = 17) -> np.ndarray:

@@ -63,9 +63,18 @@ def assert_is(prediction, scores, features, top_k=4):
     assert not prediction.windows
 
 
-@pytest.mark.parametrize("kind", ["skeleton", "heatmap", "grayscale"])
-def test_one_clip(tmp_path, kind):
-    run = write_run(tmp_path, config=with_input(kind))
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        ("posec3d", "skeleton"),
+        ("posec3d", "heatmap"),
+        ("posec3d_k400", "grayscale"),
+        ("c3d_light", "heatmap"),
+        ("x3d_shallow", "limb"),
+    ],
+)
+def test_one_clip(tmp_path, model, kind):
+    run = write_run(tmp_path, config=with_input(kind, model))
     keypoints = moving_clip(persons=2)
     prediction = predict(keypoints, model=run, precision="fp32", **GIVEN)
     scores, features = by_hand(run, pack(keypoints))
