@@ -16,9 +16,8 @@ from fastpose.data.sampling import PoseBatch, checked_integer
 from fastpose.data.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
 from fastpose.data.windows import Windows, cut_windows
 from fastpose.models.input_maker import InputMaker, memory_format_for
-from fastpose.ops.sampling import sampler_on
 from fastpose.precision import autocast_for, choose_device, choose_precision
-from fastpose.scoring import EVALUATION_STREAM
+from fastpose.scoring import EVALUATION_STREAM, evaluation_sampler
 
 WINDOW = 300  # frames: the longest clips of NTU RGB+D
 LONG = 900  # frames, half a minute: longer clips are no trimmed actions, and are cut by default
@@ -151,11 +150,13 @@ class Predictor:
         """
         packed = fit_layout(packed, self.card.layout, convert=self.convert)
         windows = cut_windows(packed, self.window, self.stride, self.longer_than)
-        data = self.card.config.data
-        sampler = sampler_on(
-            self.device, windows.packed, data.clip_len, data.size, train=False, seed=self.seed,
-            max_persons=self.card.max_persons, crop_padding=data.crop_padding, min_box=data.min_box,
-        )  # fmt: skip
+        sampler = evaluation_sampler(
+            windows.packed,
+            self.card.config.data,
+            seed=self.seed,
+            max_persons=self.card.max_persons,
+            device=self.device,
+        )
         kept = np.flatnonzero(has_joints(windows.packed))
         batches = [
             [
