@@ -14,9 +14,11 @@
 #include <utility>
 #include <vector>
 
+#include "attention.hpp"
 #include "body_selector.hpp"
 #include "clip_packer.hpp"
 #include "clip_sampler.hpp"
+#include "depthwise_conv.hpp"
 #include "heatmap_gradient.hpp"
 #include "heatmap_renderer.hpp"
 #include "skeleton_parser.hpp"
@@ -320,6 +322,105 @@ void bind_rendering(py::module_& module) {
              "Write the gradient of the keypoints; fastpose.ops checks the arguments.");
 }
 
+fastpose::DepthwiseConv depthwise_job(const std::array<std::int64_t, 5>& shape,
+                                      const fastpose::Volume& kernel, const fastpose::Volume& stride,
+                                      fastpose::ElementType element, int threads) {
+  return {.batch = shape[0],
+          .channels = shape[1],
+          .input = {shape[2], shape[3], shape[4]},
+          .kernel = kernel,
+          .stride = stride,
+          .element = element,
+          .threads = threads};
+}
+
+template <class Work>
+void run_or_throw(const Work& work) {
+  bool done;
+  {
+    const py::gil_scoped_release release;
+    done = work();
+  }
+  if (!done) throw std::bad_alloc();
+}
+
+// Addresses of dense volumes [B, T, H, W, C] and float32 weights [C, kt·kh·kw]; see depthwise_conv.hpp.
+void bind_depthwise(py::module_& module) {
+  using Address = std::uintptr_t;
+  using Shape = std::array<std::int64_t, 5>;
+  using fastpose::ElementType;
+  using fastpose::Volume;
+  const auto define = [&](const char* name, const char* first, const char* second, auto function) {
+    module.def(name, function, py::arg("shape"), py::arg("kernel"), py::arg("stride"), py::arg("element"),
+               py::arg(first), py::arg(second), py::arg("result"), py::arg("threads"),
+               "Fill the result at an address; shape is the input's [B, C, T, H, W]. fastpose.ops checks.");
+  };
+  define("depthwise_conv", "input", "weight",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address input, Address weight, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv(job, reinterpret_cast<const void*>(input),
+                                             reinterpret_cast<const float*>(weight),
+                                             reinterpret_cast<void*>(result));
+           });
+         });
+  define("depthwise_conv_input_gradient", "gradient", "weight",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address gradient, Address weight, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv_input_gradient(job, reinterpret_cast<const void*>(gradient),
+                                                            reinterpret_cast<const float*>(weight),
+                                                            reinterpret_cast<void*>(result));
+           });
+         });
+  define("depthwise_conv_weight_gradient", "input", "gradient",
+         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
+            Address input, Address gradient, Address result, int threads) {
+           const auto job = depthwise_job(shape, kernel, stride, element, threads);
+           run_or_throw([&] {
+             return fastpose::depthwise_conv_weight_gradient(job, reinterpret_cast<const void*>(input),
+                                                             reinterpret_cast<const void*>(gradient),
+                                                             reinterpret_cast<float*>(result));
+           });
+         });
+}
+
+// Addresses of dense tokens: qkv [outer, length, inner, 3, heads, dim]; see attention.hpp.
+void bind_attention(py::module_& module) {
+  using Shape = std::array<std::int64_t, 5>;  // outer, length, inner, heads, dim
+  const auto describe = [](const Shape& shape, fastpose::ElementType element, int threads) {
+    return fastpose::Attention{shape[0], shape[1], shape[2], shape[3], shape[4], element, threads};
+  };
+  module.def(
+      "attend",
+      [describe](const Shape& shape, fastpose::ElementType element, std::uintptr_t qkv, std::uintptr_t output,
+                 int threads) {
+        const py::gil_scoped_release release;
+        if (!fastpose::attend(describe(shape, element, threads), reinterpret_cast<const void*>(qkv),
+                              reinterpret_cast<void*>(output))) {
+          throw std::bad_alloc();
+        }
+      },
+      py::arg("shape"), py::arg("element"), py::arg("qkv"), py::arg("output"), py::arg("threads"),
+      "Softmax attention on addresses; fastpose.ops checks the arguments.");
+  module.def(
+      "attend_backward",
+      [describe](const Shape& shape, fastpose::ElementType element, std::uintptr_t qkv,
+                 std::uintptr_t gradient, std::uintptr_t result, int threads) {
+        const py::gil_scoped_release release;
+        if (!fastpose::attend_backward(describe(shape, element, threads), reinterpret_cast<const void*>(qkv),
+                                       reinterpret_cast<const void*>(gradient),
+                                       reinterpret_cast<void*>(result))) {
+          throw std::bad_alloc();
+        }
+      },
+      py::arg("shape"), py::arg("element"), py::arg("qkv"), py::arg("gradient"), py::arg("result"),
+      py::arg("threads"),
+      "Write the gradient of queries, keys and values; fastpose.ops checks the arguments.");
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, module) {
@@ -328,4 +429,6 @@ PYBIND11_MODULE(_C, module) {
   bind_decoding(module);
   bind_sampling(module);
   bind_rendering(module);
+  bind_depthwise(module);
+  bind_attention(module);
 }

@@ -4,10 +4,11 @@
 #include <cstdint>
 #include <span>
 
+#include "element_type.hpp"
+
 namespace fastpose {
 
 enum class HeatmapMode { kJoints, kLimbs, kGrayscaleSum, kGrayscaleMax };
-enum class ElementType { kFloat32, kFloat16, kBFloat16 };
 enum class HeatmapLayout { kContiguous, kChannelsLast };  // [B, C, T, H, W] or [B, T, H, W, C] in memory
 enum class RenderStatus { kOk, kOutOfMemory };
 

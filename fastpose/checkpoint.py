@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from pathlib import Path
 
 import torch
@@ -10,12 +11,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fastpose._files import atomic_path, sort_metadata
-from fastpose.config import RunConfig, from_dict
+from fastpose.config import ModelConfig, RunConfig, from_dict
 from fastpose.data.layouts import Layout
-from fastpose.models.registry import create_model
+from fastpose.models.registry import create_model, input_settings
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHTS = "model.safetensors"
+
+# Settings of ModelConfig that not every model has.
+INPUT_SETTINGS = (
+    "score_channel", "normalize", "duplicate_person", "sigma", "joint_merge", "joints", "published",
+)  # fmt: skip
 
 
 def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
@@ -73,22 +79,31 @@ class ModelCard:
 
 
 def build_model(card: ModelCard) -> nn.Module:
-    """Create the untrained model that ``card`` describes."""
+    """Create the untrained model that ``card`` describes; a changed setting it does not have warns.
+
+    Raises:
+        ValueError: no such model, or settings or a layout that it cannot use.
+    """
     settings = card.config.model
+    known = input_settings(settings.model)
+    defaults = ModelConfig()
+    for name in INPUT_SETTINGS:
+        if name not in known and getattr(settings, name) != getattr(defaults, name):
+            warnings.warn(f"{name} has no effect on the model {settings.model}", stacklevel=2)
+    options = {name: getattr(settings, name) for name in INPUT_SETTINGS if name in known}
+    if "joints" not in known:  # else the joints say how many they are
+        options["num_keypoints"] = card.layout.num_joints
+    if settings.input != "grayscale":
+        options.pop("joint_merge", None)
     return create_model(
         settings.model,
         input=settings.input,
         num_classes=len(card.class_names),
-        num_keypoints=card.layout.num_joints,
         max_persons=card.max_persons,
-        score_channel=settings.score_channel,
         dropout=settings.dropout,
         layout=card.layout,
         size=card.config.data.size,
-        sigma=settings.sigma,
-        joint_merge=settings.joint_merge if settings.input == "grayscale" else None,
-        normalize=settings.normalize,
-        duplicate_person=settings.duplicate_person,
+        **options,
     )
 
 

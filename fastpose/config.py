@@ -24,6 +24,10 @@ def _check(config: Any, expected: str, holds: Callable[[Any], bool], *names: str
         _require(holds(value), f"{name} = {value!r}: expected {expected}")
 
 
+def _is_changed(config: Any, name: str) -> bool:
+    return getattr(config, name) != getattr(type(config)(), name)
+
+
 def parse_alpha(text: str) -> tuple[float, float]:
     """Read a noise level "0.025", or a range "0:0.2" from which each clip draws its own, as (low, high)."""
     parts = str(text).split(":")
@@ -58,6 +62,10 @@ class DataConfig:
     """Frames sampled from each clip."""
     size: tuple[int, int] = (56, 56)
     """Input height and width in pixels."""
+    frame_rule: Literal["segments", "resample"] = "segments"
+    """segments: the rule of PYSKL and MMAction2; resample: MotionBERT's, which repeats frames of short clips."""
+    crop: Literal["box", "frame"] = "box"
+    """box: a square round the joints, in training a random part of it; frame: the whole frame."""
     max_persons: int | None = None
     """Persons of each clip, the first ones; none for as many as any clip of the data has."""
     crop_padding: float = 1.25
@@ -107,6 +115,10 @@ class ModelConfig:
     """Standard deviation of the heatmaps' Gaussians in pixels."""
     joint_merge: Literal["sum", "max"] = "sum"
     """Grayscale input: how joints are merged."""
+    joints: Literal["h36m17", "own"] = "h36m17"
+    """MotionBERT: its own joints, made from the data's; own: the data's, to train from scratch."""
+    published: bool = False
+    """MotionBERT: make joints as its published code does, faults included: what published weights expect."""
     init: str | None = None
     """Checkpoint, or folder of a finished run, to fine-tune from; the head is replaced."""
 
@@ -159,10 +171,14 @@ class OptimConfig:
     epochs: int = 150
     batch_size: int = 32
     lr: float = 1e-3
+    head_lr: float | None = None
+    """Learning rate of the classifier, where it is another."""
     weight_decay: float = 0.01
     grad_clip: float = 20.0
     """Largest norm of the gradient."""
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    lr_decay: float = 0.99
+    """Schedule step: factor on the learning rate from each epoch to the next."""
     warmup_epochs: float = 0.0
     """Epochs over which the learning rate rises linearly from 0."""
     ema: float = 0.0
@@ -183,6 +199,8 @@ class OptimConfig:
         parse_alpha(self.alpha)
         _check(self, "at least 1", lambda n: n >= 1, "epochs", "batch_size")
         _check(self, "a number > 0", lambda x: 0 < x < math.inf, "lr", "grad_clip")
+        _check(self, "a number > 0, or none for lr", lambda x: x is None or 0 < x < math.inf, "head_lr")
+        _check(self, "0 < factor ≤ 1", lambda x: 0 < x <= 1, "lr_decay")
         _check(self, "a number ≥ 0", lambda x: 0 <= x < math.inf, "weight_decay")
         _check(self, "0 ≤ ema < 1", lambda x: 0 <= x < 1, "ema")
         _check(self, "0 to the number of epochs", lambda n: 0 <= n <= self.epochs, "warmup_epochs")
@@ -222,6 +240,20 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _check(self, "a seed from 0 to 2^63 - 1", lambda n: 0 <= n < 2**63, "seed")
+        _require(
+            not self.model.published or self.data.crop == "frame",
+            "published = True: expected crop = 'frame', as the preset motionbert-published has",
+        )
+
+    def idle_settings(self) -> list[str]:
+        """Changed settings that another setting keeps from having any effect, each as a sentence."""
+        idle = []
+        if self.data.crop == "frame":
+            names, reason = ("crop_padding", "min_box", "crop_area", "crop_aspect"), "crop = 'frame'"
+            idle += [(name, reason) for name in names if _is_changed(self.data, name)]
+        if self.optim.schedule != "step" and _is_changed(self.optim, "lr_decay"):
+            idle.append(("lr_decay", f"schedule = {self.optim.schedule!r}"))
+        return [f"{name} has no effect with {reason}" for name, reason in idle]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,8 +293,14 @@ ROBUST_OPTIM = {
     "joint_pass": True,
 }
 
+# The published learning rates and schedule of MotionBERT's action recognition.
+MOTIONBERT_OPTIM = {"lr": 1e-4, "head_lr": 1e-3, "schedule": "step", "lr_decay": 0.99}
+
 # The report's values are the defaults. "first-run" is what a bare `python -m fastpose.train` does.
-PRESET_ARMS: dict[str, tuple[Arm, ...]] = {"first-run": ("supervised", "contrastive")}
+PRESET_ARMS: dict[str, tuple[Arm, ...]] = {
+    "first-run": ("supervised", "contrastive"),
+    "motionbert-published": ("supervised",),
+}
 PRESETS: dict[str, dict[str, Any]] = {
     "report": {},
     "pyskl-test": {
@@ -284,6 +322,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "first-run": {
         "loss": ROBUST_LOSS,
         "optim": {**ROBUST_OPTIM, "epochs": 24, "ema": 0.99, "alpha": "0:0.1"},
+    },
+    "motionbert": {"model": {"model": "motionbert"}, "optim": MOTIONBERT_OPTIM},
+    "motionbert-published": {
+        "data": {
+            "clip_len": 243,
+            "frame_rule": "resample",
+            "crop": "frame",
+            "flip_probability": 0.0,
+            "max_persons": 2,
+        },
+        "model": {"model": "motionbert", "published": True},
+        "optim": {**MOTIONBERT_OPTIM, "epochs": 300},
     },
 }
 

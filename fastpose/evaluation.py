@@ -12,6 +12,7 @@ from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
 from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.builtin import open_clips
 from fastpose.data.holdout import select_clips
+from fastpose.data.motionbert import match_clips
 from fastpose.data.packed import PackedClips
 from fastpose.metrics import Accuracy
 from fastpose.models.input_maker import memory_format_for
@@ -88,12 +89,15 @@ def open_candidates(
         source = data or card.config.data.data
         if source not in opened:
             opened[source] = open_clips(source)
-        check_clips(card, opened[source], run)
+        packed = opened[source]
+        check_clips(card, packed, run)
+        if card.config.model.published:
+            packed = match_clips(packed)
         sampling = changed_sampling(card.config.data, test_split, limit, clip_len, size)
-        _, indices = select_clips(opened[source], sampling)
+        _, indices = select_clips(packed, sampling)
         if limit is None and sampling.limit is not None:
             print(f"{name}: {len(indices)} clips, as the run itself; --limit all for the whole split")
-        candidates[name] = Candidate(run, card, opened[source], indices, sampling)
+        candidates[name] = Candidate(run, card, packed, indices, sampling)
     return candidates
 
 

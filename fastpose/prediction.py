@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastpose.checkpoint import ModelCard, load_model
 from fastpose.data.layouts import Layout, get_layout
+from fastpose.data.motionbert import match_clips
 from fastpose.data.packed import PackedClips
 from fastpose.data.sampling import PoseBatch, checked_integer
 from fastpose.data.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
@@ -149,6 +150,8 @@ class Predictor:
             ValueError: their layout is another than the model's, and cannot be converted.
         """
         packed = fit_layout(packed, self.card.layout, convert=self.convert)
+        if self.card.config.model.published:
+            packed = match_clips(packed)
         windows = cut_windows(packed, self.window, self.stride, self.longer_than)
         sampler = evaluation_sampler(
             windows.packed,

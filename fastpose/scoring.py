@@ -37,7 +37,8 @@ def evaluation_sampler(
     """The sampler of clips that are not trained on, as ``data`` says; by default all persons of every clip."""
     return sampler_on(
         torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
-        max_persons=max_persons, crop_padding=data.crop_padding, min_box=data.min_box,
+        max_persons=max_persons, frame_rule=data.frame_rule, crop=data.crop,
+        crop_padding=data.crop_padding, min_box=data.min_box,
     )  # fmt: skip
 
 

@@ -4,8 +4,10 @@ import functools
 import math
 import resource
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from fastpose.checkpoint import (
 from fastpose.config import OptimConfig, RunConfig
 from fastpose.data.holdout import select_clips
 from fastpose.data.loader import Prefetcher
+from fastpose.data.motionbert import match_clips
 from fastpose.data.packed import PackedClips
 from fastpose.data.sampling import ClipSampler, PoseBatch
 from fastpose.loggers import CsvLog, TensorBoardLog
@@ -42,8 +45,23 @@ def learning_rate_factor(progress: float, optim: OptimConfig) -> float:
         return progress / optim.warmup_epochs
     if optim.schedule == "constant":
         return 1.0
+    if optim.schedule == "step":
+        return optim.lr_decay ** int(progress)
     rest = (progress - optim.warmup_epochs) / max(optim.epochs - optim.warmup_epochs, 1e-9)
     return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
+
+
+def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
+    """Return the optimiser's groups: one, or the backbone's and the head's where the head has its own rate.
+
+    The head's ``lr_scale`` is its learning rate over ``optim.lr``.
+    """
+    if optim.head_lr is None:
+        return [{"params": list(model.parameters())}]
+    backbone, head = [], []
+    for name, parameter in model.named_parameters():
+        (head if name.startswith(model.head_prefix) else backbone).append(parameter)
+    return [{"params": backbone}, {"params": head, "lr_scale": optim.head_lr / optim.lr}]
 
 
 def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
@@ -68,7 +86,10 @@ class Trainer:
         checkpoint_seconds: float = 30.0,
         quiet: bool = False,
     ) -> None:
-        self.config, self.packed, self.folder, self.title = config, packed, folder, title
+        for sentence in config.idle_settings():
+            warnings.warn(sentence, stacklevel=2)
+        self.packed = match_clips(packed) if config.model.published else packed
+        self.config, self.folder, self.title = config, folder, title
         self.checkpoint_seconds, self.quiet = checkpoint_seconds, quiet
         self.device = choose_device(config.optim.device)
         self.dtype = choose_precision(config.optim.precision, self.device)
@@ -87,8 +108,9 @@ class Trainer:
             self._echo(str(report))
         self.model = model.to(self.device, memory_format=memory_format_for(model, self.dtype))
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True
-        )
+            parameter_groups(self.model, config.optim),
+            lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True,
+        )  # fmt: skip
         self.average = MovingAverage(self.model, config.optim.ema) if config.optim.ema else None
 
     @property
@@ -153,14 +175,15 @@ class Trainer:
         data = self.config.data
         return sampler_on(
             self.device, self.packed, data.clip_len, data.size, train=True, seed=self.config.seed,
-            max_persons=self.card.max_persons, crop_padding=data.crop_padding, min_box=data.min_box,
-            crop_area=data.crop_area, crop_aspect=data.crop_aspect, flip_probability=data.flip_probability,
+            max_persons=self.card.max_persons, frame_rule=data.frame_rule, crop=data.crop,
+            crop_padding=data.crop_padding, min_box=data.min_box, crop_area=data.crop_area,
+            crop_aspect=data.crop_aspect, flip_probability=data.flip_probability,
         )  # fmt: skip
 
     def step(self, batches: dict[str, PoseBatch], epoch: int, rate: float) -> dict[str, Tensor]:
-        """Take one optimiser step at learning rate ``rate``; returns what the task returns."""
+        """Take one optimiser step at learning rate ``rate``, of the head in proportion; returns the task's."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_scale", 1.0)
         result = self.task.step(self.model, batches, epoch, self.autocast)
         self.optimizer.zero_grad(set_to_none=True)
         result["loss"].backward()

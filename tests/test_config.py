@@ -36,6 +36,29 @@ def test_reference_code_differs_as_published():
     assert not run.model.normalize
 
 
+def test_motionbert_has_settings_of_its_own():
+    run = config.from_preset("motionbert")
+    assert (run.model.model, run.model.input, run.data.clip_len) == ("motionbert", "skeleton", 24)
+    assert (run.optim.lr, run.optim.head_lr, run.optim.schedule, run.optim.lr_decay) == (
+        1e-4, 1e-3, "step", 0.99,
+    )  # fmt: skip
+    assert (run.optim.alpha, run.loss.gamma1, run.loss.gamma2, run.loss.sup_thresh) == ("0.01", 1, 0.3, 0)
+    published = config.from_preset("motionbert-published")
+    assert published.model.published
+    assert (published.data.clip_len, published.data.max_persons) == (243, 2)
+    assert (published.optim.epochs, published.optim.batch_size, published.model.dropout) == (300, 32, 0.5)
+
+
+def test_settings_without_effect_are_named():
+    run = config.from_dict({"data": {"crop": "frame", "min_box": 5}, "optim": {"lr_decay": 0.5}})
+    assert run.idle_settings() == [
+        "min_box has no effect with crop = 'frame'",
+        "lr_decay has no effect with schedule = 'constant'",
+    ]
+    for name in config.PRESETS:
+        assert config.from_preset(name).idle_settings() == []
+
+
 @given(low=st.floats(0, 10), width=st.floats(0, 10))
 def test_alpha_ranges_survive_text(low, width):
     assert config.parse_alpha(f"{low!r}:{low + width!r}") == (low, low + width)
@@ -65,6 +88,10 @@ def test_bad_alphas_are_named(text):
         ({"eval": {"alphas": [0, -0.1]}}, "alphas = .*: expected noise levels"),
         ({"arm": "contrast"}, "arm = 'contrast'"),
         ({"seed": -1}, "seed = -1"),
+        ({"model": {"published": True}}, "published = True: expected crop = 'frame'"),
+        ({"data": {"frame_rule": "even"}}, "frame_rule = 'even': expected one of"),
+        ({"optim": {"head_lr": 0}}, "head_lr = 0.0: expected a number > 0, or none"),
+        ({"optim": {"lr_decay": 1.5}}, "lr_decay = 1.5: expected 0 < factor"),
     ],
 )
 def test_bad_settings_are_named(values, message):

@@ -242,6 +242,22 @@ def test_schedules():
     factors = [learning_rate_factor(progress, optim) for progress in (0, 1, 2, 6, 10)]
     np.testing.assert_allclose(factors, [0, 0.5, 1, 0.5, 0], atol=1e-12)
     assert learning_rate_factor(9.9, OptimConfig(epochs=10)) == 1
+    step = OptimConfig(epochs=10, schedule="step", lr_decay=0.5, warmup_epochs=2)
+    assert [learning_rate_factor(progress, step) for progress in (1, 2, 2.9, 3)] == [0.5, 0.25, 0.25, 0.125]
+
+
+def test_the_head_has_a_learning_rate_of_its_own(tmp_path):
+    optim = replace(TINY.optim, lr=1e-3, head_lr=1e-1, weight_decay=0.0, ema=0.0)
+    trainer = Trainer(replace(TINY, optim=optim), waving_clips(), tmp_path, quiet=True)
+    before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+    trainer.step(next(trainer.batches(0, 1)), epoch=0, rate=5e-4)
+    moved = {
+        name: float((value.detach() - before[name]).abs().max())
+        for name, value in trainer.model.named_parameters()
+    }
+    head = {name for name in moved if name.startswith("cls_head.")}
+    assert max(moved[name] for name in head) == pytest.approx(5e-2, rel=0.01)  # AdamW's first step
+    assert max(moved[name] for name in moved.keys() - head) == pytest.approx(5e-4, rel=0.01)
 
 
 def test_order_is_a_function_of_seed_and_epoch():

@@ -7,10 +7,13 @@ batched form in ``fastpose.models.joint_input`` is tested against. The order is 
 Source: Zhu et al., "MotionBERT: A Unified Perspective on Learning Human Motion Representations", ICCV 2023.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastpose.data.layouts import COCO17, H36M17, conversion
+from fastpose.data.packed import PackedClips
 
 MAX_ANGLE = 10.0  # degrees, of a random move
 SCALES = (0.9, 1.1)
@@ -45,6 +48,26 @@ def match_persons(keypoints: NDArray) -> NDArray:
     matched = keypoints.copy()
     matched[:2, changed] = keypoints[1::-1, changed]
     return matched
+
+
+def match_clips(packed: PackedClips) -> PackedClips:
+    """``packed`` with ``match_persons`` done in every clip, its D unchanged; itself where no person moves.
+
+    It is done once for whole clips: matching adds up over frames, of which a sample holds only some. The
+    keypoints are copied if one clip changes.
+    """
+    keypoints = packed.keypoints
+    for clip in np.flatnonzero(packed.num_persons > 1):
+        rows = slice(packed.offsets[clip], packed.offsets[clip + 1])
+        shape = (packed.num_persons[clip], packed.num_frames[clip], *packed.keypoints.shape[1:])
+        given = packed.keypoints[rows].reshape(shape)  # [M, T, V, 2]
+        matched = match_persons(given)
+        if np.array_equal(matched, given):
+            continue
+        if keypoints is packed.keypoints:
+            keypoints = packed.keypoints.copy()
+        keypoints[rows] = matched.reshape(-1, *shape[2:])
+    return packed if keypoints is packed.keypoints else replace(packed, keypoints=keypoints, path=None)
 
 
 def to_h36m(keypoints: NDArray) -> NDArray:

@@ -11,28 +11,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastpose.ops import attend
+
 COORDINATES = 3  # x, y, score in; x, y, z out
 NORM_EPS = 1e-6
 INIT_STD = 0.02
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over the joints of each frame, or over the frames of each joint."""
+    """Multi-head self-attention along an axis of [N, T, J, C]: 1, the frames of a joint; 2, the joints of a frame."""
 
-    def __init__(self, dim: int, num_heads: int):
+    def __init__(self, dim: int, num_heads: int, axis: int):
         super().__init__()
         self.num_heads = num_heads
+        self.axis = axis
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, *, over_time: bool) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Tokens [N, T, J, C] → [N, T, J, C]."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))  # [N, T, J, 3, h, d]
-        qkv = qkv.permute(3, 0, 2, 4, 1, 5) if over_time else qkv.permute(3, 0, 1, 4, 2, 5)
-        mixed = F.scaled_dot_product_attention(*qkv.flatten(1, 2))  # [N·J, h, T, d] or [N·T, h, J, d]
-        mixed = mixed.unflatten(0, (x.shape[0], -1))
-        mixed = mixed.permute(0, 3, 1, 2, 4) if over_time else mixed.permute(0, 1, 3, 2, 4)
-        return self.proj(mixed.flatten(-2))
+        return self.proj(attend(self.qkv(x), self.num_heads, self.axis))
 
 
 class FeedForward(nn.Module):
@@ -53,11 +51,11 @@ class Block(nn.Module):
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, *, time_first: bool):
         super().__init__()
         self.time_first = time_first
-        for axis in "st":
-            self.add_module(f"norm1_{axis}", nn.LayerNorm(dim, eps=NORM_EPS))
-            self.add_module(f"attn_{axis}", Attention(dim, num_heads))
-            self.add_module(f"norm2_{axis}", nn.LayerNorm(dim, eps=NORM_EPS))
-            self.add_module(f"mlp_{axis}", FeedForward(dim, int(dim * mlp_ratio)))
+        for suffix, axis in {"s": 2, "t": 1}.items():
+            self.add_module(f"norm1_{suffix}", nn.LayerNorm(dim, eps=NORM_EPS))
+            self.add_module(f"attn_{suffix}", Attention(dim, num_heads, axis))
+            self.add_module(f"norm2_{suffix}", nn.LayerNorm(dim, eps=NORM_EPS))
+            self.add_module(f"mlp_{suffix}", FeedForward(dim, int(dim * mlp_ratio)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Tokens [N, T, J, C] → [N, T, J, C]."""
@@ -66,11 +64,11 @@ class Block(nn.Module):
         return self._over_time(self._over_joints(x))
 
     def _over_joints(self, x: Tensor) -> Tensor:
-        x = x + self.attn_s(self.norm1_s(x), over_time=False)
+        x = x + self.attn_s(self.norm1_s(x))
         return x + self.mlp_s(self.norm2_s(x))
 
     def _over_time(self, x: Tensor) -> Tensor:
-        x = x + self.attn_t(self.norm1_t(x), over_time=True)
+        x = x + self.attn_t(self.norm1_t(x))
         return x + self.mlp_t(self.norm2_t(x))
 
 

@@ -60,6 +60,7 @@ class MotionBERT(nn.Module):
     """
 
     head_prefix = "head."
+    input_type = JointInput
 
     def __init__(
         self,

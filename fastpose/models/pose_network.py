@@ -43,6 +43,7 @@ class PoseNetwork(nn.Module):
     """
 
     head_prefix = "cls_head."
+    input_type = PoseInput
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Models by name."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -31,10 +32,26 @@ def create_model(name: str, **options: Any) -> nn.Module:
     Raises:
         ValueError: no such model, or an argument it does not take or cannot use.
     """
-    key = str(name).lower().replace("-", "_")
-    if key not in MODELS:
-        raise ValueError(f"unknown model {name!r}; there are: {', '.join(MODELS)}")
+    key = _key(name)
     try:
         return MODELS[key](**options)
     except TypeError as error:
         raise ValueError(f"model {key!r}: {error}") from error
+
+
+def input_settings(name: str) -> frozenset[str]:
+    """What can be set of the input of the model ``name``: the fields of its ``PoseInput`` or ``JointInput``.
+
+    Raises:
+        ValueError: no such model.
+    """
+    model = MODELS[_key(name)]
+    kind = getattr(model, "func", model).input_type  # of a partial, its class
+    return frozenset(field.name for field in fields(kind))
+
+
+def _key(name: str) -> str:
+    key = str(name).lower().replace("-", "_")
+    if key not in MODELS:
+        raise ValueError(f"unknown model {name!r}; there are: {', '.join(MODELS)}")
+    return key

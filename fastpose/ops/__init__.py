@@ -6,6 +6,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "DeviceClipSampler": "sampling",
+        "attend": "attention",
         "contrastive_loss": "contrastive",
         "group_contrastive_loss": "contrastive",
         "render_heatmaps": "heatmap",

@@ -1,0 +1,85 @@
+// Sixteen channels at a time, in float32 whatever the array's format. Vectors of the compiler, which become
+// SSE2, AVX2 or AVX-512 by the caller's target; passed by reference, as their calling convention depends on it.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "value_blocks.hpp"
+
+namespace fastpose {
+
+inline constexpr std::int64_t kLanes = 16;
+
+using Lanes [[gnu::vector_size(64)]] = float;
+using LaneBits [[gnu::vector_size(64)]] = std::uint32_t;
+using LaneHalves [[gnu::vector_size(32)]] = std::uint16_t;
+
+inline void read(const float* values, Lanes& lanes) {
+  std::memcpy(&lanes, values, sizeof(lanes));
+}
+
+inline void read(const BFloat16* values, Lanes& lanes) {
+  LaneHalves halves;
+  std::memcpy(&halves, values, sizeof(halves));
+  lanes = reinterpret_cast<Lanes>(__builtin_convertvector(halves, LaneBits) << 16);
+}
+
+inline void write(const Lanes& lanes, float* values) {
+  std::memcpy(values, &lanes, sizeof(lanes));
+}
+
+// Rounds to nearest even; NaN stays NaN.
+inline void write(const Lanes& lanes, BFloat16* values) {
+  const LaneBits bits = reinterpret_cast<LaneBits>(lanes);
+  const LaneBits rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
+  const LaneBits finite = lanes == lanes ? rounded : LaneBits{} + 0x7FC0u;
+  const LaneHalves halves = __builtin_convertvector(finite, LaneHalves);
+  std::memcpy(values, &halves, sizeof(halves));
+}
+
+// The first `count` lanes; the others are 0.
+template <class Element>
+void read_some(const Element* values, std::int64_t count, Lanes& lanes) {
+  Element padded[kLanes] = {};
+  std::memcpy(padded, values, static_cast<std::size_t>(count) * sizeof(Element));
+  read(padded, lanes);
+}
+
+template <class Element>
+void write_some(const Lanes& lanes, std::int64_t count, Element* values) {
+  Element padded[kLanes];
+  write(lanes, padded);
+  std::memcpy(values, padded, static_cast<std::size_t>(count) * sizeof(Element));
+}
+
+// Channels in blocks of kLanes. The last block ends with the last channel, so that it may repeat some of the
+// block before; only where there are fewer than kLanes channels is a block partly empty.
+struct ChannelBlocks {
+  std::int64_t channels;
+
+  std::int64_t count() const { return (channels + kLanes - 1) / kLanes; }
+  std::int64_t begin(std::int64_t block) const {
+    return channels < kLanes || block + 1 < count() ? block * kLanes : channels - kLanes;
+  }
+
+  template <class Element>
+  void read_block(const Element* values, Lanes& lanes) const {
+    if (channels < kLanes) {
+      read_some(values, channels, lanes);
+    } else {
+      read(values, lanes);
+    }
+  }
+
+  template <class Element>
+  void write_block(const Lanes& lanes, Element* values) const {
+    if (channels < kLanes) {
+      write_some(lanes, channels, values);
+    } else {
+      write(lanes, values);
+    }
+  }
+};
+
+}  // namespace fastpose
