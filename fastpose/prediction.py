@@ -17,7 +17,7 @@ from fastpose.data.unlabelled import find_faults, has_joints, pack_unlabelled, u
 from fastpose.data.windows import Windows, cut_windows
 from fastpose.ops.sampling import sampler_on
 from fastpose.precision import autocast_for, choose_device, choose_precision
-from fastpose.robustness import EVALUATION_STREAM
+from fastpose.scoring import EVALUATION_STREAM
 
 WINDOW = 300  # frames: the longest clips of NTU RGB+D
 LONG = 900  # frames, half a minute: longer clips are no trimmed actions, and are cut by default

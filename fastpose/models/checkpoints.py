@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fastpose.data.layouts import Layout
+from fastpose.models.joint_input import JOINTS, JointInput
 from fastpose.models.weight_files import read_weights
 
 BACKBONE = "backbone."
@@ -107,14 +108,18 @@ def _backbone_named(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[st
 
 def _check_layout(model: nn.Module, metadata: dict[str, str], path: str | Path) -> None:
     """Refuse weights of fastpose made for other joints than the model's, or for other limbs where it sees those."""
-    own = model.pose_input.layout
+    pose_input = model.pose_input
+    own = pose_input.target if isinstance(pose_input, JointInput) else pose_input.layout
     if own is None or "layout" not in metadata:
         return
     try:
         theirs = Layout.from_json(json.loads(metadata["layout"]))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: its metadata holds no layout ({error})") from error
-    if theirs.joints != own.joints or (model.pose_input.input == "limb" and theirs.limbs != own.limbs):
+        if isinstance(pose_input, JointInput):
+            joints = json.loads(metadata["config"])["model"].get("joints", JOINTS[0])
+            theirs = JointInput(layout=theirs, joints=joints).target
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: its metadata names no layout ({error})") from error
+    if theirs.joints != own.joints or (pose_input.input == "limb" and theirs.limbs != own.limbs):
         raise ValueError(f"{path} was made for layout {theirs.name!r}, this model is fed {own.name!r}")
 
 
