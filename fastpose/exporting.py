@@ -25,8 +25,8 @@ CARD_FILE = "fastpose.json"  # in a .pt2 archive
 TOLERANCE = 1e-4  # of an exported output, relative to the largest or to 1
 TRACED_SIZES = {"batch": 2, "persons": 2, "frames": 4, "height": 32, "width": 40}
 CHECKED_SIZES = (
-    {"batch": 1, "persons": 1, "frames": 8, "height": 32, "width": 32},
-    {"batch": 3, "persons": 2, "frames": 5, "height": 40, "width": 24},
+    {"batch": 1, "persons": 1, "frames": 3, "height": 24, "width": 32},
+    {"batch": 3, "persons": 2, "frames": 5, "height": 32, "width": 16},
 )
 
 
@@ -204,7 +204,10 @@ def _operator(error: BaseException | None) -> str | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """The first line of the error that the others were raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines()]
     return next(filter(None, lines), type(error).__name__)
 

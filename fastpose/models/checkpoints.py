@@ -63,13 +63,13 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
     unexpected = tuple(key for key in state if key not in own)
     misfits = {
         key: f"{key}: {_describe(key, state[key])} in the file, {_describe(key, own[key])} in the model"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape
-        or state[key].is_floating_point() != own[key].is_floating_point()
+        for key in own
+        if key in state and _kind(state[key]) != _kind(own[key])
     }
-    mismatched = tuple(misfits[key] for key in own if key in misfits)
+    mismatched = tuple(misfits.values())
     head = {key for key in own if key.startswith(model.head_prefix)}
-    head_replaced = not head.isdisjoint(misfits.keys() | set(missing))
+    needed = {key for key in missing if not key.endswith("num_batches_tracked")}  # old files have none
+    head_replaced = not head.isdisjoint(misfits.keys() | needed)
 
     if not (own.keys() - head) & state.keys():
         raise ValueError(
@@ -77,11 +77,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
             f"expected {_some(tuple(own))}"
         )
     problems = [text for key, text in misfits.items() if strict or key not in head]
-    problems += [
-        f"{key}: missing in the file"
-        for key in missing
-        if strict or (key not in head and not key.endswith("num_batches_tracked"))
-    ]
+    problems += [f"{key}: missing in the file" for key in missing if strict or key in needed - head]
     blocks = {_any_number(key) for key in own}
     problems += [
         f"{key}: unexpected in the file"
@@ -101,9 +97,9 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
 
 def _backbone_named(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """Put "backbone." before the keys of a file that holds a backbone alone."""
-    if any(key.startswith(BACKBONE) for key in state):
+    if any(key.startswith(BACKBONE) for key in state) or not any(BACKBONE + key in own for key in state):
         return state
-    return {BACKBONE + key if BACKBONE + key in own else key: value for key, value in state.items()}
+    return {key if key in own else BACKBONE + key: value for key, value in state.items()}
 
 
 def _check_layout(model: nn.Module, metadata: dict[str, str], path: str | Path) -> None:
@@ -126,6 +122,10 @@ def _check_layout(model: nn.Module, metadata: dict[str, str], path: str | Path) 
 def _any_number(key: str) -> str:
     """The key with its numbers, those of repeated blocks, taken out."""
     return re.sub(r"\.\d+(?=\.)", ".#", key)
+
+
+def _kind(tensor: Tensor) -> tuple:
+    return tensor.shape, tensor.is_floating_point()
 
 
 def _describe(key: str, tensor: Tensor) -> str:
