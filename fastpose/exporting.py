@@ -25,8 +25,8 @@ CARD_FILE = "fastpose.json"  # in a .pt2 archive
 TOLERANCE = 1e-4  # of an exported output, relative to the largest or to 1
 TRACED_SIZES = {"batch": 2, "persons": 2, "frames": 4, "height": 32, "width": 40}
 CHECKED_SIZES = (
-    {"batch": 1, "persons": 1, "frames": 8, "height": 32, "width": 32},
-    {"batch": 3, "persons": 2, "frames": 5, "height": 40, "width": 24},
+    {"batch": 1, "persons": 1, "frames": 3, "height": 24, "width": 32},
+    {"batch": 3, "persons": 2, "frames": 5, "height": 32, "width": 16},
 )
 
 
@@ -52,8 +52,16 @@ def format_of(target: Path) -> str:
     )
 
 
+def describe_input(model: nn.Module) -> str:
+    """What ``model`` takes: "input [batch, 17, frames, height, width] → logits [batch, 60], features"."""
+    shape = list(model.pose_input.shape(_keypoints(model)))
+    for axis, name in model.pose_input.axes.items():
+        shape[axis] = name
+    return f"input [{', '.join(map(str, shape))}] → logits [batch, {model.num_classes}], features"
+
+
 def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -> None:
-    """Write ``model`` to ``target``, in evaluation mode and float32, with ``card`` as its metadata.
+    """Write ``model`` to ``target`` with ``card`` as its metadata; it is left on the CPU, in float32, for evaluation.
 
     "safetensors" holds the weights, for ``fastpose.checkpoint.load_model``. "onnx" and "torch" hold a program
     from the model's prepared ``input`` to ``logits`` [B, K] and ``features`` [B, D]; batch, frames, and persons
@@ -67,7 +75,7 @@ def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -
     """
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
-    model = model.float().eval()
+    model = model.cpu().float().eval()
     if format == "safetensors":
         write_weights(target, model.state_dict(), card)
         return
@@ -133,14 +141,18 @@ def check(run: Callable[[Tensor], Sequence[np.ndarray]], model: nn.Module) -> No
 
 def _random_input(model: nn.Module, sizes: dict[str, int]) -> Tensor:
     """A normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
-    keypoints = torch.empty(2, 1, 2, model.num_keypoints, 3, device="meta")
-    shape = list(model.pose_input.shape(keypoints))
+    shape = list(model.pose_input.shape(_keypoints(model)))
     for axis, name in model.pose_input.axes.items():
         shape[axis] = (
             min(sizes[name], model.maxlen) if name == "frames" and hasattr(model, "maxlen") else sizes[name]
         )
     generator = torch.Generator().manual_seed(sum(shape))
     return torch.randn(shape, generator=generator)
+
+
+def _keypoints(model: nn.Module) -> Tensor:
+    """Keypoints [1, 1, 1, V, 3] without content, to ask for the shape of the input."""
+    return torch.empty(1, 1, 1, model.num_keypoints, 3, device="meta")
 
 
 def _write_onnx(program: ExportedProgram, model: nn.Module, card: ModelCard, path: Path) -> Callable:
@@ -192,7 +204,10 @@ def _operator(error: BaseException | None) -> str | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """The first line of the error that the others were raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines()]
     return next(filter(None, lines), type(error).__name__)
 

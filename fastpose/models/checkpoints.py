@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fastpose.data.layouts import Layout
+from fastpose.models.joint_input import JOINTS, JointInput
 from fastpose.models.weight_files import read_weights
 
 BACKBONE = "backbone."
@@ -62,13 +63,13 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
     unexpected = tuple(key for key in state if key not in own)
     misfits = {
         key: f"{key}: {_describe(key, state[key])} in the file, {_describe(key, own[key])} in the model"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape
-        or state[key].is_floating_point() != own[key].is_floating_point()
+        for key in own
+        if key in state and _kind(state[key]) != _kind(own[key])
     }
-    mismatched = tuple(misfits[key] for key in own if key in misfits)
+    mismatched = tuple(misfits.values())
     head = {key for key in own if key.startswith(model.head_prefix)}
-    head_replaced = not head.isdisjoint(misfits.keys() | set(missing))
+    needed = {key for key in missing if not key.endswith("num_batches_tracked")}  # old files have none
+    head_replaced = not head.isdisjoint(misfits.keys() | needed)
 
     if not (own.keys() - head) & state.keys():
         raise ValueError(
@@ -76,11 +77,7 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
             f"expected {_some(tuple(own))}"
         )
     problems = [text for key, text in misfits.items() if strict or key not in head]
-    problems += [
-        f"{key}: missing in the file"
-        for key in missing
-        if strict or (key not in head and not key.endswith("num_batches_tracked"))
-    ]
+    problems += [f"{key}: missing in the file" for key in missing if strict or key in needed - head]
     blocks = {_any_number(key) for key in own}
     problems += [
         f"{key}: unexpected in the file"
@@ -100,27 +97,35 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
 
 def _backbone_named(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """Put "backbone." before the keys of a file that holds a backbone alone."""
-    if any(key.startswith(BACKBONE) for key in state):
+    if any(key.startswith(BACKBONE) for key in state) or not any(BACKBONE + key in own for key in state):
         return state
-    return {BACKBONE + key if BACKBONE + key in own else key: value for key, value in state.items()}
+    return {key if key in own else BACKBONE + key: value for key, value in state.items()}
 
 
 def _check_layout(model: nn.Module, metadata: dict[str, str], path: str | Path) -> None:
     """Refuse weights of fastpose made for other joints than the model's, or for other limbs where it sees those."""
-    own = model.pose_input.layout
+    pose_input = model.pose_input
+    own = pose_input.target if isinstance(pose_input, JointInput) else pose_input.layout
     if own is None or "layout" not in metadata:
         return
     try:
         theirs = Layout.from_json(json.loads(metadata["layout"]))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: its metadata holds no layout ({error})") from error
-    if theirs.joints != own.joints or (model.pose_input.input == "limb" and theirs.limbs != own.limbs):
+        if isinstance(pose_input, JointInput):
+            joints = json.loads(metadata["config"])["model"].get("joints", JOINTS[0])
+            theirs = JointInput(layout=theirs, joints=joints).target
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: its metadata names no layout ({error})") from error
+    if theirs.joints != own.joints or (pose_input.input == "limb" and theirs.limbs != own.limbs):
         raise ValueError(f"{path} was made for layout {theirs.name!r}, this model is fed {own.name!r}")
 
 
 def _any_number(key: str) -> str:
     """The key with its numbers, those of repeated blocks, taken out."""
     return re.sub(r"\.\d+(?=\.)", ".#", key)
+
+
+def _kind(tensor: Tensor) -> tuple:
+    return tensor.shape, tensor.is_floating_point()
 
 
 def _describe(key: str, tensor: Tensor) -> str:
