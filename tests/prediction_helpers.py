@@ -9,7 +9,8 @@ from torch import nn
 
 from fastpose.checkpoint import ModelCard, build_model, save_weights
 from fastpose.config import DataConfig, ModelConfig, RunConfig
-from fastpose.data import ClipSampler, PackedClips, get_layout
+from fastpose.data import PackedClips, get_layout
+from fastpose.scoring import evaluation_sampler
 
 CLASSES = ("walk", "run, fast", "jump", 'say "hello"')
 CONFIG = RunConfig(data=DataConfig(clip_len=8, size=(16, 16)), model=ModelConfig(input="skeleton"))
@@ -24,13 +25,14 @@ def random_weights(model: nn.Module, card: ModelCard) -> nn.Module:
     ]
     data = card.config.data
     packed = PackedClips.from_clips(clips, layout=card.layout)
-    sampler = ClipSampler(packed, data.clip_len, data.size, train=False, max_persons=card.max_persons)
+    sampler = evaluation_sampler(packed, data, max_persons=card.max_persons)
     with torch.no_grad():
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm3d):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.weight.fill_(1)
                 module.momentum = 1.0
-        model.cls_head.fc_cls.weight.normal_(0, 0.1)
+        classifier = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+        classifier.weight.normal_(0, 0.1)
         model.train()(model.prepare_input(sampler.batch(range(8))))
     return model.eval()
 

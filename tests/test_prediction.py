@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,9 +11,14 @@ from packing_helpers import TRIANGLE
 from prediction_helpers import CLASSES, moving_clip, with_input, write_run
 
 from fastpose.checkpoint import load_model
+from fastpose.config import from_preset
 from fastpose.data import ClipSampler, PackedClips, get_layout
 from fastpose.data.layouts import convert
+from fastpose.data.motionbert import match_clips
+from fastpose.models.motionbert import MotionBERT
+from fastpose.models.registry import MODELS
 from fastpose.prediction import Prediction, Predictor, fit_layout, predict
+from fastpose.scoring import evaluation_sampler
 
 SIZE = (480, 640)
 GIVEN = {"layout": "coco17", "image_size": SIZE}
@@ -246,3 +252,23 @@ def test_the_module_is_the_function(monkeypatch, predictor, import_first):
     assert callable(module)
     assert callable(module.main)
     assert np.array_equal(module(moving_clip(), model=predictor, **GIVEN).scores, prediction.scores)
+
+
+@pytest.mark.parametrize("preset", ["motionbert", "motionbert-published"])
+def test_motionbert(tmp_path, monkeypatch, preset):
+    tiny = partial(MotionBERT, dim_feat=16, dim_rep=8, depth=1, num_heads=2, hidden_dim=32)
+    monkeypatch.setitem(MODELS, "motionbert", tiny)
+    config = from_preset(preset)
+    run = write_run(tmp_path, config=config)
+    clips = [moving_clip(0, frames=30), moving_clip(1, persons=2, frames=40)]
+    packed = pack(*clips)
+    predictions = predict(clips, model=run, precision="fp32", **GIVEN)
+
+    model, card = load_model(run)
+    sampler = evaluation_sampler(match_clips(packed) if config.model.published else packed, config.data)
+    with torch.inference_mode():
+        output = model(model.prepare_input(sampler.batch([0, 1])))
+    assert output.features.shape == (2, 17 * 8)
+    for prediction, logits, features in zip(predictions, output.logits, output.features, strict=True):
+        assert_is(prediction, logits.softmax(0).numpy(), features.numpy())
+    assert card.layout.name == "coco17"  # what it is fed; its own joints are H36M's
