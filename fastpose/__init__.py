@@ -6,5 +6,5 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__ = attach(
     __name__,
-    {"data": "data", "losses": "losses", "models": "models", "ops": "ops"},
+    {name: name for name in ("data", "losses", "models", "ops", "predict")},  # all of them submodules
 )

@@ -13,14 +13,14 @@ def read_first(argv: Sequence[str] | None, *flags: str) -> argparse.Namespace:
     return parser.parse_known_args(argv)[0]
 
 
-def run_command(run: Callable[[], object], *, interrupted: str = "stopped") -> int:
-    """Call ``run``, and return the exit status of its command.
+def run_command(run: Callable[[], int | None], *, interrupted: str = "stopped") -> int:
+    """Call ``run``, and return the exit status of its command: what it returns, None being 0.
 
     A ``ValueError`` or ``OSError`` is printed as one line "error: …" (2), Ctrl-C as ``interrupted`` (130);
     any other error is a fault of the program and keeps its traceback.
     """
     try:
-        run()
+        return run() or 0
     except (ValueError, OSError) as error:
         name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
         print(f"error: {name}: {reason}" if name and reason else f"error: {error}", file=sys.stderr)
@@ -28,4 +28,3 @@ def run_command(run: Callable[[], object], *, interrupted: str = "stopped") -> i
     except KeyboardInterrupt:
         print(f"\n{interrupted}", file=sys.stderr)
         return 130
-    return 0

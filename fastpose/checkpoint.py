@@ -108,11 +108,26 @@ def build_model(card: ModelCard) -> nn.Module:
 
 
 def save_weights(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
-    """Write the final weights of a run as safetensors, atomically; equal weights and card give equal bytes."""
-    with atomic_path(folder / WEIGHTS) as partial:
+    """Write the final weights of a run, as ``write_weights``."""
+    write_weights(folder / WEIGHTS, weights, card)
+
+
+def write_weights(path: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+    """Write weights as safetensors, atomically; equal weights and card give equal bytes."""
+    with atomic_path(path) as partial:
         plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
         save_file(plain, partial, metadata=card.to_metadata())
         sort_metadata(partial)
+
+
+def weights_file(run: str | Path) -> Path:
+    """The weights in a run folder, or ``run`` itself where it is no folder; ValueError if it holds none."""
+    path = Path(run)
+    if not path.is_dir():
+        return path
+    if not (path / WEIGHTS).is_file():
+        raise ValueError(f"{path}: holds no finished run (no {WEIGHTS} in it)")
+    return path / WEIGHTS
 
 
 def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:
@@ -121,8 +136,7 @@ def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:
     Raises:
         ValueError: the folder holds no finished run, or the file is damaged or foreign.
     """
-    path = Path(run)
-    path = path / WEIGHTS if path.is_dir() else path
+    path = weights_file(run)
     if not path.is_file():
         raise ValueError(f"{path}: not found; expected the folder of a finished run")
     try:

@@ -120,7 +120,7 @@ class ModelConfig:
     published: bool = False
     """MotionBERT: make joints as its published code does, faults included: what published weights expect."""
     init: str | None = None
-    """Checkpoint to fine-tune from; the head is replaced."""
+    """Checkpoint, or folder of a finished run, to fine-tune from; the head is replaced."""
 
     def __post_init__(self) -> None:
         _check(self, "0 ≤ dropout < 1", lambda p: 0 <= p < 1, "dropout")
@@ -254,6 +254,24 @@ class RunConfig:
         if self.optim.schedule != "step" and _is_changed(self.optim, "lr_decay"):
             idle.append(("lr_decay", f"schedule = {self.optim.schedule!r}"))
         return [f"{name} has no effect with {reason}" for name, reason in idle]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointConfig:
+    """What a checkpoint of others is; fastpose's own runs say that themselves."""
+
+    model: str | None = None
+    """Its name in the model registry, such as posec3d."""
+    input: str | None = None
+    """skeleton, heatmap, grayscale or limb; by default what --preset says."""
+    preset: str = "report"
+    """Settings of the network and of sampling, such as pyskl-test (48 frames of 64×64)."""
+    model_layout: str | None = None
+    """Joints that it takes; by default those of --layout, else coco17."""
+    class_names: Path | None = None
+    """Text file of class names, one a line; by default they are numbered."""
+    max_persons: int = 2
+    """Persons that it takes."""
 
 
 # Beyond the report: noise levels drawn per clip, cross-entropy on both views, and the supervised contrastive

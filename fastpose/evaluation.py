@@ -41,6 +41,22 @@ def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
     return short if len(short) == len(runs) else {str(run): run for run in runs}
 
 
+def find_run(path: Path) -> Path:
+    """Return the one finished run that ``path`` is or holds; a weights file is returned as it is.
+
+    Raises:
+        ValueError: ``path`` is no folder or weights file, or holds no run, or several.
+    """
+    if not path.is_dir():
+        if path.exists() and path.suffix != ".safetensors":
+            raise ValueError(f"{path}: is no run of fastpose; of a checkpoint of others say --model, too")
+        return path
+    runs = find_runs((path,))
+    if len(runs) > 1:
+        raise ValueError(f"{path}: holds {len(runs)} runs; name one of {', '.join(runs)}")
+    return next(iter(runs.values()))
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A finished run, and the clips it is to be measured on."""
@@ -73,8 +89,10 @@ def open_candidates(
         source = data or card.config.data.data
         if source not in opened:
             opened[source] = open_clips(source)
-        check_clips(card, opened[source], run)
-        packed = match_clips(opened[source]) if card.config.model.published else opened[source]
+        packed = opened[source]
+        check_clips(card, packed, run)
+        if card.config.model.published:
+            packed = match_clips(packed)
         sampling = changed_sampling(card.config.data, test_split, limit, clip_len, size)
         _, indices = select_clips(packed, sampling)
         if limit is None and sampling.limit is not None:

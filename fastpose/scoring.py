@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.packed import PackedClips
+from fastpose.data.sampling import ClipSampler
 from fastpose.models.input_maker import InputMaker
-from fastpose.ops.sampling import sampler_on
+from fastpose.ops.sampling import DeviceClipSampler, sampler_on
 from fastpose.precision import Autocast
 
 EVALUATION_STREAM = 3
@@ -23,6 +24,22 @@ class ClipScores:
 
     labels: Tensor  # int64 [N]
     by_alpha: dict[float, Tensor]  # α → float32 [N, K], softmax
+
+
+def evaluation_sampler(
+    packed: PackedClips,
+    data: DataConfig,
+    *,
+    seed: int = 0,
+    max_persons: int | None = None,
+    device: torch.device | str = "cpu",
+) -> ClipSampler | DeviceClipSampler:
+    """The sampler of clips that are not trained on, as ``data`` says; by default all persons of every clip."""
+    return sampler_on(
+        torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
+        max_persons=max_persons, frame_rule=data.frame_rule, crop=data.crop,
+        crop_padding=data.crop_padding, min_box=data.min_box,
+    )  # fmt: skip
 
 
 @torch.inference_mode()
@@ -59,11 +76,7 @@ def score_clips(
     """
     if len(indices) == 0:
         raise ValueError("no clip to score: the accuracy of an empty set is undefined")
-    sampler = sampler_on(
-        torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
-        max_persons=max_persons, frame_rule=data.frame_rule, crop=data.crop,
-        crop_padding=data.crop_padding, min_box=data.min_box,
-    )  # fmt: skip
+    sampler = evaluation_sampler(packed, data, seed=seed, max_persons=max_persons, device=device)
     inputs = InputMaker(autocast.dtype)
     labels: list[Tensor] = []
     scores: dict[float, list[Tensor]] = {alpha: [] for alpha in settings.alphas}

@@ -22,6 +22,7 @@ from fastpose.checkpoint import (
     read_checkpoint,
     save_checkpoint,
     save_weights,
+    weights_file,
 )
 from fastpose.config import OptimConfig, RunConfig
 from fastpose.data.holdout import select_clips
@@ -102,7 +103,7 @@ class Trainer:
         self.card = ModelCard(config, packed.layout, packed.class_names, max_persons)
         model = build_model(self.card)
         if config.model.init is not None:
-            report = load_checkpoint(model, config.model.init)
+            report = load_checkpoint(model, weights_file(config.model.init))
             model.reset_head()  # equal numbers of classes need not be the same classes
             self._echo(str(report))
         self.model = model.to(self.device, memory_format=memory_format_for(model, self.dtype))

@@ -16,7 +16,9 @@ RANKS = {
     ),
     "checkpoint": 5,
     **dict.fromkeys(["robustness", "scoring", "tasks"], 6),
-    **dict.fromkeys(["trainer", "experiment", "evaluation"], 7),
+    **dict.fromkeys(
+        ["trainer", "experiment", "evaluation", "exporting", "foreign", "prediction", "prediction_files"], 7
+    ),
     **dict.fromkeys(["train", "evaluate", "pack", "report", "predict", "env", "export"], 8),
 }
 COMMANDS = {name for name, rank in RANKS.items() if rank == 8}

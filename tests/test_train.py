@@ -61,6 +61,7 @@ def test_an_unknown_flag_ends_the_command(capsys):
         (["--data", "{pack}", "--device", "cuda"], "no CUDA device"),
         (["--data", "{pack}", "--model", "resnet"], "unknown model 'resnet'; there are: posec3d"),
         (["--data", "{pack}", "--init", "absent.pth"], "absent.pth"),
+        (["--data", "{pack}", "--init", "."], "holds no finished run (no model.safetensors in it)"),
         (["--data", "{pack}", "--alpha", "lots"], "alpha = 'lots'"),
         (["--data", "{pack}", "--resume"], "--resume and --overwrite need --out"),
         (["--config", "absent.json"], "absent.json: cannot be read"),
@@ -130,8 +131,9 @@ def test_fine_tuning_replaces_the_head(tmp_path, monkeypatch, capsys):
         "8",
     ]
     assert train.main(["--data", "three.safetensors", "--out", "a", *common]) == 0
-    weights = "a/supervised-s0/model.safetensors"
-    assert train.main(["--data", "two.safetensors", "--out", "b", "--init", weights, *common]) == 0
+    run = "a/supervised-s0"
+    assert train.main(["--data", "two.safetensors", "--out", "b", "--init", run, *common]) == 0
+    assert f"{run}/model.safetensors: " in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -85,7 +85,12 @@ def check_image_size(size: object) -> tuple[int, int]:
     return height, width
 
 
-def _real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
+def real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
+    """``value`` as an array of real numbers, of one of the dtype ``kinds``; None in a list becomes NaN.
+
+    Raises:
+        ValueError: it is ragged, or holds anything else.
+    """
     try:
         array = np.asarray(value)
         if array.dtype == object:
@@ -98,7 +103,7 @@ def _real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
 
 
 def _check_keypoints(value: object, layout: Layout) -> np.ndarray:
-    keypoints = _real_array(value, "keypoints")
+    keypoints = real_array(value, "keypoints")
     shape = keypoints.shape
     if len(shape) == 4 and shape[3] == 3:
         raise ValueError(
@@ -117,7 +122,7 @@ def _check_keypoints(value: object, layout: Layout) -> np.ndarray:
 def _check_scores(value: object, shape: tuple[int, ...]) -> np.ndarray | None:
     if value is None:
         return None
-    scores = _real_array(value, "scores", kinds="fiub")
+    scores = real_array(value, "scores", kinds="fiub")
     if scores.shape == (*shape, 1):
         scores = scores[..., 0]
     if scores.shape != shape:

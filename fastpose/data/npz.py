@@ -2,7 +2,7 @@
 
 import difflib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,7 +53,9 @@ def pack_npz(
     for path in tqdm(paths, unit=" files", desc="reading", disable=not progress):
         name = path.relative_to(folder).with_suffix("").as_posix()
         try:
-            fields = _read(path)
+            fields = read_npz(path)
+            if "label" not in fields:
+                raise ValueError(f"no label in it; its arrays are {sorted(fields)}")
             label = fields["label"]
             placeholder = 0 if isinstance(label, str) else label
             fields = {"image_size": image_size, **fields, "name": name, "label": placeholder}
@@ -73,7 +75,12 @@ def pack_npz(
     return PackedClips.from_checked(clips, layout, class_names, splits, f"npz folder {folder.name}"), log
 
 
-def _read(path: Path) -> dict:
+def read_npz(path: Path, known: Sequence[str] = _ARRAYS) -> dict:
+    """Read those arrays of a clip's file that are ``known``; texts of one element become ``str``.
+
+    Raises:
+        ValueError: no whole `.npz` file of plain arrays, or an array's name that looks mistyped.
+    """
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no zip archive")
@@ -81,16 +88,25 @@ def _read(path: Path) -> dict:
             fields = {key: file[key] for key in file.files}
     except Exception as error:  # a damaged archive makes zipfile and NumPy raise nearly anything
         raise ValueError(f"not a readable .npz file without pickled objects: {error}") from error
-    if "label" not in fields:
-        raise ValueError(f"no label in it; its arrays are {sorted(fields)}")
-    for key in set(fields) - set(_ARRAYS):
-        if close := difflib.get_close_matches(key, set(_ARRAYS) - set(fields), n=1, cutoff=0.75):
+    refuse_mistyped(fields, known)
+    return {
+        key: str(fields[key].item())
+        if fields[key].size == 1 and fields[key].dtype.kind == "U"
+        else fields[key]
+        for key in known
+        if key in fields
+    }
+
+
+def refuse_mistyped(fields: Collection[str], known: Sequence[str]) -> None:
+    """Refuse a name that is nearly one of the ``known`` ones that are missing; other names are let through.
+
+    Raises:
+        ValueError: there is one; the text says what it might be.
+    """
+    for key in set(fields) - set(known):
+        if close := difflib.get_close_matches(key, set(known) - set(fields), n=1, cutoff=0.75):
             raise ValueError(f"array {key!r} is unknown: is it {close[0]!r}?")
-    fields = {key: fields[key] for key in _ARRAYS if key in fields}
-    for key in ("label", "split"):
-        if key in fields and fields[key].size == 1 and fields[key].dtype.kind == "U":
-            fields[key] = str(fields[key].item())
-    return fields
 
 
 def _label_classes(

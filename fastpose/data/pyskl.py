@@ -44,24 +44,12 @@ def pack_pyskl(
             annotation with ``on_error="raise"``.
         OSError: the file cannot be read.
     """
-    annotations, split_names = _contents(path)
     log = PackLog(on_error)
     target = None if layout is None else get_layout(layout)
-    joints = _joint_count(path, annotations)
-    source = _source_layout(path, joints, target, source_layout)
-    clips: dict[str, CheckedClip] = {}
-    for index, annotation in enumerate(annotations):
-        default = f"annotation {index}"
-        try:
-            clip = _checked(annotation, source, image_size, default)
-        except ValueError as error:
-            name = _name(annotation) if isinstance(annotation, Mapping) else None
-            log.skip(name or default, "not usable", f"{path}: {error}")
-            continue
-        if clip.name in clips:
-            log.skip(clip.name, "a clip of this name was packed already", f"{path}: two clips {clip.name!r}")
-            continue
-        clips[clip.name] = clip
+    own_layout = target if target not in LAYOUTS.values() else None
+    clips, split_names, source = read_annotations(
+        path, log, source_layout=source_layout or own_layout, image_size=image_size
+    )
     log.need_clips(clips, path)
     refuse_normalised(list(clips.values()), path)
     splits = _splits(path, split_names, clips, log)
@@ -70,6 +58,37 @@ def pack_pyskl(
         list(clips.values()), source, class_names, splits, source_text, progress=progress
     )
     return packed.convert_layout(target or source), log
+
+
+def read_annotations(
+    path: str | Path,
+    log: PackLog,
+    *,
+    source_layout: str | Path | Layout | None = None,
+    image_size: tuple[int, int] | None = None,
+    labelled: bool = True,
+) -> tuple[dict[str, CheckedClip], Mapping[str, object] | None, Layout]:
+    """Read the clips of a pickle by name, the names in its splits, and what its joints are.
+
+    Annotations that cannot be used are noted in ``log``. Where clips need not be ``labelled``, the label is 0.
+    The other arguments and the errors are those of ``pack_pyskl``.
+    """
+    annotations, split_names = _contents(path)
+    source = _source_layout(path, _joint_count(path, annotations), source_layout)
+    clips: dict[str, CheckedClip] = {}
+    for index, annotation in enumerate(annotations):
+        default = f"annotation {index}"
+        try:
+            clip = _checked(annotation, source, image_size, default, labelled)
+        except ValueError as error:
+            name = _name(annotation) if isinstance(annotation, Mapping) else None
+            log.skip(name or default, "not usable", f"{path}: {error}")
+            continue
+        if clip.name in clips:
+            log.skip(clip.name, "a clip of this name was packed already", f"{path}: two clips {clip.name!r}")
+            continue
+        clips[clip.name] = clip
+    return clips, split_names, source
 
 
 def _contents(path: str | Path) -> tuple[Sequence[object], Mapping[str, object] | None]:
@@ -104,13 +123,9 @@ def _joint_count(path: str | Path, annotations: Sequence[object]) -> int:
     raise ValueError(f"{path}: no annotation holds keypoints, an array [M, T, V, 2]")
 
 
-def _source_layout(
-    path: str | Path, joints: int, target: Layout | None, given: str | Path | Layout | None
-) -> Layout:
+def _source_layout(path: str | Path, joints: int, given: str | Path | Layout | None) -> Layout:
     if given is not None:
         source = get_layout(given)
-    elif target is not None and target not in LAYOUTS.values():
-        source = target
     elif joints in _LAYOUT_BY_JOINTS:
         source = _LAYOUT_BY_JOINTS[joints]
     else:
@@ -131,7 +146,7 @@ def _name(annotation: Mapping) -> str | None:
 
 
 def _checked(
-    annotation: object, layout: Layout, image_size: tuple[int, int] | None, default: str
+    annotation: object, layout: Layout, image_size: tuple[int, int] | None, default: str, labelled: bool
 ) -> CheckedClip:
     if not isinstance(annotation, Mapping):
         raise ValueError(f"{default} must be a dict, got {type(annotation).__name__}")
@@ -149,7 +164,7 @@ def _checked(
             "name": name,
             "keypoints": plain(annotation["keypoint"]),
             "scores": plain(annotation.get("keypoint_score")),
-            "label": plain(annotation.get("label")),
+            "label": plain(annotation.get("label")) if labelled else 0,
             "image_size": list(size)[:2] if isinstance(size, Sequence | np.ndarray) else size,
         },
         layout,

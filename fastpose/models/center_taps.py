@@ -4,6 +4,8 @@ Activations are rows [T·B, C], time-major, from input to pooling, so every conv
 and strides in space and max-pooling vanish. Parameters and buffers are those of the full network.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,15 +16,33 @@ from torch import Tensor, nn
 def forward_center_taps(backbone: nn.Module, x: Tensor) -> Tensor:
     """Run a ``SlowOnly`` backbone on a 1×1 image: [B, C, T] → [T', B, 512]."""
     batch, channels, _ = x.shape
+    if torch.compiler.is_exporting():
+        x = _forward_blocks(backbone, x[..., None, None], _narrow_conv_norm)  # [B, 512, T', 1, 1]
+        return x.flatten(2).permute(2, 0, 1)
     x = x.permute(2, 0, 1).reshape(-1, channels)  # [T·B, C]
-    x = _conv_norm(backbone.conv1, x, batch)
+    x = _forward_blocks(backbone, x, functools.partial(_conv_norm, batch=batch))
+    return x.view(-1, batch, x.shape[1])
+
+
+def _forward_blocks(backbone: nn.Module, x: Tensor, layer: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+    x = layer(backbone.conv1, x)
     for stage in (backbone.layer1, backbone.layer2, backbone.layer3):
         for block in stage:
-            identity = x if block.downsample is None else _conv_norm(block.downsample, x, batch)
-            for layer in (block.conv1, block.conv2, block.conv3):
-                x = _conv_norm(layer, x, batch)
+            identity = x if block.downsample is None else layer(block.downsample, x)
+            for conv in (block.conv1, block.conv2, block.conv3):
+                x = layer(conv, x)
             x = x.add_(identity).relu_()
-    return x.view(-1, batch, x.shape[1])
+    return x
+
+
+def _narrow_conv_norm(layer: nn.Module, x: Tensor) -> Tensor:
+    """The centre taps as a convolution [B, C, T, 1, 1] → [B, C', T', 1, 1]: what exported programs compute."""
+    weight = layer.conv.weight
+    time, height, width = weight.shape[2:]
+    taps = weight[..., height // 2, width // 2, None, None]  # [C', C, time, 1, 1]
+    x = F.conv3d(x, taps, stride=(layer.conv.stride[0], 1, 1), padding=(time // 2, 0, 0))
+    x = layer.bn(x)
+    return x.relu_() if layer.relu else x
 
 
 def _conv_norm(layer: nn.Module, x: Tensor, batch: int) -> Tensor:

@@ -1,16 +1,19 @@
-"""Weights from files: fastpose's safetensors, and the `.pth` files of PYSKL and MMAction2."""
+"""Weights for a model: fastpose's own, and those of PYSKL, MMAction2 and MotionBERT."""
 
+import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
-import torch
 from torch import Tensor, nn
 
-CONTAINER_KEYS = ("state_dict", "model")
-WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+from fastpose.data.layouts import Layout
+from fastpose.models.joint_input import JOINTS, JointInput
+from fastpose.models.weight_files import read_weights
+
+BACKBONE = "backbone."
+# Keys whose shape tells of a setting: which axis, and what it counts.
+TELLING_AXES = {"backbone.temp_embed": (1, "frames at most (maxlen)")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,32 +41,35 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
     """Copy the weights in ``path`` into ``model``; nothing in the file is ever executed.
 
     The backbone must fit. A classifier that is absent or of another shape (another number of classes) is
-    initialised anew, and keys the model does not know are left out; the report says so.
+    initialised anew, and keys the model does not know are left out; the report says so. A file of a backbone
+    alone, whose keys lack "backbone." (MotionBERT's pretraining, with its pose head), fills the backbone.
 
     Args:
         model: one of ``create_model``.
-        path: a safetensors file, or a `.pth` holding a state dict, bare or under "state_dict" or "model",
-            with or without a `module.` prefix.
+        path: a safetensors file, or a `.pth` holding a state dict, bare or under "state_dict", "model" or
+            "model_pos", with or without the `module.` of DataParallel.
         strict: every key must fit, the classifier's too.
 
     Raises:
-        ValueError: the file is damaged, holds pickled code, is no checkpoint, or does not fit; the model is
-            then unchanged.
+        ValueError: the file is damaged, holds pickled code, is no checkpoint, does not fit, or says that it
+            was made for another layout than the model's; the model is then unchanged.
         OSError: the file cannot be read.
     """
-    state = _read_state(Path(path))
+    state, metadata = read_weights(path)
+    _check_layout(model, metadata, path)
     own = model.state_dict()
+    state = _backbone_named(state, own)
     missing = tuple(key for key in own if key not in state)
     unexpected = tuple(key for key in state if key not in own)
     misfits = {
-        key: f"{key}: {_describe(state[key])} in the file, {_describe(own[key])} in the model"
-        for key in own.keys() & state.keys()
-        if state[key].shape != own[key].shape
-        or state[key].is_floating_point() != own[key].is_floating_point()
+        key: f"{key}: {_describe(key, state[key])} in the file, {_describe(key, own[key])} in the model"
+        for key in own
+        if key in state and _kind(state[key]) != _kind(own[key])
     }
-    mismatched = tuple(misfits[key] for key in own if key in misfits)
+    mismatched = tuple(misfits.values())
     head = {key for key in own if key.startswith(model.head_prefix)}
-    head_replaced = not head.isdisjoint(misfits.keys() | set(missing))
+    needed = {key for key in missing if not key.endswith("num_batches_tracked")}  # old files have none
+    head_replaced = not head.isdisjoint(misfits.keys() | needed)
 
     if not (own.keys() - head) & state.keys():
         raise ValueError(
@@ -71,12 +77,13 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
             f"expected {_some(tuple(own))}"
         )
     problems = [text for key, text in misfits.items() if strict or key not in head]
+    problems += [f"{key}: missing in the file" for key in missing if strict or key in needed - head]
+    blocks = {_any_number(key) for key in own}
     problems += [
-        f"{key}: missing in the file"
-        for key in missing
-        if strict or (key not in head and not key.endswith("num_batches_tracked"))
+        f"{key}: unexpected in the file"
+        for key in unexpected
+        if strict or _any_number(key) in blocks  # the file's network is deeper
     ]
-    problems += [f"{key}: unexpected in the file" for key in unexpected if strict]
     if problems:
         raise ValueError(f"{path} does not fit {type(model).__name__}: {_some(tuple(problems))}")
 
@@ -88,43 +95,44 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
     return CheckpointReport(str(path), len(fitting), missing, unexpected, mismatched, head_replaced)
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    with open(path, "rb") as file:
-        is_safetensors = file.read(9)[8:] == b"{"  # a length in 8 bytes, then JSON
+def _backbone_named(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put "backbone." before the keys of a file that holds a backbone alone."""
+    if any(key.startswith(BACKBONE) for key in state) or not any(BACKBONE + key in own for key in state):
+        return state
+    return {key if key in own else BACKBONE + key: value for key, value in state.items()}
+
+
+def _check_layout(model: nn.Module, metadata: dict[str, str], path: str | Path) -> None:
+    """Refuse weights of fastpose made for other joints than the model's, or for other limbs where it sees those."""
+    pose_input = model.pose_input
+    own = pose_input.target if isinstance(pose_input, JointInput) else pose_input.layout
+    if own is None or "layout" not in metadata:
+        return
     try:
-        if is_safetensors:
-            content = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both readers raise whatever a damaged file leads them to
-        if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise ValueError(
-                f"{path} holds pickled code ({found[1]}), which is not run; save its state dict alone with "
-                "torch.save and load that"
-            ) from error
-        raise ValueError(f"{path} is damaged or no checkpoint: {type(error).__name__} {error}") from error
-    for key in CONTAINER_KEYS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content:
-        raise ValueError(f"{path} holds no state dict: expected names and tensors, got {_kind(content)}")
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{path} holds no state dict: {key!r} is {_kind(value)}, expected a tensor")
-    state = dict(content)
-    for prefix in WRAPPER_PREFIXES:
-        if all(key.startswith(prefix) for key in state):
-            state = {key.removeprefix(prefix): value for key, value in state.items()}
-    return state
+        theirs = Layout.from_json(json.loads(metadata["layout"]))
+        if isinstance(pose_input, JointInput):
+            joints = json.loads(metadata["config"])["model"].get("joints", JOINTS[0])
+            theirs = JointInput(layout=theirs, joints=joints).target
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: its metadata names no layout ({error})") from error
+    if theirs.joints != own.joints or (pose_input.input == "limb" and theirs.limbs != own.limbs):
+        raise ValueError(f"{path} was made for layout {theirs.name!r}, this model is fed {own.name!r}")
 
 
-def _describe(tensor: Tensor) -> str:
+def _any_number(key: str) -> str:
+    """The key with its numbers, those of repeated blocks, taken out."""
+    return re.sub(r"\.\d+(?=\.)", ".#", key)
+
+
+def _kind(tensor: Tensor) -> tuple:
+    return tensor.shape, tensor.is_floating_point()
+
+
+def _describe(key: str, tensor: Tensor) -> str:
     kind = "" if tensor.is_floating_point() else f"{tensor.dtype} "
-    return f"{kind}{list(tensor.shape)}"
-
-
-def _kind(value: object) -> str:
-    return f"an empty {type(value).__name__}" if value == {} else f"a {type(value).__name__}"
+    axis, counts = TELLING_AXES.get(key, (tensor.dim(), ""))
+    note = f", made for {tensor.shape[axis]} {counts}" if axis < tensor.dim() else ""
+    return f"{kind}{list(tensor.shape)}{note}"
 
 
 def _some(texts: tuple[str, ...], limit: int = 4) -> str:

@@ -32,13 +32,18 @@ class InputMaker:
             return torch.cat([model.prepare_input(batch) for batch in batches])
         count, *volume = model.pose_input.shape(batches[0].keypoints)
         total = count * len(batches)
-        memory = self._memory.get(name)
-        if memory is None or len(memory) < total or memory.shape[1:] != tuple(volume):
-            memory = torch.empty(
-                (total, *volume), dtype=self.dtype, device=batches[0].keypoints.device,
-                memory_format=memory_format_for(model, self.dtype),
-            )  # fmt: skip
-            self._memory[name] = memory
+        memory = self._memory_of(name, (total, *volume), model, batches[0].keypoints.device)
         for i, batch in enumerate(batches):
             model.prepare_input(batch, self.dtype, out=memory[i * count : (i + 1) * count])
         return memory[:total]  # [n·B, C, T, H, W]
+
+    def _memory_of(self, name: str, shape: tuple[int, ...], model: nn.Module, device: torch.device) -> Tensor:
+        kept = None if torch.compiler.is_compiling() else self._memory.get(name)
+        if kept is not None and len(kept) >= shape[0] and kept.shape[1:] == shape[1:]:
+            return kept
+        fresh = torch.empty(
+            shape, dtype=self.dtype, device=device, memory_format=memory_format_for(model, self.dtype)
+        )
+        if not torch.compiler.is_compiling():  # a compiled graph plans its own memory
+            self._memory[name] = fresh
+        return fresh

@@ -53,6 +53,12 @@ class PoseInput:
             return len(self.layout.limbs)
         return 1 if self.input == "grayscale" else num_keypoints
 
+    @property
+    def axes(self) -> dict[int, str]:
+        """The axes of the input whose size a model leaves open, by what they count."""
+        image = {} if self.input == "skeleton" else {3: "height", 4: "width"}
+        return {0: "batch", 2: "frames", **image}
+
     def shape(self, keypoints: Tensor) -> tuple[int, ...]:
         """Shape of the input made from keypoints [B, M, T, V, 3]."""
         batch, _, frames, joints, _ = keypoints.shape

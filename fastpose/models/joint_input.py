@@ -86,6 +86,11 @@ class JointInput:
         """V' of the model's joints."""
         return self.target.num_joints
 
+    @property
+    def axes(self) -> dict[int, str]:
+        """The axes of the input whose size a model leaves open, by what they count."""
+        return {0: "batch", 1: "persons", 2: "frames"}
+
     def shape(self, keypoints: Tensor) -> tuple[int, ...]:
         """Shape of the input made from keypoints [B, M, T, V, 3]."""
         return keypoints.shape[0], self.max_persons, keypoints.shape[2], self.num_keypoints, 3

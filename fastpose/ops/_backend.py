@@ -14,6 +14,7 @@ def resolve_backend(op: str, backend: str, native_obstacle: str | None, triton_o
     Args:
         op: public name of the operator, for errors.
         backend: one of `BACKENDS`; ``"auto"`` is a kernel or native code where one can serve, else the reference.
+            In a model that is being exported it is the reference, which other programs can run.
         native_obstacle: why native code cannot serve this call (it completes "backend='native' …"), or None.
         triton_obstacle: the same of the Triton kernel.
 
@@ -23,6 +24,8 @@ def resolve_backend(op: str, backend: str, native_obstacle: str | None, triton_o
     if backend not in BACKENDS:
         raise ValueError(f"{op}: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     obstacles = {"triton": triton_obstacle, "native": native_obstacle, "reference": None}
+    if backend == "auto" and torch.compiler.is_exporting():
+        return "reference"
     if backend == "auto":
         return next(name for name, obstacle in obstacles.items() if obstacle is None)
     if obstacles[backend] is not None:

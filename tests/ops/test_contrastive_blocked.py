@@ -150,10 +150,24 @@ def test_transforms():
     leaf = o.clone().requires_grad_()
     contrastive_loss(leaf, n).backward()
     torch.testing.assert_close(torch.func.grad(contrastive_loss)(o, n), leaf.grad)
-    with pytest.raises(RuntimeError, match="vmap"):
-        torch.func.vmap(contrastive_loss)(o[None], n[None])
-    with pytest.raises(RuntimeError, match="jvp|forward"):
-        torch.func.jvp(contrastive_loss, (o, n), (o, n))
+    labels = torch.arange(4) % 2
+    for loss in (
+        contrastive_loss,
+        lambda o, n: group_contrastive_loss(o, n, labels, 2),
+        lambda o, n: supervised_contrastive_loss(torch.cat([o, n]), labels.repeat(2)),
+    ):
+        for batched in (torch.func.vmap(loss), torch.func.vmap(torch.func.grad(loss))):
+            with pytest.raises(NotImplementedError, match=r"[oz] is batched by torch\.func\.vmap"):
+                batched(o[None], n[None])
+        with pytest.raises(RuntimeError, match="jvp|forward"):
+            torch.func.jvp(loss, (o, n), (o, n))
+        for second in (torch.func.hessian, torch.func.jacfwd, torch.func.jacrev):
+            with pytest.raises(RuntimeError, match="_Contrast"):
+                second(loss)(o, n)
+        with pytest.raises(RuntimeError, match="no second derivative"):
+            torch.autograd.functional.hessian(loss, (o, n))
+    exact = torch.func.hessian(lambda o: contrastive_loss(o, n, backend="reference"))(o)
+    assert exact.count_nonzero() > 0
 
 
 def test_opcheck():

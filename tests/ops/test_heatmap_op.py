@@ -177,13 +177,55 @@ def test_a_gradient_compiles_whole():
         assert torch.equal(*gradients)
 
 
-def test_unsupported_transforms_say_so():
-    def loss(poses):
-        return render_heatmaps(poses, (9, 9)).square().sum()
+def square_loss(poses, backend="auto"):
+    return render_heatmaps(poses, (9, 9), backend=backend).square().sum()
 
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda loss: torch.func.grad(loss)(POSES),
+        lambda loss: torch.func.jacfwd(loss)(POSES),
+        lambda loss: torch.func.vmap(torch.func.grad(loss))(POSES[None]),
+        lambda loss: torch.func.jvp(loss, (POSES,), (POSES,))[1],
+    ],
+    ids=["grad", "jacfwd", "vmap(grad)", "jvp"],
+)
+def test_unsupported_transforms_say_so(transform):
     with pytest.raises(NotImplementedError, match="pass backend='reference'"):
-        torch.func.grad(loss)(POSES)
+        transform(square_loss)
+    assert transform(lambda poses: square_loss(poses, "reference")).count_nonzero() > 0
+
+
+def test_vmap_draws_each():
+    poses = torch.stack([POSES, POSES + 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch: no batching rule
+        maps = torch.func.vmap(lambda pose: render_heatmaps(pose, (9, 9)))(poses)
+    assert torch.equal(maps, torch.stack([render_heatmaps(pose, (9, 9)) for pose in poses]))
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        lambda loss, x: torch.autograd.grad(loss, x, create_graph=True)[0].sum().backward(),
+        lambda loss, x: torch.autograd.grad(  # torch's own guard cuts the graph: x.sum() alone would remain
+            torch.autograd.grad(loss, x, create_graph=True)[0].sum() + x.sum(), x
+        ),
+    ],
+    ids=["backward", "penalty"],
+)
+def test_a_second_derivative_is_an_error(second):
     poses = POSES.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(poses), poses, create_graph=True)
-    with pytest.raises(RuntimeError, match="differentiate twice"):
-        gradient.sum().backward()
+    with pytest.raises(
+        RuntimeError, match="render_heatmaps: no second derivative; backend='reference' has one"
+    ):
+        second(square_loss(poses), poses)
+    second(square_loss(poses, "reference"), poses)
+
+
+def test_second_derivatives_of_torch_are_errors_too():
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.functional.hessian(square_loss, POSES)
+    exact = torch.autograd.functional.hessian(lambda poses: square_loss(poses, "reference"), POSES)
+    assert exact.count_nonzero() > 0

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._launch import ceil_div, launch, rows_contiguous
+from fastpose.ops._once import call_once_differentiable
 
 
 def class_means(
@@ -36,7 +37,10 @@ class _ClassMeans(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad, _):
-        dx, dy = torch.ops.fastpose.class_means_backward(grad, *ctx.saved_tensors, ctx.dtype)
+        differentiate = torch.ops.fastpose.class_means_backward
+        dx, dy = call_once_differentiable(
+            differentiate, "group_contrastive_loss", grad, *ctx.saved_tensors, ctx.dtype
+        )
         return dx, dy, None, None, None
 
 

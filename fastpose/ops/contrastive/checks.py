@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -14,6 +15,7 @@ def reduction(name: str) -> None:
 
 
 def rows(name: str, x: Tensor) -> None:
+    _not_batched(name, x)
     if not isinstance(x, Tensor) or not x.is_floating_point():
         got = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"{name} must be a floating-point tensor, got {got}")
@@ -23,6 +25,18 @@ def rows(name: str, x: Tensor) -> None:
         return  # looking at the values would wait for the device, or break the graph
     if not (finite := x.detach().isfinite().all(dim=1)).all():
         raise ValueError(f"{name} has a non-finite value in row {(~finite).nonzero()[0].item()}")
+
+
+def _not_batched(name: str, x: Tensor) -> None:
+    if torch.compiler.is_compiling():
+        return
+    while isinstance(x, Tensor) and _functorch.is_functorch_wrapped_tensor(x):
+        if _functorch.is_batchedtensor(x):
+            raise NotImplementedError(
+                f"{name} is batched by torch.func.vmap, which the contrastive losses do not support: they "
+                "contrast each row with all others; call them once for each set of rows"
+            )
+        x = _functorch.get_unwrapped(x)
 
 
 def views(o: Tensor, n: Tensor) -> None:

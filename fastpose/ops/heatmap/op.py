@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend, triton_device_obstacle
+from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.heatmap.reference import render_heatmaps_reference
 
 MODES = ("heatmap", "grayscale", "limb")
@@ -341,11 +342,11 @@ class _RenderHeatmaps(torch.autograd.Function):
         ctx.save_for_backward(keypoints)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         (keypoints,) = ctx.saved_tensors
-        result = torch.ops.fastpose.render_heatmaps_backward(
-            gradient, keypoints, ctx.sigma, ctx.drawing, ctx.limbs
+        differentiate = torch.ops.fastpose.render_heatmaps_backward
+        result = call_once_differentiable(
+            differentiate, "render_heatmaps", gradient, keypoints, ctx.sigma, ctx.drawing, ctx.limbs
         )
         return result, None, None, None, None, None, None
 

@@ -1,0 +1,87 @@
+"""Clips to be classified: keypoints in the forms users hold them in, without labels."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fastpose.data.clip_builder import CheckedClip, check_clip, real_array
+from fastpose.data.layouts import Layout
+from fastpose.data.packed import PackedClips
+from fastpose.data.sampling import MAX_COORDINATE
+
+LARGEST_NORMALISED = 1.5  # joints a little outside the image exceed 1; no clip in pixels is this small
+NO_CLASSES = ("unlabelled",)
+
+
+def unlabelled_clip(fields: Mapping[str, object], layout: Layout, name: str) -> CheckedClip:
+    """Check a clip of ``fields`` keypoints, image_size and perhaps scores; its label is 0.
+
+    Keypoints are [M, T, V, 2], or [T, V, 2] for one person; with three numbers per joint and no ``scores``,
+    the third is the score. Scores are [M, T, V] or [T, V].
+
+    Raises:
+        ValueError: a field is missing or does not fit; the text names the clip and the field.
+    """
+    try:
+        keypoints, scores = _split_scores(fields.get("keypoints"), fields.get("scores"))
+    except ValueError as error:
+        raise ValueError(f"clip {name!r}: {error}") from error
+    clip = {"keypoints": keypoints, "scores": scores, "image_size": fields.get("image_size")}
+    return check_clip({**clip, "name": name, "label": 0}, layout, name)
+
+
+def _split_scores(keypoints: object, scores: object) -> tuple[np.ndarray, np.ndarray | None]:
+    if keypoints is None:
+        raise ValueError("keypoints is missing")
+    keypoints = real_array(keypoints, "keypoints")
+    if scores is not None:
+        scores = real_array(scores, "scores", kinds="fiub")
+    if keypoints.ndim == 3:
+        keypoints = keypoints[None]  # [1, T, V, 2]
+        scores = scores[None] if scores is not None and scores.ndim == 2 else scores
+    if keypoints.ndim == 4 and keypoints.shape[3] == 3 and scores is None:
+        keypoints, scores = keypoints[..., :2], keypoints[..., 2]
+        if scores.size and np.nanmin(scores, initial=0) < 0:
+            raise ValueError(
+                f"the third number of a joint must be its score, got {np.nanmin(scores):.3g}; of 3D joints "
+                "give the pixels x, y alone"
+            )
+    return keypoints, scores
+
+
+def pack_unlabelled(clips: Sequence[CheckedClip], layout: Layout, source: str) -> PackedClips:
+    """Pack clips whose labels do not matter."""
+    return PackedClips.from_checked(clips, layout, NO_CLASSES, source=source)
+
+
+def has_joints(packed: PackedClips) -> np.ndarray:
+    """Which clips have a joint at all that a sampler would see, bool [n]."""
+    return np.logical_or.reduceat(_present(packed).any(axis=1), packed.offsets[:-1])
+
+
+def find_faults(packed: PackedClips) -> dict[int, str]:
+    """Why clips cannot be classified, by index: no joint at all, or coordinates that are no pixels."""
+    present = _present(packed)[..., None]  # [rows, V, 1]
+    highest = np.where(present, packed.keypoints, -np.inf).max(axis=(1, 2))  # [rows]
+    lowest = np.where(present, packed.keypoints, np.inf).min(axis=(1, 2))
+    highest = np.maximum.reduceat(highest, packed.offsets[:-1])  # [n]
+    lowest = np.minimum.reduceat(lowest, packed.offsets[:-1])
+    largest = np.maximum(highest, -lowest)  # -inf without any joint, 0 if all lie at (0, 0)
+    return {int(i): _fault(lowest[i], highest[i]) for i in np.flatnonzero(largest <= LARGEST_NORMALISED)}
+
+
+def _fault(lowest: float, highest: float) -> str:
+    if lowest > highest:
+        return "no joint is present in any frame"
+    if lowest == highest == 0:
+        return "every joint lies at (0, 0)"
+    mend = (
+        "multiply x by the image's width and y by its height"
+        if lowest > 1 - LARGEST_NORMALISED
+        else "undo what made them so, for instance x = (x + 1) / 2 · width and y = (y + 1) / 2 · height"
+    )
+    return f"the keypoints look normalised (all lie in {lowest:.3g} to {highest:.3g}), but pixels are needed: {mend}"
+
+
+def _present(packed: PackedClips) -> np.ndarray:
+    return (packed.scores > 0) & (np.abs(packed.keypoints) <= MAX_COORDINATE).all(axis=2)

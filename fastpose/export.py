@@ -1,0 +1,44 @@
+"""`python -m fastpose.export RUN --out FILE`: a trained model for other programs."""
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from fastpose._command import run_command
+from fastpose.config import CheckpointConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """Write a trained model as safetensors, ONNX or a torch.export program, checked before the file appears."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a finished run, its model.safetensors, or a checkpoint of others with --model."""
+    out: Path
+    """File to write."""
+    format: Literal["safetensors", "onnx", "torch"] | None = None
+    """By default what the ending of --out says: .safetensors, .onnx or .pt2."""
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+def run(arguments: Arguments) -> None:
+    from fastpose.exporting import describe_input, export_model, format_of
+    from fastpose.foreign import open_model
+
+    format = arguments.format or format_of(arguments.out)
+    model, card = open_model(arguments.run, arguments.checkpoint)
+    export_model(model, card, arguments.out, format)
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MB, {describe_input(model)}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    flags = (tyro.conf.OmitArgPrefixes,)
+    arguments = tyro.cli(Arguments, args=argv, prog="python -m fastpose.export", config=flags)
+    return run_command(lambda: run(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

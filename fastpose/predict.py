@@ -1,0 +1,95 @@
+"""`python -m fastpose.predict RUN FILE [FILE …]`: what a trained model says of clips.
+
+The module can be called too: `fastpose.predict(keypoints, scores, model=…, layout=…, image_size=…)` is
+`fastpose.prediction.predict`.
+"""
+
+import sys
+import types
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from fastpose._command import run_command
+from fastpose.config import CheckpointConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """Classify clips in files; prints the likeliest classes of each clip.
+
+    Files are .skeleton (NTU RGB+D), .pkl (PYSKL, MMAction2), .npz and .json (keypoints), and .safetensors
+    (packed by fastpose.pack). One that cannot be used is told, makes the exit status 1, and stops nothing.
+    """
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a finished run, its model.safetensors, or a checkpoint of others with --model."""
+    files: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Files, folders and glob patterns."""
+    layout: str | None = None
+    """Joints of .npz, .json and .pkl files: kinect25, h36m17, coco17, penn13, or a JSON file that tells them."""
+    image_size: tuple[int, int] | None = None
+    """Height and width in pixels, for clips that do not say theirs."""
+    split: str | None = None
+    """Only the clips of this split of .pkl and .safetensors files."""
+    top_k: int = 5
+    """Classes to name for each clip."""
+    out: Path | None = None
+    """Also write all results here, as .csv or .json."""
+    embed: Path | None = None
+    """Write each clip's features here, as .npz."""
+    window: int | None = None
+    """Cut longer clips into windows of this many frames, whose scores are averaged; 0 cuts none. By default clips
+    of more than 900 frames are cut into windows of 300."""
+    stride: int | None = None
+    """Frames from one window to the next; by default half a window."""
+    num_clips: int = 1
+    """Samplings of each clip whose scores are averaged."""
+    flip: bool = False
+    """Also average over mirror images."""
+    convert: bool = False
+    """Convert coco17 to an h36m17 model; conversions from kinect25 need no asking."""
+    batch_size: int | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+
+
+def run(arguments: Arguments) -> int:
+    from fastpose import prediction_files
+    from fastpose.data.clip_files import ReadOptions
+    from fastpose.data.layouts import get_layout
+    from fastpose.foreign import open_model
+    from fastpose.prediction import Predictor
+
+    prediction_files.check_targets(arguments.out, arguments.embed)
+    layout = arguments.layout and get_layout(arguments.layout)
+    options = ReadOptions(layout=layout, image_size=arguments.image_size, split=arguments.split)
+    settings = ("device", "precision", "batch_size", "num_clips", "flip", "window", "stride", "convert")
+    model, card = open_model(arguments.run, arguments.checkpoint, layout)
+    predictor = Predictor(model, card, **{name: getattr(arguments, name) for name in settings})
+    outputs = {name: getattr(arguments, name) for name in ("top_k", "out", "embed")}
+    return prediction_files.run(predictor, arguments.files, options, **outputs)
+
+
+class CallableModule(types.ModuleType):
+    """The type of this module, which is a command and a function."""
+
+    def __call__(self, *arguments: object, **settings: object) -> object:
+        from fastpose.prediction import predict
+
+        return predict(*arguments, **settings)
+
+
+sys.modules[__name__].__class__ = CallableModule
+
+
+def main(argv: list[str] | None = None) -> int:
+    texts = {"prog": "python -m fastpose.predict", "config": (tyro.conf.OmitArgPrefixes,)}
+    return run_command(lambda: run(tyro.cli(Arguments, args=argv, **texts)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
