@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastpose.ops.batch_norm import batch_norm_relu
-from fastpose.ops.depthwise_conv3d import depthwise_conv3d
+from fastpose.ops.depthwise import depthwise_conv3d
 
 Size3 = tuple[int, int, int]
 

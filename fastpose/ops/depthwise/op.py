@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
 from fastpose.ops._native_call import NATIVE_DTYPES, autocast_input, element_type
-from fastpose.ops.depthwise_conv3d.reference import depthwise_conv3d_reference
+from fastpose.ops.depthwise.reference import depthwise_conv3d_reference
 
 CHANNELS_LAST = torch.channels_last_3d
 
@@ -52,11 +52,21 @@ def _checked_stride(stride: int | tuple[int, int, int]) -> tuple[int, int, int]:
 def _check_tensors(x: Tensor, weight: Tensor) -> None:
     for name, tensor in {"x": x, "weight": weight}.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.ndim != 5:
-            got = f"{tensor.dtype} {tuple(tensor.shape)}" if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise ValueError(f"depthwise_conv3d: {name} must be a floating tensor of five dimensions, got {got}")
+            got = (
+                f"{tensor.dtype} {tuple(tensor.shape)}"
+                if isinstance(tensor, Tensor)
+                else type(tensor).__name__
+            )
+            raise ValueError(
+                f"depthwise_conv3d: {name} must be a floating tensor of five dimensions, got {got}"
+            )
     if 0 in x.shape:
         raise ValueError(f"depthwise_conv3d: x must not be empty, got {tuple(x.shape)}")
-    if weight.shape[0] != x.shape[1] or weight.shape[1] != 1 or any(side % 2 == 0 for side in weight.shape[2:]):
+    if (
+        weight.shape[0] != x.shape[1]
+        or weight.shape[1] != 1
+        or any(side % 2 == 0 for side in weight.shape[2:])
+    ):
         raise ValueError(
             f"depthwise_conv3d: weight must be [{x.shape[1]}, 1, kt, kh, kw] with odd sides, "
             f"got {tuple(weight.shape)}"
