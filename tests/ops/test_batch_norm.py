@@ -150,17 +150,20 @@ def test_compiles_to_one_graph_for_several_sizes():
 
 def test_wrong_arguments_are_named():
     x, (weight, bias) = volume((8, 24)), affine(24)
-    norm = dict(running_mean=None, running_var=None, weight=weight, bias=bias, training=True)
+    norm = {"running_mean": None, "running_var": None, "weight": weight, "bias": bias, "training": True}
     for changes, message in (
-        (dict(x=x[:0]), "not empty"),
-        (dict(x=x[:1]), "more than one value"),
-        (dict(weight=weight[:3]), r"weight must be \[24\]"),
-        (dict(running_mean=bias[:3]), r"running_mean must be \[24\]"),
-        (dict(residual=x[:4]), "residual must be"),
-        (dict(residual=x.bfloat16()), "residual must be"),
-        (dict(training=False, running_mean=bias, running_var=weight, backend="native"), "training alone"),
-        (dict(x=x.t().contiguous().t(), backend="native"), "innermost"),
-        (dict(x=x.half(), backend="native"), "does not take torch.float16"),
+        ({"x": x[:0]}, "not empty"),
+        ({"x": x[:1]}, "more than one value"),
+        ({"weight": weight[:3]}, r"weight must be \[24\]"),
+        ({"running_mean": bias[:3]}, r"running_mean must be \[24\]"),
+        ({"residual": x[:4]}, "residual must be"),
+        ({"residual": x.bfloat16()}, "residual must be"),
+        (
+            {"training": False, "running_mean": bias, "running_var": weight, "backend": "native"},
+            "training alone",
+        ),
+        ({"x": x.t().contiguous().t(), "backend": "native"}, "innermost"),
+        ({"x": x.half(), "backend": "native"}, "does not take torch.float16"),
     ):
         with pytest.raises(ValueError, match=message):
             batch_norm_relu(**{"x": x, **norm, **changes})
