@@ -33,7 +33,7 @@ struct Parts {
 template <class Body>
 void for_parts(const BatchNorm& norm, const Parts& parts, const Body& body) {
   const std::int64_t grain = std::max<std::int64_t>(1, kRangeElements / (parts.part_rows * norm.channels));
-  parallel_for(parts.count(), norm.threads, grain, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for_beside_openmp(parts.count(), norm.threads, grain, [&](std::int64_t begin, std::int64_t end) {
     Body range = body;
     range.begin = begin;
     range.end = end;

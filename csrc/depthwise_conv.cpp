@@ -1,7 +1,7 @@
 #include "depthwise_conv.hpp"
 
 #include <atomic>
-#include <cassert>
+#include <tuple>
 #include <vector>
 
 #include "depthwise_window.hpp"
@@ -344,15 +344,24 @@ void reduce_units(const Plan& plan, const float* sums, float* weight_gradient) {
   }
 }
 
+// False where the body says so or runs out of memory.
+template <class Body>
+bool guarded(const Body& body) {
+  try {
+    return body();
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
 // Runs make_body(begin, end) over all units; false: out of memory.
 template <class MakeBody>
 bool for_units(const Plan& plan, int threads, const MakeBody& make_body) {
   std::atomic<bool> out_of_memory{false};
   const std::int64_t grain = std::max<std::int64_t>(1, plan.units() / (8 * std::max(1, threads)));
-  parallel_for(plan.units(), threads, grain, [&](std::int64_t begin, std::int64_t end) {
+  parallel_for_beside_openmp(plan.units(), threads, grain, [&](std::int64_t begin, std::int64_t end) {
     auto body = make_body(begin, end);
-    run_on_widest_target(body);
-    if (body.out_of_memory) out_of_memory = true;
+    if (!guarded([&] { return run_on_widest_target(body), !body.out_of_memory; })) out_of_memory = true;
   });
   return !out_of_memory;
 }
@@ -384,15 +393,6 @@ bool weight_gradient_of(const DepthwiseConv& conv, const void* input, const void
   });
   if (done) reduce_units(plan, sums.get(), weight_gradient);
   return done;
-}
-
-template <class Body>
-bool guarded(const Body& body) {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "thread_pool.hpp"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <sched.h>
 
@@ -100,6 +101,20 @@ ThreadPool& global_pool() {
   return *pool;
 }
 
+// How code compiled for OpenMP enters a parallel region, in the GNU, LLVM and Intel libraries alike.
+using EnterParallel = void (*)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
+
+std::atomic<bool> forked{false};
+
+// Null where the process has no OpenMP, or has its parent's, whose threads do not outlive a fork.
+EnterParallel openmp_parallel() {
+  static const EnterParallel enter = [] {
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
+    return reinterpret_cast<EnterParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  }();
+  return forked ? nullptr : enter;
+}
+
 }  // namespace
 
 int hardware_threads() {
@@ -108,25 +123,54 @@ int hardware_threads() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void parallel_for(std::int64_t count, int threads, std::int64_t grain,
-                  const std::function<void(std::int64_t, std::int64_t)>& body) {
-  if (count <= 0) return;
+namespace {
+
+struct Split {
+  std::int64_t grain;
+  int threads;  // that there is work for
+};
+
+Split split_ranges(std::int64_t count, int threads, std::int64_t grain) {
   if (threads <= 0) threads = hardware_threads();
   grain = std::max<std::int64_t>(1, grain);
   const std::int64_t ranges = (count + grain - 1) / grain;
-  const int helpers = static_cast<int>(std::min<std::int64_t>(threads, ranges)) - 1;
-  if (helpers <= 0) {
-    for (std::int64_t begin = 0; begin < count; begin += grain) body(begin, std::min(begin + grain, count));
-    return;
-  }
+  return {grain, static_cast<int>(std::min<std::int64_t>(threads, ranges))};
+}
+
+void run_alone(std::int64_t count, std::int64_t grain,
+               const std::function<void(std::int64_t, std::int64_t)>& body) {
+  for (std::int64_t begin = 0; begin < count; begin += grain) body(begin, std::min(begin + grain, count));
+}
+
+}  // namespace
+
+void parallel_for(std::int64_t count, int threads, std::int64_t grain,
+                  const std::function<void(std::int64_t, std::int64_t)>& body) {
+  if (count <= 0) return;
+  const Split split = split_ranges(count, threads, grain);
+  if (split.threads == 1) return run_alone(count, split.grain, body);
   auto job = std::make_shared<Job>();
   job->body = &body;
   job->count = count;
-  job->grain = grain;
-  global_pool().offer(job, helpers);
+  job->grain = split.grain;
+  global_pool().offer(job, split.threads - 1);
   job->work();
   std::unique_lock<std::mutex> lock(job->mutex);
   job->done.wait(lock, [&] { return job->finished == job->count; });
+}
+
+void parallel_for_beside_openmp(std::int64_t count, int threads, std::int64_t grain,
+                                const std::function<void(std::int64_t, std::int64_t)>& body) {
+  if (count <= 0) return;
+  const EnterParallel enter = openmp_parallel();
+  if (enter == nullptr) return parallel_for(count, threads, grain, body);
+  const Split split = split_ranges(count, threads, grain);
+  if (split.threads == 1) return run_alone(count, split.grain, body);
+  Job job;
+  job.body = &body;
+  job.count = count;
+  job.grain = split.grain;
+  enter([](void* data) { static_cast<Job*>(data)->work(); }, &job, static_cast<unsigned>(split.threads), 0);
 }
 
 }  // namespace fastpose

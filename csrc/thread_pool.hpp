@@ -16,4 +16,9 @@ int hardware_threads();
 void parallel_for(std::int64_t count, int threads, std::int64_t grain,
                   const std::function<void(std::int64_t, std::int64_t)>& body);
 
+// The same on the process's OpenMP threads where there are any, else on the pool: for work between operators
+// of a library that uses OpenMP, whose idle threads keep their cores busy and would compete with the pool's.
+void parallel_for_beside_openmp(std::int64_t count, int threads, std::int64_t grain,
+                                const std::function<void(std::int64_t, std::int64_t)>& body);
+
 }  // namespace fastpose

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastpose.ops.batch_norm import batch_norm_relu
-from fastpose.ops.depthwise_conv3d import depthwise_conv3d
+from fastpose.ops.depthwise import depthwise_conv3d
 
 Size3 = tuple[int, int, int]
 
@@ -31,35 +31,39 @@ class BatchNorm(nn.BatchNorm3d):
         )  # fmt: skip
 
 
-def convolution(
-    in_channels: int,
-    out_channels: int,
-    kernel: Size3,
-    stride: Size3 = (1, 1, 1),
-    *,
-    depthwise: bool = False,
-) -> nn.Conv3d:
-    """A convolution without bias that pads by half its kernel; ``depthwise`` filters each channel alone."""
-    padding = tuple(k // 2 for k in kernel)
-    groups = in_channels if depthwise else 1
-    return nn.Conv3d(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+class Convolution(nn.Conv3d):
+    """A convolution without bias that pads by half its kernel; ``depthwise`` filters each channel alone.
 
+    On the CPU, depthwise kernels run natively, and 1×1×1 kernels on channels_last_3d volumes as matrix products.
+    """
 
-def convolve(conv: nn.Conv3d, x: Tensor) -> Tensor:
-    """``conv(x)``, on the CPU by the faster of equal ways."""
-    if x.device.type != "cpu":
-        return conv(x)
-    if conv.groups > 1:
-        return depthwise_conv3d(x, conv.weight, conv.stride)
-    if conv.kernel_size == (1, 1, 1) and x.is_contiguous(memory_format=torch.channels_last_3d):
-        t, h, w = conv.stride
-        rows = x[:, :, ::t, ::h, ::w].permute(0, 2, 3, 4, 1)  # [B, T, H, W, C]
-        return F.linear(rows, conv.weight.flatten(1)).permute(0, 4, 1, 2, 3)
-    return conv(x)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: Size3,
+        stride: Size3 = (1, 1, 1),
+        *,
+        depthwise: bool = False,
+    ):
+        padding = tuple(k // 2 for k in kernel)
+        groups = in_channels if depthwise else 1
+        super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
+        self.depthwise = depthwise
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type == "cpu" and not torch.compiler.is_exporting():
+            if self.depthwise:
+                return depthwise_conv3d(x, self.weight, self.stride)
+            if self.kernel_size == (1, 1, 1) and x.is_contiguous(memory_format=torch.channels_last_3d):
+                t, h, w = self.stride
+                places = x[:, :, ::t, ::h, ::w].permute(0, 2, 3, 4, 1)  # [B, T, H, W, C]
+                return F.linear(places, self.weight.flatten(1)).permute(0, 4, 1, 2, 3)
+        return super().forward(x)
 
 
 class ConvNorm(nn.Module):
-    """``convolution``, then batch norm, then ReLU on request."""
+    """``Convolution``, then batch norm, then ReLU on request."""
 
     def __init__(
         self,
@@ -72,12 +76,12 @@ class ConvNorm(nn.Module):
         relu: bool = True,
     ):
         super().__init__()
-        self.conv = convolution(in_channels, out_channels, kernel, stride, depthwise=depthwise)
+        self.conv = Convolution(in_channels, out_channels, kernel, stride, depthwise=depthwise)
         self.bn = BatchNorm(out_channels)
         self.relu = relu
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        return self.bn(convolve(self.conv, x), relu=self.relu or residual is not None, residual=residual)
+        return self.bn(self.conv(x), relu=self.relu or residual is not None, residual=residual)
 
 
 class ResidualBlock(nn.Module):

@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from fastpose.models.layers import ConvNorm, ResidualBlock, convolution
+from fastpose.models.layers import ConvNorm, Convolution, ResidualBlock
 from fastpose.models.pose_network import PoseNetwork
 
 STEM_CHANNELS = 24
@@ -40,7 +40,7 @@ class X3D(nn.Module):
 
     def __init__(self, in_channels: int):
         super().__init__()
-        spatial = convolution(in_channels, STEM_CHANNELS, (1, 3, 3), (1, 2, 2))
+        spatial = Convolution(in_channels, STEM_CHANNELS, (1, 3, 3), (1, 2, 2))
         self.conv1_s = nn.Sequential(OrderedDict(conv=spatial))
         self.conv1_t = ConvNorm(STEM_CHANNELS, STEM_CHANNELS, (5, 1, 1), depthwise=True)
         channels, stages = STEM_CHANNELS, []

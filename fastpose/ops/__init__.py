@@ -7,7 +7,9 @@ __getattr__, __dir__ = attach(
     {
         "DeviceClipSampler": "sampling",
         "attend": "attention",
+        "batch_norm_relu": "batch_norm",
         "contrastive_loss": "contrastive",
+        "depthwise_conv3d": "depthwise",
         "group_contrastive_loss": "contrastive",
         "render_heatmaps": "heatmap",
         "supervised_contrastive_loss": "contrastive",

@@ -18,5 +18,5 @@ def batch_norm_relu_reference(
 ) -> Tensor:
     y = F.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
     if residual is not None:
-        y = y + residual
-    return y.relu() if relu else y
+        y = y.add_(residual)
+    return y.relu_() if relu else y

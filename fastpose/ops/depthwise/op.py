@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
 from fastpose.ops._native_call import NATIVE_DTYPES, autocast_input, element_type
-from fastpose.ops.depthwise_conv3d.reference import depthwise_conv3d_reference
+from fastpose.ops.depthwise.reference import depthwise_conv3d_reference
 
 CHANNELS_LAST = torch.channels_last_3d
 

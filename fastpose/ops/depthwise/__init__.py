@@ -1,5 +1,5 @@
 """Convolution of volumes with one kernel per channel."""
 
-from fastpose.ops.depthwise_conv3d.op import depthwise_conv3d
+from fastpose.ops.depthwise.op import depthwise_conv3d
 
 __all__ = ["depthwise_conv3d"]

@@ -1,0 +1,169 @@
+"""Batch norm with sum and ReLU against float64 and torch's own module."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastpose.ops.batch_norm import batch_norm_relu
+
+TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 1e-2}
+FORMATS = {2: torch.contiguous_format, 4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory():
+    """Fresh tensors hold NaN."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+def volume(shape, dtype=torch.float32, seed=0, shift=0.5):
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) + shift
+    return x.to(dtype).contiguous(memory_format=FORMATS[len(shape)])
+
+
+def affine(channels, seed=7):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(channels, generator=generator) + 0.5, torch.randn(channels, generator=generator)
+
+
+def results(x, weight, bias, residual, relu, gradient, backend="auto"):
+    """y, running mean and variance, and the gradients of x, weight, bias and residual."""
+    leaves = [t.detach().clone().requires_grad_() for t in (x, weight, bias, residual) if t is not None]
+    mean, variance = torch.zeros_like(weight), torch.ones_like(weight)
+    y = batch_norm_relu(
+        leaves[0], mean, variance, leaves[1], leaves[2], True, 0.2, 1e-5,
+        residual=leaves[3] if residual is not None else None, relu=relu, backend=backend,
+    )  # fmt: skip
+    y.backward(gradient.to(y.dtype))
+    return [y.detach(), mean, variance, *(leaf.grad for leaf in leaves)]
+
+
+def error(value, truth):
+    return float((value.double() - truth).norm() / truth.norm().clamp_min(1e-30))
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    shape=st.one_of(
+        st.tuples(st.integers(30, 700), st.integers(1, 70)),
+        st.tuples(
+            st.integers(2, 5), st.integers(1, 230), st.integers(4, 9), st.integers(2, 5), st.integers(2, 5)
+        ),
+    ),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    with_residual=st.booleans(),
+    relu=st.booleans(),
+)
+def test_any_shape(shape, dtype, with_residual, relu):
+    x, gradient = volume(shape, dtype), volume(shape, dtype, 1, 0.1)
+    residual = volume(shape, dtype, 2) if with_residual else None
+    weight, bias = affine(shape[1])
+    double = [None if t is None else t.double() for t in (x, weight, bias, residual)]
+    truths = results(*double, relu, gradient.double())
+    references = results(x, weight, bias, residual, relu, gradient, "reference")
+    natives = results(x, weight, bias, residual, relu, gradient, "native")
+    names = ("y", "running_mean", "running_var", "dx", "dweight", "dbias", "dresidual")
+    for name, native, reference, truth in zip(names, natives, references, truths, strict=False):
+        assert native.dtype == reference.dtype
+        assert native.ndim == 1 or native.is_contiguous(memory_format=FORMATS[native.ndim])
+        assert error(native, truth) <= error(reference, truth) + TOLERANCE[dtype], name
+
+
+def test_small_spread_round_a_large_mean():
+    x = volume((4096, 20), shift=0) * 0.01 + 1000
+    y = batch_norm_relu(x, None, None, torch.ones(20), torch.zeros(20), True, relu=False, backend="native")
+    expected = (x.double() - x.double().mean(0)) / (x.double().var(0, unbiased=False) + 1e-5).sqrt()
+    assert error(y, expected) < 1e-2  # float32 holds 1000 + 0.01·z to 1 part in 300 of z
+    assert abs(float(y.double().mean())) < 1e-2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bits_do_not_depend_on_threads(dtype):
+    x, residual, gradient = (volume((3, 54, 8, 20, 20), dtype, seed) for seed in range(3))
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(results(x, *affine(54), residual, True, gradient, "native"))
+    finally:
+        torch.set_num_threads(1)
+    for others in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+
+
+def test_not_a_number_reaches_the_output():
+    x = volume((64, 24))
+    x[3, 5] = torch.nan
+    y = batch_norm_relu(x, None, None, *affine(24), True, backend="native")
+    assert y[:, 5].isnan().all()
+    assert y[:, :5].isfinite().all()
+    assert y[:, 6:].isfinite().all()
+
+
+def test_equals_the_module_over_two_steps_and_in_evaluation():
+    module = torch.nn.BatchNorm3d(24)
+    mean, variance = module.running_mean.clone(), module.running_var.clone()
+    for seed in range(2):
+        x = volume((2, 24, 3, 4, 4), seed=seed)
+        expected = module(x).relu()
+        found = batch_norm_relu(x, mean, variance, module.weight, module.bias, True)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(mean, module.running_mean)
+    torch.testing.assert_close(variance, module.running_var)
+    module.eval()
+    found = batch_norm_relu(x, mean, variance, module.weight, module.bias, False)
+    torch.testing.assert_close(found, module(x).relu(), rtol=1e-5, atol=1e-5)
+
+
+def test_operator_contract():
+    x, residual = volume((2, 5, 3, 4, 4)), volume((2, 5, 3, 4, 4), seed=1)
+    weight, bias = affine(5)
+    for arguments in (
+        (
+            x.clone().requires_grad_(),
+            residual.clone().requires_grad_(),
+            weight.requires_grad_(),
+            bias,
+            True,
+            1e-5,
+        ),
+        (x.bfloat16(), None, weight, bias.requires_grad_(), False, 1e-3),
+    ):
+        torch.library.opcheck(torch.ops.fastpose.batch_norm_relu.default, arguments)
+
+
+def test_compiles_to_one_graph_for_several_sizes():
+    weight, bias = affine(24)
+    compiled = torch.compile(
+        lambda x, residual: batch_norm_relu(x, None, None, weight, bias, True, residual=residual),
+        backend="aot_eager", fullgraph=True, dynamic=True,
+    )  # fmt: skip
+    for shape in ((2, 24, 3, 4, 4), (3, 24, 5, 6, 4)):
+        x, residual = volume(shape), volume(shape, seed=1)
+        expected = batch_norm_relu(x, None, None, weight, bias, True, residual=residual)
+        assert torch.equal(compiled(x, residual), expected)
+
+
+def test_wrong_arguments_are_named():
+    x, (weight, bias) = volume((8, 24)), affine(24)
+    norm = {"running_mean": None, "running_var": None, "weight": weight, "bias": bias, "training": True}
+    for changes, message in (
+        ({"x": x[:0]}, "not empty"),
+        ({"x": x[:1]}, "more than one value"),
+        ({"weight": weight[:3]}, r"weight must be \[24\]"),
+        ({"running_mean": bias[:3]}, r"running_mean must be \[24\]"),
+        ({"residual": x[:4]}, "residual must be"),
+        ({"residual": x.bfloat16()}, "residual must be"),
+        (
+            {"training": False, "running_mean": bias, "running_var": weight, "backend": "native"},
+            "training alone",
+        ),
+        ({"x": x.t().contiguous().t(), "backend": "native"}, "innermost"),
+        ({"x": x.half(), "backend": "native"}, "does not take torch.float16"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            batch_norm_relu(**{"x": x, **norm, **changes})
