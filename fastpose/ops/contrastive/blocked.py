@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from fastpose.ops.contrastive.state import State
+
 BLOCK = 512  # a block of cosines stays in a core's cache
 
 
@@ -20,13 +22,7 @@ def blocked_forward(
     temperature: float,
     symmetric: bool,
     reduction: str,
-) -> tuple[Tensor, ...]:
-    """Return loss, z [R, D], inverse lengths [R], log-sums [R], pulls [R], scale [].
-
-    z are the normalised rows, clean before noisy; log-sums the log of each anchor's denominator, +inf for rows
-    that are no anchors; pulls 1 - P(positive) of an anchor, or 1 / positives with labels; scale what a unit
-    gradient of the loss gives each anchor.
-    """
+) -> tuple[Tensor, State]:
     if counts is not None:
         return _forward_of_present(x, y, (counts > 0).all(0), temperature, symmetric, reduction)
     count, s = len(x), 1 / temperature
@@ -72,14 +68,14 @@ def blocked_forward(
         counted = max(int((positives > 0).sum()), 1)
     scale = 1 / counted if reduction == "mean" else 1.0
     loss = losses if reduction == "none" else losses.sum() * scale
-    return loss, z, inverse, log_sums, pulls, z.new_tensor(scale / 2 if symmetric else scale)
+    return loss, State(z, inverse, log_sums, pulls, z.new_tensor(scale / 2 if symmetric else scale))
 
 
-def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tuple[Tensor, ...]:
+def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tuple[Tensor, State]:
     """The loss of the clips [N] that are ``present``; the others are rows of zeros and no anchors."""
     both = present.repeat(2)
     if present.any():
-        loss, *of_rows, scale = blocked_forward(
+        loss, (*of_rows, scale) = blocked_forward(
             x[present], y[present], None, None, temperature, symmetric, reduction
         )
     else:
@@ -91,7 +87,7 @@ def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tup
         x.new_full((len(both), *value.shape[1:]), fill).index_put_((both,), value)
         for value, fill in zip(of_rows, (0.0, 0.0, math.inf, 0.0), strict=True)
     ]
-    return loss, *widened, scale
+    return loss, State(*widened, scale)
 
 
 def blocked_backward(
@@ -99,14 +95,11 @@ def blocked_backward(
     paired: bool,
     labels: Tensor | None,
     temperature: float,
-    z: Tensor,
-    inverse: Tensor,
-    log_sums: Tensor,
-    pulls: Tensor,
-    scale: Tensor,
+    state: State,
     symmetric: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the rows before normalisation [R, D], and of the temperature."""
+    z, inverse, log_sums, pulls, scale = state
     s = 1 / temperature
     count = len(z) // 2 if paired else len(z)
     # Clips that take no part are rows of zeros that are no anchors: their weights meet zeros only.
