@@ -134,7 +134,8 @@ def fused_backward(
     processors, capability = _processors_and_capability(x.device)
     row_max = needs_row_maxima(temperature)
     constants = {"WIDTH": columns, "PRECISION": DOT_PRECISION[precision], "ROW_MAX": row_max, **common}
-    tiles = backward_tiles(columns, total, precision, capability, paired and not row_max)
+    plain = paired and not row_max
+    tiles = backward_tiles(columns, total, precision, capability, plain)
     panels = takes_panels(columns, total, tiles)
     if panels:
         tiles = product_tiles(columns, precision, capability)
@@ -146,7 +147,7 @@ def fused_backward(
     pairs = x.new_empty((splits, padded, columns), dtype=torch.float32)
     if panels:
         panel = x.new_empty((rows, padded), dtype=state.z.dtype)
-        weighing = weights_tiles(precision)
+        weighing = weights_tiles(precision, capability, plain)
         for first in range(0, total, rows):
             height = min(rows, total - first)
             launch(

@@ -8,7 +8,6 @@ from fastpose.ops._launch import ceil_div
 
 SMALL = 2048  # rows up to which tiles are small
 FEW = 1024  # rows up to which a launch saved is worth computing weights again for each block of columns
-ROW_ALIGNMENT = 128  # of padded rows: a multiple of every tile's height
 # Operands by precision. fp16 rows go through tf32, which keeps their 10 bits of mantissa over float32's range;
 # float32 rows through three tf32 products, accurate to float32.
 OPERANDS = {"bf16": torch.bfloat16, "tf32": torch.float32, "fp32": torch.float32}
@@ -46,7 +45,9 @@ def padded_width(width: int) -> int:
 
 
 def padded_rows(rows: int) -> int:
-    return ceil_div(rows, ROW_ALIGNMENT) * ROW_ALIGNMENT
+    """Whole tiles of rows and of keys, whatever their size."""
+    block = 128 if rows <= FEW else 256
+    return ceil_div(rows, block) * block
 
 
 def key_splits(programs: int, key_tiles: int, processors: int) -> int:
@@ -58,13 +59,19 @@ def forward_tiles(width: int, rows: int, precision: str, capability: int, paired
     """For operands of ``padded_width`` ``width``; small problems take small tiles to fill the device.
 
     Here and below: the largest tiles that the compiler fits into registers on the capability (80, 90, ...).
+    Comparing labels takes registers, and row maxima do; so do float32 operands on 80.
     """
     if precision != "bf16":
-        return Tiles(64, 64, min(width, 32), 0, 4, 2 if precision == "fp32" else 3)
+        depth = min(width, 32)
+        if rows <= SMALL or (precision == "fp32" and capability < 90):
+            return Tiles(64, 64, depth, 0, 4, 2 if precision == "fp32" else 3)
+        return Tiles(128, 128 if paired else 64, depth, 0, 8, 2)
     depth = width if width <= 256 else 64
     if rows <= SMALL:
         return Tiles(64, 64, depth, 0, 4, 2)
-    keys = 128 if paired and width != 256 else 64  # comparing labels takes registers
+    keys = 128 if paired and width != 256 else 64
+    if paired and width > 256 and capability >= 90:
+        keys = 256
     return Tiles(128, keys, depth, 0, 8, 2 if capability < 90 else 3)
 
 
@@ -88,16 +95,21 @@ def takes_panels(width: int, rows: int, tiles: Tiles) -> bool:
     return tiles.columns < width and rows > FEW
 
 
-def weights_tiles(precision: str) -> Tiles:
-    if precision == "bf16":
-        return Tiles(128, 128, 64, 0, 8, 3)
-    return Tiles(64, 64, 32, 0, 4, 2)
+def weights_tiles(precision: str, capability: int, plain: bool) -> Tiles:
+    """Of a panel; ``plain`` as above."""
+    if precision == "fp32" and capability < 90 and plain:
+        return Tiles(64, 64, 32, 0, 4, 2)
+    keys = 128 if plain else 64
+    if precision != "bf16":
+        return Tiles(128, keys, 32, 0, 8, 2)
+    return Tiles(128, 256 if plain and 90 <= capability < 100 else keys, 64, 0, 8, 3)
 
 
 def product_tiles(width: int, precision: str, capability: int) -> Tiles:
-    if precision == "bf16":
-        return Tiles(128, 64, 0, 256 if width % 256 == 0 else 128, 8, 3 if capability < 90 else 4)
-    return Tiles(64, 32, 0, 64, 4, 3)
+    """Of a panel with the rows."""
+    if precision != "bf16":
+        return Tiles(128, 32, 0, min(width, 128), 8, 3)
+    return Tiles(128, 64, 0, 256 if width % 256 == 0 else 128, 8, 3 if capability < 90 else 4)
 
 
 def panel_rows(width: int, padded: int, product: Tiles, processors: int, itemsize: int) -> int:
@@ -107,4 +119,4 @@ def panel_rows(width: int, padded: int, product: Tiles, processors: int, itemsiz
     """
     wanted = processors // (width // product.columns) * product.rows
     most = min(wanted, 16 * width // itemsize, padded)
-    return max(most // ROW_ALIGNMENT, 1) * ROW_ALIGNMENT
+    return max(most // product.rows, 1) * product.rows

@@ -184,16 +184,16 @@ def weights_kernel(
     if first_key >= key_count(first_row, anchors, total):
         return
     s2 = LOG2E * inverse_temperature(tau_ptr, temperature, TAU_IS_TENSOR)
-    scale = tl.load(scale_ptr)
-    of_rows = loss_terms(
-        first_row + tl.arange(0, BLOCK_M), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale, s2,
-        count, total, PAIRED, ROW_MAX,
-    )  # fmt: skip
     z = load_tile(z_ptr, first_row, 0, WIDTH, BLOCK_M, BLOCK_D)
     key_rows = load_tile(z_ptr, first_key, 0, WIDTH, BLOCK_N, BLOCK_D)
     cosines = tile_cosines(
         z_ptr, z, key_rows, first_row, first_key, WIDTH, BLOCK_M, BLOCK_N, BLOCK_D, PRECISION
     )
+    scale = tl.load(scale_ptr)
+    of_rows = loss_terms(
+        first_row + tl.arange(0, BLOCK_M), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale, s2,
+        count, total, PAIRED, ROW_MAX,
+    )  # fmt: skip
     of_keys = loss_terms(
         first_key + tl.arange(0, BLOCK_N), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale,
         s2, count, total, PAIRED, ROW_MAX,
