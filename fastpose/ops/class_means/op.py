@@ -37,6 +37,8 @@ class _ClassMeans(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_x, grad_y, _):
+        if grad_x is None and grad_y is None:
+            return (None,) * 5
         dx, dy = torch.ops.fastpose.class_means_backward(grad_x, grad_y, *ctx.saved_tensors, ctx.dtype)
         return None if grad_x is None else dx, None if grad_y is None else dy, None, None, None
 

@@ -51,10 +51,13 @@ class _Contrast(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad, *_):
+        if grad is None:
+            return (None,) * 10
         x, y, labels, tau, *saved = ctx.saved_tensors
         needs = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[4])
-        compiling = torch.compiler.is_compiling()  # which refuses second derivatives itself
-        differentiate = torch.ops.fastpose.contrast_backward if compiling else _ContrastBackward.apply
+        # torch.compile refuses second derivatives itself
+        differentiable = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        differentiate = _ContrastBackward.apply if differentiable else torch.ops.fastpose.contrast_backward
         dx, dy, dtau = differentiate(
             grad,
             x,

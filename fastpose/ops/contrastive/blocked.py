@@ -30,7 +30,7 @@ def blocked_forward(
     anchors = 2 * count if symmetric else count
     fixed = _bound_holds(s, z.dtype)
     sums = z.new_full((len(z),), 0.0 if fixed else -math.inf)
-    attraction = z.new_zeros(len(z))
+    attraction = None if labels is None else z.new_zeros(len(z))
     for rows, keys in _blocks(len(z), count, anchors):
         cosines = z[rows] @ z[keys].T  # [rows, keys]
         both_ways = rows != keys and keys.start < anchors
@@ -57,7 +57,8 @@ def blocked_forward(
         margin = log_sums - target  # of the negatives over the positive; -inf without negatives
         losses = margin.clamp_min(0) + torch.exp(-margin.abs()).log1p()
         log_sums, pulls = target + losses, torch.sigmoid(margin)
-        log_sums[anchors:], pulls[anchors:] = math.inf, 0
+        if not symmetric:
+            log_sums[count:], pulls[count:] = math.inf, 0
         losses = (losses[:count] + losses[count:]) / 2 if symmetric else losses[:count]
         counted = count
     else:
@@ -68,7 +69,7 @@ def blocked_forward(
         counted = max(int((positives > 0).sum()), 1)
     scale = 1 / counted if reduction == "mean" else 1.0
     loss = losses if reduction == "none" else losses.sum() * scale
-    return loss, State(z, inverse, log_sums, pulls, z.new_tensor(scale / 2 if symmetric else scale))
+    return loss, State(z, inverse, log_sums, pulls, z.new_full((), scale / 2 if symmetric else scale))
 
 
 def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tuple[Tensor, State]:
@@ -136,11 +137,12 @@ def blocked_backward(
 
 def _unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """Normalised rows and 1 / length [R], both 0 for a row of zeros."""
-    largest = x.abs().amax(dim=1)
+    largest = torch.linalg.vector_norm(x, math.inf, dim=1)
     is_zero = largest < torch.finfo(x.dtype).tiny
-    z = x / largest.masked_fill(is_zero, 1)[:, None]  # squares neither overflow nor vanish
-    length = torch.linalg.vector_norm(z, dim=1).masked_fill(is_zero, math.inf)
-    return z.div_(length[:, None]), 1 / largest.masked_fill(is_zero, 1) / length
+    largest.masked_fill_(is_zero, 1)
+    z = x / largest[:, None]  # squares neither overflow nor vanish
+    length = torch.linalg.vector_norm(z, dim=1).masked_fill_(is_zero, math.inf)
+    return z.div_(length[:, None]), largest.reciprocal_().div_(length)
 
 
 def _bound_holds(s: float, dtype: torch.dtype) -> bool:
@@ -149,7 +151,13 @@ def _bound_holds(s: float, dtype: torch.dtype) -> bool:
 
 
 def _blocks(total: int, count: int, anchors: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks on and above the diagonal that hold anchors; none lies across the end of the clean view."""
+    """Blocks on and above the diagonal that hold anchors; none lies across the end of the anchors.
+
+    Few anchors are one block: there, calls cost more than pairs computed twice.
+    """
+    if anchors == total <= BLOCK:
+        yield slice(0, total), slice(0, total)
+        return
     ranges = [
         slice(start, min(start + BLOCK, end))
         for begin, end in ((0, count), (count, total))
@@ -162,11 +170,10 @@ def _blocks(total: int, count: int, anchors: int) -> Iterator[tuple[slice, slice
 
 def _exclude(block: Tensor, rows: slice, keys: slice, count: int, paired: bool, value: float) -> None:
     """Overwrite each row's pair with itself, and with its partner."""
-    if rows == keys:
-        block.fill_diagonal_(value)
-    ahead = count + rows.start - keys.start  # the first row's partner
-    if paired and -block.shape[0] < ahead < block.shape[1]:
-        block.diagonal(ahead).fill_(value)
+    for ahead in (0, count, -count) if paired else (0,):
+        ahead += rows.start - keys.start  # of the first row
+        if -block.shape[0] < ahead < block.shape[1]:
+            block.diagonal(ahead).fill_(value)
 
 
 def _same_class(labels: Tensor, rows: slice, keys: slice) -> Tensor:
