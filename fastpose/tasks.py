@@ -43,6 +43,8 @@ class PoseTask:
             symmetric=loss.symmetric,
             detach_clean=loss.detach_clean,
             sup_thresh=loss.sup_thresh,
+            # Models hand out float32 features that bf16 products have rounded already.
+            precision="bf16" if bf16 and loss.contrast_precision == "auto" else loss.contrast_precision,
         )
         self.anchor = CLEAN if config.optim.share_clean else ANCHOR
         low, high = parse_alpha(config.optim.alpha)
