@@ -236,6 +236,23 @@ def test_panels(monkeypatch, kind, count, width, dtype, temperature, panels):
     assert sum(kernel.fn.__name__ == "weights_kernel" for kernel in launched) == panels
 
 
+@pytest.mark.parametrize("detach", [False, True])
+def test_compiles_whole(detach):
+    def objective(o, n, labels, tau):
+        loss = contrastive_loss(o, n, tau, True, backend="triton")
+        loss = loss + supervised_contrastive_loss(o, labels, backend="triton")
+        return loss + group_contrastive_loss(
+            o, n, labels, 4, None, tau, detach_clean=detach, backend="triton"
+        )
+
+    o, n, tau = (x.requires_grad_() for x in (rows(9, 16), rows(9, 16, 1), torch.tensor(0.3)))
+    labels = torch.arange(9) % 4
+    compiled = torch.compile(objective, fullgraph=True, dynamic=True, backend="aot_eager")
+    losses = [step(o, n, labels, tau) for step in (compiled, objective)]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, (o, n, tau)) for loss in losses))
+
+
 @pytest.mark.parametrize(
     ("case", "kind"),
     [(case, kind) for case in (0, 1) for kind in ("one", "sym", "group_one", "group_sym")]

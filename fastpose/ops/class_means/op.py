@@ -19,7 +19,8 @@ def class_means(
     Returns:
         Means of x and of y, float32 [K, D], 0 for classes without rows; and counts float32 [2, K].
     """
-    return _ClassMeans.apply(x, y, labels_x, labels_y, num_classes)
+    # torch.compile does not take one tensor for two arguments
+    return _ClassMeans.apply(x, y, labels_x, None if labels_y is labels_x else labels_y, num_classes)
 
 
 class _ClassMeans(torch.autograd.Function):
@@ -45,11 +46,11 @@ class _ClassMeans(torch.autograd.Function):
 
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(
-    "class_means(Tensor x, Tensor y, Tensor labels_x, Tensor labels_y, SymInt num_classes) "
+    "class_means(Tensor x, Tensor y, Tensor labels_x, Tensor? labels_y, SymInt num_classes) "
     "-> (Tensor, Tensor, Tensor)"
 )
 _library.define(
-    "class_means_backward(Tensor? grad_x, Tensor? grad_y, Tensor labels_x, Tensor labels_y, Tensor counts, "
+    "class_means_backward(Tensor? grad_x, Tensor? grad_y, Tensor labels_x, Tensor? labels_y, Tensor counts, "
     "ScalarType dtype) -> (Tensor, Tensor)"
 )
 
@@ -75,6 +76,7 @@ def _class_means(x, y, labels_x, labels_y, num_classes):
 
     count, width = x.shape
     x, y = rows_contiguous(x), rows_contiguous(y)
+    labels_y = labels_x if labels_y is None else labels_y
     means = _new_means(x, y, labels_x, labels_y, num_classes)
     block_k, block_d = 64, 32
     launch(
@@ -90,6 +92,7 @@ def _class_means_backward(grad_x, grad_y, labels_x, labels_y, counts, dtype):
     from fastpose.ops.class_means import kernels
 
     dx, dy = gradients = _new_gradients(grad_x, grad_y, labels_x, labels_y, counts, dtype)
+    labels_y = labels_x if labels_y is None else labels_y
     count, (_, num_classes) = len(labels_x), counts.shape
     width = (grad_x if grad_y is None else grad_y).shape[1]
     block_n, block_d = 16, 128

@@ -24,9 +24,7 @@ def inverse_temperature(tau_ptr, temperature, TAU_IS_TENSOR: tl.constexpr):
 
 @triton.jit
 def load_tile(z_ptr, first_row, first_column, WIDTH: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
-    base = (
-        z_ptr + tl.cast(first_row, tl.int64) * WIDTH + first_column
-    )  # 64 bits once; inside the tile 32 suffice
+    base = z_ptr + tl.cast(first_row, tl.int64) * WIDTH + first_column  # inside the tile 32 bits suffice
     return tl.load(base + tl.arange(0, ROWS)[:, None] * WIDTH + tl.arange(0, COLUMNS)[None, :])
 
 
