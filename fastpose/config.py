@@ -151,6 +151,8 @@ class LossConfig:
     """Weight of the supervised contrastive loss (Khosla et al. 2020) over both views."""
     supcon_temperature: float = 0.1
     """Its temperature."""
+    contrast_precision: Literal["auto", "bf16", "tf32", "fp32"] = "auto"
+    """Products of the instance and supervised contrastive losses on CUDA; auto: bf16 where training is in bf16."""
     label_smoothing: float = 0.0
     """Smoothing of the cross-entropy's targets."""
     ce_views: Literal["clean", "noisy", "both"] = "clean"

@@ -12,6 +12,7 @@ from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_co
 
 REPRESENTATIONS = ("features", "logits", "softmax")
 GROUP_LABELS = ("true", "pseudo")
+PRECISIONS = ("auto", "bf16", "tf32", "fp32")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +30,9 @@ class PoseLoss:
     symmetric: bool = False
     detach_clean: bool = False  # no gradient of the instance and group terms into the clean view
     sup_thresh: int = 0  # epochs of cross-entropy alone before the other terms begin
+    # Of the instance and supervised contrastive terms' products on CUDA, as in `contrastive_loss`. The rows
+    # themselves, each positive's cosine and the group term, whose means are few, stay float32; so does the CPU.
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("instance_weight", "group_weight", "supcon_weight", "sup_thresh"):
@@ -41,7 +45,12 @@ class PoseLoss:
                 raise ValueError(f"{name} must be positive, got {value!r}")
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing!r}")
-        for name, known in {"representation": REPRESENTATIONS, "group_labels": GROUP_LABELS}.items():
+        choices = {
+            "representation": REPRESENTATIONS,
+            "group_labels": GROUP_LABELS,
+            "precision": PRECISIONS,
+        }
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
 
@@ -101,9 +110,10 @@ class PoseLoss:
             "symmetric": self.symmetric,
             "detach_clean": self.detach_clean,
         }
+        precision = self.precision if o.device.type == "cuda" else "auto"
         parts = {}
         if self.instance_weight > 0:
-            parts["instance"] = contrastive_loss(o, n, **settings)
+            parts["instance"] = contrastive_loss(o, n, **settings, precision=precision)
         if self.group_weight > 0:
             groups, groups_n = labels, labels
             if self.group_labels == "pseudo":
@@ -112,7 +122,9 @@ class PoseLoss:
             parts["group"] = group_contrastive_loss(o, n, groups, num_classes, groups_n, **settings)
         if self.supcon_weight > 0:
             both = torch.cat([o, n])  # [2N, D]
-            parts["supcon"] = supervised_contrastive_loss(both, labels.repeat(2), self.supcon_temperature)
+            parts["supcon"] = supervised_contrastive_loss(
+                both, labels.repeat(2), self.supcon_temperature, precision=precision
+            )
         return parts
 
     def _represent(self, output: ModelOutput) -> Tensor:

@@ -29,6 +29,8 @@ class PoseTask:
         self._inputs = InputMaker(dtype)
         loss = config.loss
         contrasts = config.arm == "contrastive"
+        # Models hand out float32 features that bf16 products have rounded already.
+        rounded = dtype == torch.bfloat16 and loss.contrast_precision == "auto"
         self.loss = PoseLoss(
             instance_weight=loss.gamma1 if contrasts else 0.0,
             group_weight=loss.gamma2 if contrasts else 0.0,
@@ -41,6 +43,7 @@ class PoseTask:
             symmetric=loss.symmetric,
             detach_clean=loss.detach_clean,
             sup_thresh=loss.sup_thresh,
+            precision="bf16" if rounded else loss.contrast_precision,
         )
         self.anchor = CLEAN if config.optim.share_clean else ANCHOR
         low, high = parse_alpha(config.optim.alpha)

@@ -94,6 +94,11 @@ class Trainer:
         self.device = choose_device(config.optim.device)
         self.dtype = choose_precision(config.optim.precision, self.device)
         self.autocast = autocast_for(self.device, config.optim.precision)
+        if config.loss.contrast_precision != "auto" and self.device.type != "cuda":
+            warnings.warn(
+                f"contrast_precision = {config.loss.contrast_precision!r} has no effect on the CPU",
+                stacklevel=2,
+            )
         if config.optim.threads is not None:
             torch.set_num_threads(config.optim.threads)
         self.train_indices, self.test_indices = select_clips(packed, config.data)

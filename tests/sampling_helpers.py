@@ -3,9 +3,10 @@
 from types import SimpleNamespace
 
 import numpy as np
+from hypothesis import strategies as st
 
 from fastpose.data import sampling_reference as reference
-from fastpose.data.sampling import ClipSampler
+from fastpose.data.sampling import AlphaRange, ClipSampler
 
 
 class SwapPairs:
@@ -41,6 +42,42 @@ def make_pack(shapes, num_joints=5, *, image_size=(1080, 1920), seed=0, missing=
         labels=np.arange(count, dtype=np.int64) * 3,
         layout=SwapPairs(num_joints),
     )  # fmt: skip
+
+
+ANY_SEED, ANY_EPOCH = st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def sampling_cases(draw, seeds=ANY_SEED, epochs=ANY_EPOCH):
+    """A pack, the settings of a sampler of it, and a request for all its clips."""
+    shapes = draw(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 70)), min_size=1, max_size=4))
+    seed = draw(seeds)
+    pack = make_pack(
+        shapes,
+        draw(st.integers(1, 27)),
+        image_size=draw(st.tuples(st.integers(100, 2000), st.integers(100, 2000))),
+        seed=seed % 1000,
+        missing=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        movement=draw(st.sampled_from([0.0, 3000.0, 1e5])),
+    )
+    settings = {
+        "clip_len": draw(st.integers(1, 30)),
+        "size": draw(st.tuples(st.integers(1, 80), st.integers(1, 80))),
+        "train": draw(st.booleans()),
+        "seed": seed,
+        "max_persons": draw(st.sampled_from([None, 1, 4])),
+        "frame_rule": draw(st.sampled_from(["segments", "resample"])),
+        "crop": draw(st.sampled_from(["box", "frame"])),
+    }
+    per_clip = np.linspace(0, 0.1, len(shapes))
+    request = {
+        "epoch": draw(epochs),
+        "stream": draw(st.integers(0, 15)),
+        "alpha": draw(st.sampled_from([0.0, 0.01, 0.3, AlphaRange(0.0, 0.2), per_clip])),
+        "draw_frames": draw(st.sampled_from([None, True, False])),
+        "flip": draw(st.sampled_from([None, True, False])),
+    }
+    return pack, settings, request
 
 
 def whole_frame(pack, **keywords):

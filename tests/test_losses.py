@@ -3,11 +3,14 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
 
 from fastpose import losses
+from fastpose.config import LossConfig, RunConfig
 from fastpose.losses import PoseLoss
 from fastpose.models import ModelOutput
 from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
+from fastpose.tasks import PoseTask
 
 LABELS = torch.tensor([0, 2, 2, 1, 0])
 
@@ -103,6 +106,35 @@ def test_half_precision_outputs(views):
     assert {value.dtype for value in result.values()} == {torch.float32}
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_precision_is_for_gpus(monkeypatch, device):
+    passed = {}
+    for name in ("contrastive_loss", "group_contrastive_loss", "supervised_contrastive_loss"):
+        monkeypatch.setattr(
+            losses, name, lambda x, *_, name=name, precision="auto", **__: passed.update({name: precision}) or x.sum()
+        )  # fmt: skip
+    with FakeTensorMode():  # shapes and devices alone
+        views = [ModelOutput(torch.ones(5, 3, device=device), torch.ones(5, 6, device=device)) for _ in "on"]
+        loss = PoseLoss(instance_weight=1, group_weight=1, supcon_weight=1, precision="tf32")
+        loss(views[0], torch.zeros(5, dtype=torch.int64, device=device), *views)
+    of_pairs = "tf32" if device == "cuda" else "auto"
+    assert passed == {
+        "contrastive_loss": of_pairs,
+        "group_contrastive_loss": "auto",
+        "supervised_contrastive_loss": of_pairs,
+    }
+
+
+def test_contrast_follows_the_precision_of_training():
+    for dtype, setting, expected in (
+        (torch.bfloat16, "auto", "bf16"),
+        (torch.float32, "auto", "auto"),
+        (torch.bfloat16, "fp32", "fp32"),
+    ):
+        task = PoseTask(RunConfig(loss=LossConfig(contrast_precision=setting)), dtype)
+        assert task.loss.precision == expected
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -112,6 +144,7 @@ def test_half_precision_outputs(views):
         ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\), got 1.0"),
         ({"representation": "logit"}, "features, logits, softmax, got 'logit'"),
         ({"group_labels": "none"}, "true, pseudo, got 'none'"),
+        ({"precision": "fp16"}, "auto, bf16, tf32, fp32, got 'fp16'"),
         ({"sup_thresh": -1}, "sup_thresh must be 0 or more, got -1"),
     ],
 )

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from sampling_helpers import assert_matches_reference, make_pack, whole_frame
+from sampling_helpers import assert_matches_reference, make_pack, sampling_cases, whole_frame
 
 from fastpose.data import sampling_reference as reference
 from fastpose.data.packed import PackedClips, PoseClip
@@ -36,37 +35,10 @@ def test_philox_gives_the_published_words(counter, key, expected):
 
 
 @settings(deadline=None, max_examples=60)
-@given(
-    shapes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 70)), min_size=1, max_size=4),
-    num_joints=st.integers(1, 27),
-    clip_len=st.integers(1, 30),
-    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
-    image_size=st.tuples(st.integers(100, 2000), st.integers(100, 2000)),
-    missing=st.sampled_from([0.0, 0.3, 1.0]),
-    movement=st.sampled_from([0.0, 3000.0, 1e5]),
-    seed=st.integers(0, 2**64 - 1),
-    epoch=st.integers(0, 2**32 - 1),
-    stream=st.integers(0, 15),
-    alpha=st.sampled_from([0.0, 0.01, 0.3, AlphaRange(0.0, 0.2)]),
-    train=st.booleans(),
-    draw_frames=st.sampled_from([None, True, False]),
-    flip=st.sampled_from([None, True, False]),
-    max_persons=st.sampled_from([None, 1, 4]),
-    frame_rule=st.sampled_from(["segments", "resample"]),
-    crop=st.sampled_from(["box", "frame"]),
-)
-def test_native_agrees_with_the_reference(
-    shapes, num_joints, clip_len, size, image_size, missing, movement, seed, epoch, stream, alpha, train,
-    draw_frames, flip, max_persons, frame_rule, crop,
-):  # fmt: skip
-    pack = make_pack(
-        shapes, num_joints, image_size=image_size, seed=seed % 1000, missing=missing, movement=movement
-    )
-    sampler = ClipSampler(
-        pack, clip_len, size, train, seed, max_persons=max_persons, frame_rule=frame_rule, crop=crop
-    )
-    request = {"epoch": epoch, "stream": stream, "alpha": alpha, "draw_frames": draw_frames, "flip": flip}
-    assert_matches_reference(sampler, range(len(shapes)), **request)
+@given(sampling_cases())
+def test_native_agrees_with_the_reference(case):
+    pack, sampler_settings, request = case
+    assert_matches_reference(ClipSampler(pack, **sampler_settings), range(len(pack.labels)), **request)
 
 
 def test_noise_of_long_clips_runs_through_several_buffers():

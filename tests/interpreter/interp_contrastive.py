@@ -11,7 +11,7 @@ from triton.runtime import interpreter
 
 from fastpose.ops import _launch, contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
 from fastpose.ops.class_means import op as class_means_op
-from fastpose.ops.contrastive import fused
+from fastpose.ops.contrastive import fused, tiles
 
 TOLERANCE = {torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 
@@ -184,13 +184,13 @@ def test_strides(layout):
 @pytest.mark.parametrize("label", [-1, 5])
 def test_labels_out_of_range_are_no_number(label):
     o, n, labels = rows(6, 4), rows(6, 4, 1), torch.tensor([0, 1, 2, 0, 1, label])
-    means, counts = class_means_op.class_means(o, n, labels, labels.clamp(0, 4), 5)
-    assert means[0].isnan().all()
+    mean_o, mean_n, counts = class_means_op.class_means(o, n, labels, labels.clamp(0, 4), 5)
+    assert mean_o.isnan().all()
     assert counts[0].isnan().all()
-    assert means[1].isfinite().all()
+    assert mean_n.isfinite().all()
     with pytest.raises(ValueError, match=r"lie in \[0, 5\)"):
         group_contrastive_loss(o, n, labels, 5, backend="triton")
-    loss = fused.fused_forward(means[0], means[1], None, counts, None, 1.0, False, "mean", "fp32")[0]
+    loss = fused.fused_forward(mean_o, mean_n, None, counts, None, 1.0, False, "mean", "fp32")[0]
     assert loss.isnan()
 
 
@@ -202,29 +202,55 @@ def test_bad_values_are_no_number():
     assert fused.fused_forward(o, n, None, None, None, 0.1, False, "mean", "fp32")[0].isnan()
 
 
-def test_few_launches(monkeypatch):
-    names = []
+# panels of which the last has fewer rows; tiles that lie across the end of the anchors; a panel of them all
+@pytest.mark.parametrize(
+    ("kind", "count", "width", "dtype", "temperature", "panels"),
+    [
+        ("one", 100, 300, FLOAT32, 0.2, 2),
+        ("symmetric", 70, 300, FLOAT16, 0.2, 2),
+        ("symmetric", 70, 600, FLOAT32, 0.02, 2),
+        ("one", 150, 512, BFLOAT16, 0.5, 2),
+        ("supervised", 200, 260, BFLOAT16, 0.5, 2),
+        ("supervised", 140, 70, FLOAT32, 0.1, 1),
+    ],
+)
+def test_panels(monkeypatch, kind, count, width, dtype, temperature, panels):
+    """Large tiles and panels of weights, with few rows."""
+    monkeypatch.setattr(tiles, "FEW", 0)
+    monkeypatch.setattr(tiles, "SMALL", 0)
+    monkeypatch.setattr(fused, "_processors_and_capability", lambda device: (5, 90))
+    launched = []
+    monkeypatch.setattr(
+        fused, "launch", lambda kernel, *args, **meta: launched.append(kernel) or _launch.launch(kernel, *args, **meta)
+    )  # fmt: skip
+    o = rows(count, width, dtype=dtype)
+    n = (o.float() + rows(count, width, 1)).to(dtype)
+    labels = torch.arange(count) % 7
 
-    def counting(kernel, *args, **kwargs):
-        names.append(kernel.fn.__name__)
-        launch(kernel, *args, **kwargs)
+    def loss_of(o, n, tau, backend):
+        if kind == "supervised":
+            return supervised_contrastive_loss(o, labels, temperature, backend=backend) + 0 * (n.sum() + tau)
+        return contrastive_loss(o, n, temperature, kind == "symmetric", backend=backend) + 0 * tau
 
-    launch = _launch.launch
-    for module in (fused, class_means_op):
-        monkeypatch.setattr(module, "launch", counting)
-    o, n, labels = rows(32, 16).requires_grad_(), rows(32, 16, 1).requires_grad_(), torch.arange(32) % 5
-    tau = torch.tensor(0.5, requires_grad=True)
-    for loss_of, forward, backward in (
-        (lambda: contrastive_loss(o, n, 0.5, backend="triton"), 3, 2),
-        (lambda: contrastive_loss(o, n, tau, True, backend="triton"), 3, 3),
-        (lambda: supervised_contrastive_loss(o, labels, tau, backend="triton"), 3, 3),
-        (lambda: group_contrastive_loss(o, n, labels, 5, backend="triton"), 4, 3),
-    ):
-        names.clear()
-        loss = loss_of()
-        assert len(names) == forward
-        loss.backward()
-        assert len(names) == forward + backward
+    assert_as_reference(loss_of, o, n, torch.tensor(1.0))
+    assert sum(kernel.fn.__name__ == "weights_kernel" for kernel in launched) == panels
+
+
+@pytest.mark.parametrize("detach", [False, True])
+def test_compiles_whole(detach):
+    def objective(o, n, labels, tau):
+        loss = contrastive_loss(o, n, tau, True, backend="triton")
+        loss = loss + supervised_contrastive_loss(o, labels, backend="triton")
+        return loss + group_contrastive_loss(
+            o, n, labels, 4, None, tau, detach_clean=detach, backend="triton"
+        )
+
+    o, n, tau = (x.requires_grad_() for x in (rows(9, 16), rows(9, 16, 1), torch.tensor(0.3)))
+    labels = torch.arange(9) % 4
+    compiled = torch.compile(objective, fullgraph=True, dynamic=True, backend="aot_eager")
+    losses = [step(o, n, labels, tau) for step in (compiled, objective)]
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, (o, n, tau)) for loss in losses))
 
 
 @pytest.mark.parametrize(

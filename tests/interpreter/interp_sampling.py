@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampling_helpers import make_pack
+from sampling_helpers import make_pack, sampling_cases
 from triton.runtime import interpreter
 
-from fastpose.data.sampling import AlphaRange, ClipSampler
+from fastpose.data.sampling import ClipSampler
 from fastpose.data.sampling_reference import philox4x32_10
 from fastpose.ops.sampling import DeviceClipSampler
 
@@ -28,38 +28,14 @@ def assert_equals_native(pack, indices, *settings, request, **named):
 
 @settings(deadline=None, max_examples=10)
 @given(
-    shapes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 70)), min_size=1, max_size=3),
-    num_joints=st.integers(1, 27),
-    clip_len=st.integers(1, 30),
-    size=st.tuples(st.integers(1, 80), st.integers(1, 80)),
-    image_size=st.tuples(st.integers(100, 2000), st.integers(100, 2000)),
-    missing=st.sampled_from([0.0, 0.3, 1.0]),
-    movement=st.sampled_from([0.0, 3000.0, 1e5]),
-    seed=st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1]),
-    epoch=st.sampled_from([0, 1, 2**31, 2**32 - 1]),
-    stream=st.sampled_from([0, 1, 15]),
-    alpha=st.sampled_from([0.0, 0.01, 0.3, AlphaRange(0.0, 0.2), "per clip"]),
-    train=st.booleans(),
-    draw_frames=st.sampled_from([None, True, False]),
-    flip=st.sampled_from([None, True, False]),
-    max_persons=st.sampled_from([None, 1, 4]),
-    frame_rule=st.sampled_from(["segments", "resample"]),
-    crop=st.sampled_from(["box", "frame"]),
-)
-def test_equals_the_native_sampler(
-    shapes, num_joints, clip_len, size, image_size, missing, movement, seed, epoch, stream, alpha, train,
-    draw_frames, flip, max_persons, frame_rule, crop,
-):  # fmt: skip
-    pack = make_pack(
-        shapes, num_joints, image_size=image_size, seed=seed % 1000, missing=missing, movement=movement
+    sampling_cases(
+        seeds=st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1]),
+        epochs=st.sampled_from([0, 1, 2**31, 2**32 - 1]),
     )
-    if alpha == "per clip":
-        alpha = np.linspace(0, 0.1, len(shapes))
-    request = {"epoch": epoch, "stream": stream, "alpha": alpha, "draw_frames": draw_frames, "flip": flip}
-    assert_equals_native(
-        pack, range(len(shapes)), clip_len, size, train, seed, max_persons=max_persons,
-        frame_rule=frame_rule, crop=crop, request=request,
-    )  # fmt: skip
+)
+def test_equals_the_native_sampler(case):
+    pack, sampler_settings, request = case
+    assert_equals_native(pack, range(len(pack.labels)), **sampler_settings, request=request)
 
 
 def test_damaged_keypoints_are_missing():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
 from fastpose.ops.contrastive import blocked
+from fastpose.ops.contrastive.state import State
 
 TAU = 0.3
 
@@ -121,18 +122,9 @@ def test_memory_is_linear():
     with Recorder():
         loss = contrastive_loss(o, n, TAU, True)
     assert loss.isfinite()
-    z = torch.cat([o.detach(), n])
+    state = State(torch.cat([o.detach(), n]), *(torch.ones(2 * count) for _ in range(3)), torch.ones(()))
     with Recorder():
-        blocked.blocked_backward(
-            torch.ones(()),
-            True,
-            None,
-            TAU,
-            z,
-            *(torch.ones(2 * count) for _ in range(3)),
-            torch.ones(()),
-            True,
-        )
+        blocked.blocked_backward(torch.ones(()), True, None, TAU, state, True)
     assert max(sizes) <= max(blocked.BLOCK**2, 2 * count * width)
 
 

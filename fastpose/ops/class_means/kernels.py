@@ -12,7 +12,8 @@ def means_kernel(
     y_ptr,
     labels_x_ptr,  # [N]
     labels_y_ptr,
-    means_ptr,  # [2, K, D] float32
+    means_x_ptr,  # [K, D] float32, and of y
+    means_y_ptr,
     counts_ptr,  # [2, K] float32
     count,
     num_classes,
@@ -31,9 +32,14 @@ def means_kernel(
     classes = tl.program_id(0) * BLOCK_K + tl.arange(0, BLOCK_K)
     columns = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     view = tl.program_id(2)
-    rows_ptr, labels_ptr, stride = x_ptr, labels_x_ptr, tl.cast(stride_x, tl.int64)
+    rows_ptr, labels_ptr, means_ptr, stride = x_ptr, labels_x_ptr, means_x_ptr, tl.cast(stride_x, tl.int64)
     if view == 1:
-        rows_ptr, labels_ptr, stride = y_ptr, labels_y_ptr, tl.cast(stride_y, tl.int64)
+        rows_ptr, labels_ptr, means_ptr, stride = (
+            y_ptr,
+            labels_y_ptr,
+            means_y_ptr,
+            tl.cast(stride_y, tl.int64),
+        )
     sums = tl.zeros([BLOCK_K, BLOCK_D], tl.float32)
     counts = tl.zeros([BLOCK_K], tl.float32)
     strangers = tl.zeros([BLOCK_N], tl.float32)
@@ -48,7 +54,7 @@ def means_kernel(
         counts += tl.sum(member.to(tl.float32), 1)
     counts = tl.where(tl.sum(strangers, 0) > 0, float("nan"), counts)
     means = sums / tl.where(counts == 0, 1.0, counts)[:, None]
-    at = (view.to(tl.int64) * num_classes + classes)[:, None] * width + columns[None, :]
+    at = classes.to(tl.int64)[:, None] * width + columns[None, :]
     tl.store(means_ptr + at, means, (classes < num_classes)[:, None] & (columns < width)[None, :])
     if tl.program_id(1) == 0:
         tl.store(counts_ptr + view * num_classes + classes, counts, classes < num_classes)
@@ -56,7 +62,8 @@ def means_kernel(
 
 @triton.jit(do_not_specialize=SIZES)
 def means_grad_kernel(
-    grad_ptr,  # [2, K, D] of the means
+    grad_x_ptr,  # [K, D] of the means, and of those of y
+    grad_y_ptr,
     labels_x_ptr,
     labels_y_ptr,
     counts_ptr,
@@ -67,6 +74,8 @@ def means_grad_kernel(
     width,
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
+    NEEDS_X: tl.constexpr,
+    NEEDS_Y: tl.constexpr,
 ):
     """Each row takes its class's gradient, divided by the members."""
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -74,10 +83,11 @@ def means_grad_kernel(
     mask = (rows < count)[:, None] & (columns < width)[None, :]
     at = rows.to(tl.int64)[:, None] * width + columns[None, :]
     for view in tl.static_range(2):
-        out_ptr = (dx_ptr, dy_ptr)[view]
-        labels = tl.load((labels_x_ptr, labels_y_ptr)[view] + rows, rows < count, -1)
-        known = (labels >= 0) & (labels < num_classes)
-        members = tl.load(counts_ptr + view * num_classes + labels, known, 1.0)
-        of_class = (tl.cast(view * num_classes, tl.int64) + labels)[:, None] * width + columns[None, :]
-        gradient = tl.load(grad_ptr + of_class, mask & known[:, None], 0.0) / members[:, None]
-        tl.store(out_ptr + at, gradient.to(out_ptr.dtype.element_ty), mask)
+        if (NEEDS_X, NEEDS_Y)[view]:
+            grad_ptr, out_ptr = (grad_x_ptr, grad_y_ptr)[view], (dx_ptr, dy_ptr)[view]
+            labels = tl.load((labels_x_ptr, labels_y_ptr)[view] + rows, rows < count, -1)
+            known = (labels >= 0) & (labels < num_classes)
+            members = tl.load(counts_ptr + view * num_classes + labels, known, 1.0)
+            of_class = labels[:, None] * width + columns[None, :]
+            gradient = tl.load(grad_ptr + of_class, mask & known[:, None], 0.0) / members[:, None]
+            tl.store(out_ptr + at, gradient.to(out_ptr.dtype.element_ty), mask)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from fastpose.ops.contrastive.blocked import blocked_backward, blocked_forward
-from fastpose.ops.contrastive.fused import forward_shapes, fused_backward, fused_forward
+from fastpose.ops.contrastive.fused import fused_backward, fused_forward, new_forward
+from fastpose.ops.contrastive.state import State
 
 
 def differentiable_loss(
@@ -45,14 +46,18 @@ class _Contrast(torch.autograd.Function):
     def setup_context(ctx, inputs, output):
         x, y, labels, _, tau, ctx.temperature, ctx.symmetric, _, ctx.precision, ctx.backend = inputs
         ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)  # would fill zeros for each of those
         ctx.save_for_backward(x, y, labels, tau, *output[1:])
 
     @staticmethod
     def backward(ctx, grad, *_):
+        if grad is None:
+            return (None,) * 10
         x, y, labels, tau, *saved = ctx.saved_tensors
         needs = (ctx.needs_input_grad[0], ctx.needs_input_grad[1], ctx.needs_input_grad[4])
-        compiling = torch.compiler.is_compiling()  # which refuses second derivatives itself
-        differentiate = torch.ops.fastpose.contrast_backward if compiling else _ContrastBackward.apply
+        # torch.compile refuses second derivatives itself
+        differentiable = torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        differentiate = _ContrastBackward.apply if differentiable else torch.ops.fastpose.contrast_backward
         dx, dy, dtau = differentiate(
             grad,
             x,
@@ -101,12 +106,11 @@ _library.define(
 
 @torch.library.register_fake("fastpose::contrast", lib=_library)
 def _contrast_fake(x, y, labels, counts, tau, temperature, symmetric, reduction, precision, backend):
-    (count, width), paired = x.shape, y is not None
+    paired = y is not None
     if backend == "triton":
-        shapes, dtype = forward_shapes(count, width, paired, reduction, precision)
-        return tuple(
-            x.new_empty(shape, dtype=dtype if i == 1 else torch.float32) for i, shape in enumerate(shapes)
-        )
+        loss, state = new_forward(x, paired, reduction, precision)
+        return loss, *state
+    count, width = x.shape
     total = 2 * count if paired else count
     loss = (count,) if reduction == "none" else ()
     return tuple(x.new_empty(shape) for shape in (loss, (total, width), (total,), (total,), (total,), ()))
@@ -125,26 +129,25 @@ def _contrast_backward_fake(grad, x, y, labels, tau, temperature, z, inverse, lo
 @torch.library.impl(_library, "contrast", "CompositeExplicitAutograd")
 def _contrast(x, y, labels, counts, tau, temperature, symmetric, reduction, precision, backend):
     if backend == "triton":
-        return fused_forward(x, y, labels, counts, tau, temperature, symmetric, reduction, precision)
+        loss, state = fused_forward(x, y, labels, counts, tau, temperature, symmetric, reduction, precision)
+        return loss, *state
     temperature = temperature if tau is None else tau.item()
     with torch.autocast(x.device.type, enabled=False):
-        return blocked_forward(x, y, labels, counts, temperature, symmetric, reduction)
+        loss, state = blocked_forward(x, y, labels, counts, temperature, symmetric, reduction)
+    return loss, *state
 
 
 @torch.library.impl(_library, "contrast_backward", "CompositeExplicitAutograd")
 def _contrast_backward(grad, x, y, labels, tau, temperature, z, inverse, log_sums, pulls, scale,
                        symmetric, precision, backend, needs_x, needs_y, needs_tau):  # fmt: skip
+    state = State(z, inverse, log_sums, pulls, scale)
     if backend == "triton":
-        gradients = fused_backward(
-            grad, x, y, labels, tau, temperature, z, inverse, log_sums, pulls, scale, symmetric, precision,
-            (needs_x, needs_y, needs_tau),
-        )  # fmt: skip
+        needs = (needs_x, needs_y, needs_tau)
+        gradients = fused_backward(grad, x, y, labels, tau, temperature, state, symmetric, precision, needs)
     else:
         temperature = temperature if tau is None else tau.item()
         with torch.autocast(x.device.type, enabled=False):
-            dz, dtau = blocked_backward(
-                grad, y is not None, labels, temperature, z, inverse, log_sums, pulls, scale, symmetric
-            )
+            dz, dtau = blocked_backward(grad, y is not None, labels, temperature, state, symmetric)
         dx = dz[: x.shape[0]].clone() if needs_x else None
         dy = dz[x.shape[0] :].clone() if y is not None and needs_y else None
         gradients = dx, dy, dtau.to(tau.dtype) if needs_tau else None

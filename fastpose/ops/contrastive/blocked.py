@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from fastpose.ops.contrastive.state import State
+
 BLOCK = 512  # a block of cosines stays in a core's cache
 
 
@@ -20,13 +22,7 @@ def blocked_forward(
     temperature: float,
     symmetric: bool,
     reduction: str,
-) -> tuple[Tensor, ...]:
-    """Return loss, z [R, D], inverse lengths [R], log-sums [R], pulls [R], scale [].
-
-    z are the normalised rows, clean before noisy; log-sums the log of each anchor's denominator, +inf for rows
-    that are no anchors; pulls 1 - P(positive) of an anchor, or 1 / positives with labels; scale what a unit
-    gradient of the loss gives each anchor.
-    """
+) -> tuple[Tensor, State]:
     if counts is not None:
         return _forward_of_present(x, y, (counts > 0).all(0), temperature, symmetric, reduction)
     count, s = len(x), 1 / temperature
@@ -34,7 +30,7 @@ def blocked_forward(
     anchors = 2 * count if symmetric else count
     fixed = _bound_holds(s, z.dtype)
     sums = z.new_full((len(z),), 0.0 if fixed else -math.inf)
-    attraction = z.new_zeros(len(z))
+    attraction = None if labels is None else z.new_zeros(len(z))
     for rows, keys in _blocks(len(z), count, anchors):
         cosines = z[rows] @ z[keys].T  # [rows, keys]
         both_ways = rows != keys and keys.start < anchors
@@ -61,7 +57,8 @@ def blocked_forward(
         margin = log_sums - target  # of the negatives over the positive; -inf without negatives
         losses = margin.clamp_min(0) + torch.exp(-margin.abs()).log1p()
         log_sums, pulls = target + losses, torch.sigmoid(margin)
-        log_sums[anchors:], pulls[anchors:] = math.inf, 0
+        if not symmetric:
+            log_sums[count:], pulls[count:] = math.inf, 0
         losses = (losses[:count] + losses[count:]) / 2 if symmetric else losses[:count]
         counted = count
     else:
@@ -72,14 +69,14 @@ def blocked_forward(
         counted = max(int((positives > 0).sum()), 1)
     scale = 1 / counted if reduction == "mean" else 1.0
     loss = losses if reduction == "none" else losses.sum() * scale
-    return loss, z, inverse, log_sums, pulls, z.new_tensor(scale / 2 if symmetric else scale)
+    return loss, State(z, inverse, log_sums, pulls, z.new_full((), scale / 2 if symmetric else scale))
 
 
-def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tuple[Tensor, ...]:
+def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tuple[Tensor, State]:
     """The loss of the clips [N] that are ``present``; the others are rows of zeros and no anchors."""
     both = present.repeat(2)
     if present.any():
-        loss, *of_rows, scale = blocked_forward(
+        loss, (*of_rows, scale) = blocked_forward(
             x[present], y[present], None, None, temperature, symmetric, reduction
         )
     else:
@@ -91,7 +88,7 @@ def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tup
         x.new_full((len(both), *value.shape[1:]), fill).index_put_((both,), value)
         for value, fill in zip(of_rows, (0.0, 0.0, math.inf, 0.0), strict=True)
     ]
-    return loss, *widened, scale
+    return loss, State(*widened, scale)
 
 
 def blocked_backward(
@@ -99,14 +96,11 @@ def blocked_backward(
     paired: bool,
     labels: Tensor | None,
     temperature: float,
-    z: Tensor,
-    inverse: Tensor,
-    log_sums: Tensor,
-    pulls: Tensor,
-    scale: Tensor,
+    state: State,
     symmetric: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the rows before normalisation [R, D], and of the temperature."""
+    z, inverse, log_sums, pulls, scale = state
     s = 1 / temperature
     count = len(z) // 2 if paired else len(z)
     # Clips that take no part are rows of zeros that are no anchors: their weights meet zeros only.
@@ -143,11 +137,12 @@ def blocked_backward(
 
 def _unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """Normalised rows and 1 / length [R], both 0 for a row of zeros."""
-    largest = x.abs().amax(dim=1)
+    largest = torch.linalg.vector_norm(x, math.inf, dim=1)
     is_zero = largest < torch.finfo(x.dtype).tiny
-    z = x / largest.masked_fill(is_zero, 1)[:, None]  # squares neither overflow nor vanish
-    length = torch.linalg.vector_norm(z, dim=1).masked_fill(is_zero, math.inf)
-    return z.div_(length[:, None]), 1 / largest.masked_fill(is_zero, 1) / length
+    largest.masked_fill_(is_zero, 1)
+    z = x / largest[:, None]  # squares neither overflow nor vanish
+    length = torch.linalg.vector_norm(z, dim=1).masked_fill_(is_zero, math.inf)
+    return z.div_(length[:, None]), largest.reciprocal_().div_(length)
 
 
 def _bound_holds(s: float, dtype: torch.dtype) -> bool:
@@ -156,7 +151,13 @@ def _bound_holds(s: float, dtype: torch.dtype) -> bool:
 
 
 def _blocks(total: int, count: int, anchors: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks on and above the diagonal that hold anchors; none lies across the end of the clean view."""
+    """Blocks on and above the diagonal that hold anchors; none lies across the end of the anchors.
+
+    Few anchors are one block: there, calls cost more than pairs computed twice.
+    """
+    if anchors == total <= BLOCK:
+        yield slice(0, total), slice(0, total)
+        return
     ranges = [
         slice(start, min(start + BLOCK, end))
         for begin, end in ((0, count), (count, total))
@@ -169,11 +170,10 @@ def _blocks(total: int, count: int, anchors: int) -> Iterator[tuple[slice, slice
 
 def _exclude(block: Tensor, rows: slice, keys: slice, count: int, paired: bool, value: float) -> None:
     """Overwrite each row's pair with itself, and with its partner."""
-    if rows == keys:
-        block.fill_diagonal_(value)
-    ahead = count + rows.start - keys.start  # the first row's partner
-    if paired and -block.shape[0] < ahead < block.shape[1]:
-        block.diagonal(ahead).fill_(value)
+    for ahead in (0, count, -count) if paired else (0,):
+        ahead += rows.start - keys.start  # of the first row
+        if -block.shape[0] < ahead < block.shape[1]:
+            block.diagonal(ahead).fill_(value)
 
 
 def _same_class(labels: Tensor, rows: slice, keys: slice) -> Tensor:

@@ -23,8 +23,8 @@ def rows(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} must be [rows, dimensions] with at least one of each, got {tuple(x.shape)}")
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return  # looking at the values would wait for the device, or break the graph
-    if not (finite := x.detach().isfinite().all(dim=1)).all():
-        raise ValueError(f"{name} has a non-finite value in row {(~finite).nonzero()[0].item()}")
+    if not (finite := x.detach().isfinite()).all():
+        raise ValueError(f"{name} has a non-finite value in row {(~finite.all(dim=1)).nonzero()[0].item()}")
 
 
 def _not_batched(name: str, x: Tensor) -> None:

@@ -11,7 +11,7 @@ from fastpose.ops._launch import interpreting
 from fastpose.ops.class_means.op import class_means
 from fastpose.ops.contrastive import checks, reference
 from fastpose.ops.contrastive.autograd import differentiable_loss
-from fastpose.ops.contrastive.fused import DEFAULT_PRECISION, OPERANDS
+from fastpose.ops.contrastive.tiles import DEFAULT_PRECISION, OPERANDS
 
 BACKENDS = ("auto", "triton", "blocked", "reference")
 
@@ -112,8 +112,8 @@ def group_contrastive_loss(
     if backend == "triton":
         if requested == "auto" and precision == "bf16":
             precision = "tf32"  # the means are float32, and few
-        means, counts = class_means(o, n, labels, labels_n, num_classes)
-        mean_o, mean_n = means[0], means[1]
+        mean_o, mean_n, counts = class_means(o, n, labels, labels_n, num_classes)
+        mean_o = mean_o.detach() if detach_clean else mean_o
     else:
         with torch.autocast(o.device.type, enabled=False):
             o, n = _widened(o), _widened(n)

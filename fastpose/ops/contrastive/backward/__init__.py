@@ -1,0 +1,1 @@
+"""From the gradient of the loss to that of the rows."""

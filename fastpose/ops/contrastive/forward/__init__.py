@@ -1,0 +1,1 @@
+"""Normalised rows, sums over keys, and the loss."""
