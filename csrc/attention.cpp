@@ -308,9 +308,9 @@ struct Range {
   std::int64_t begin, end;
   bool done = false;
 
-  template <int kSums>
+  template <class Target>
   void run() {
-    constexpr int kMostColumns = kSums >= kAvx512Sums ? 4 : 2;
+    constexpr int kMostColumns = Target::kVectorRegisters >= 32 ? 4 : 2;
     HeadAttention<Element, kMostColumns> head(attention, output_gradient != nullptr);
     if (!head.allocated()) return;
     for (std::int64_t unit = begin; unit < end; ++unit) {

@@ -7,14 +7,17 @@ namespace fastpose {
 
 // What a loop may assume. kSums: registers of 64 bytes for running sums.
 struct BaselineTarget {
+  static constexpr int kVectorRegisters = 16;
   static constexpr int kSums = 2;
   static constexpr bool kRoundsToBFloat16 = false;
 };
 struct Avx2Target {
+  static constexpr int kVectorRegisters = 16;
   static constexpr int kSums = 4;
   static constexpr bool kRoundsToBFloat16 = false;
 };
 struct Avx512Target {
+  static constexpr int kVectorRegisters = 32;
   static constexpr int kSums = 9;
   static constexpr bool kRoundsToBFloat16 = false;
 };
