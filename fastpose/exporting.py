@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import logging
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -79,11 +80,11 @@ def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -
     if format == "safetensors":
         write_weights(target, model.state_dict(), card)
         return
-    with _quiet(), torch.no_grad():
-        program = trace(model)
-        with atomic_path(target) as partial:
-            run = (_write_onnx if format == "onnx" else _write_torch)(program, model, card, partial)
-            check(run, model)
+    if format == "onnx":
+        _require_packages()
+    write = _write_onnx if format == "onnx" else _write_torch
+    with atomic_path(target) as partial, _quiet(), torch.no_grad():
+        check(write(trace(model), model, card, partial), model)
 
 
 def trace(model: nn.Module) -> ExportedProgram:
@@ -101,9 +102,9 @@ def trace(model: nn.Module) -> ExportedProgram:
                 _NamedOutputs(model), (example,), dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),)
             )
     except Exception as error:  # whatever the model's code leads the tracer to
-        raise ValueError(
-            f"{type(model).__name__} cannot be exported: {_operator(error) or _first_line(error)}"
-        ) from error
+        operator = _operator(error)
+        reason = f"its {operator} cannot be traced" if operator else _first_line(error)
+        raise ValueError(f"{type(model).__name__} cannot be exported: {reason}") from error
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace != "aten":
@@ -142,10 +143,9 @@ def check(run: Callable[[Tensor], Sequence[np.ndarray]], model: nn.Module) -> No
 def _random_input(model: nn.Module, sizes: dict[str, int]) -> Tensor:
     """A normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
     shape = list(model.pose_input.shape(_keypoints(model)))
+    most = {"frames": getattr(model, "maxlen", math.inf)}
     for axis, name in model.pose_input.axes.items():
-        shape[axis] = (
-            min(sizes[name], model.maxlen) if name == "frames" and hasattr(model, "maxlen") else sizes[name]
-        )
+        shape[axis] = min(sizes[name], most.get(name, math.inf))
     generator = torch.Generator().manual_seed(sum(shape))
     return torch.randn(shape, generator=generator)
 
@@ -155,7 +155,7 @@ def _keypoints(model: nn.Module) -> Tensor:
     return torch.empty(1, 1, 1, model.num_keypoints, 3, device="meta")
 
 
-def _write_onnx(program: ExportedProgram, model: nn.Module, card: ModelCard, path: Path) -> Callable:
+def _require_packages() -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(package)
@@ -163,6 +163,9 @@ def _write_onnx(program: ExportedProgram, model: nn.Module, card: ModelCard, pat
             raise ValueError(
                 f"ONNX export needs the package {package}: pip install fastpose[export]"
             ) from error
+
+
+def _write_onnx(program: ExportedProgram, model: nn.Module, card: ModelCard, path: Path) -> Callable:
     import onnxruntime
 
     try:
@@ -215,12 +218,13 @@ def _first_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the exporters' notes on themselves from the user."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("torch.onnx", "onnxscript"))}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
