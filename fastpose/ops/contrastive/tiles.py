@@ -72,7 +72,7 @@ def forward_tiles(width: int, rows: int, precision: str, capability: int, paired
     keys = 128 if paired and width != 256 else 64
     if paired and width > 256 and capability >= 90:
         keys = 256
-    return Tiles(128, keys, depth, 0, 8, 2 if capability < 90 else 3)
+    return Tiles(128, keys, depth, 0, 8, 3 if capability >= 90 and (paired or width <= 256) else 2)
 
 
 def backward_tiles(width: int, rows: int, precision: str, capability: int, plain: bool) -> Tiles:
