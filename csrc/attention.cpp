@@ -9,9 +9,9 @@
 #include <memory>
 #include <new>
 
+#include "best_target.hpp"
 #include "thread_pool.hpp"
 #include "value_blocks.hpp"
-#include "widest_target.hpp"
 
 namespace fastpose {
 namespace {
@@ -337,7 +337,7 @@ bool run(const Attention& attention, const void* qkv, const void* output_gradien
                                       static_cast<Element*>(result),
                                       begin,
                                       end};
-                 run_on_widest_target(range);
+                 run_on_best_target(range);
                  if (!range.done) done = false;
                });
   return done;

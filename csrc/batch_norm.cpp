@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "aligned_floats.hpp"
+#include "best_target.hpp"
 #include "lanes.hpp"
 #include "thread_pool.hpp"
-#include "widest_target.hpp"
 
 namespace fastpose {
 namespace {
@@ -37,7 +37,7 @@ void for_parts(const BatchNorm& norm, const Parts& parts, const Body& body) {
     Body range = body;
     range.begin = begin;
     range.end = end;
-    run_on_widest_target(range);
+    run_on_best_target(range);
   });
 }
 

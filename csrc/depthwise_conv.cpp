@@ -4,10 +4,10 @@
 #include <tuple>
 #include <vector>
 
+#include "best_target.hpp"
 #include "depthwise_window.hpp"
 #include "lanes.hpp"
 #include "thread_pool.hpp"
-#include "widest_target.hpp"
 
 namespace fastpose {
 namespace {
@@ -361,7 +361,7 @@ bool for_units(const Plan& plan, int threads, const MakeBody& make_body) {
   const std::int64_t grain = std::max<std::int64_t>(1, plan.units() / (8 * std::max(1, threads)));
   parallel_for_beside_openmp(plan.units(), threads, grain, [&](std::int64_t begin, std::int64_t end) {
     auto body = make_body(begin, end);
-    if (!guarded([&] { return run_on_widest_target(body), !body.out_of_memory; })) out_of_memory = true;
+    if (!guarded([&] { return run_on_best_target(body), !body.out_of_memory; })) out_of_memory = true;
   });
   return !out_of_memory;
 }

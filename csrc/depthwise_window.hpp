@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "aligned_floats.hpp"
+#include "best_target.hpp"
 #include "lanes.hpp"
-#include "widest_target.hpp"
 
 namespace fastpose {
 

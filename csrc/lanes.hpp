@@ -10,11 +10,11 @@
 
 namespace fastpose {
 
-inline constexpr std::int64_t kLanes = 16;
+inline constexpr std::int64_t kLanes = 8;
 
-using Lanes [[gnu::vector_size(64)]] = float;
-using LaneBits [[gnu::vector_size(64)]] = std::uint32_t;
-using LaneHalves [[gnu::vector_size(32)]] = std::uint16_t;
+using Lanes [[gnu::vector_size(32)]] = float;
+using LaneBits [[gnu::vector_size(32)]] = std::uint32_t;
+using LaneHalves [[gnu::vector_size(16)]] = std::uint16_t;
 
 inline void read(const float* values, Lanes& lanes) {
   std::memcpy(&lanes, values, sizeof(lanes));
