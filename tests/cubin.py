@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import triton
@@ -24,7 +24,7 @@ class Cubin:
     registers: int  # per thread
     stack: int  # bytes per thread
     shared: int  # bytes per block
-    code: str  # disassembly
+    code: str = field(repr=False)  # disassembly
 
     def count(self, instruction: str) -> int:
         """How often an instruction that begins so (``"STG.E.128"``) stands in the code."""

@@ -63,7 +63,9 @@ def forward_tiles(width: int, rows: int, precision: str, capability: int, paired
     """
     if precision != "bf16":
         depth = min(width, 32)
-        if rows <= SMALL or (precision == "fp32" and capability < 90):
+        if precision == "fp32" and capability < 90:
+            return Tiles(64, 64 if paired else 32, depth, 0, 4, 2)
+        if rows <= SMALL:
             return Tiles(64, 64, depth, 0, 4, 2 if precision == "fp32" else 3)
         return Tiles(128, 128 if paired else 64, depth, 0, 8, 2)
     depth = width if width <= 256 else 64
