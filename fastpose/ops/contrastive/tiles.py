@@ -81,8 +81,9 @@ def backward_tiles(width: int, rows: int, precision: str, capability: int, plain
     """Where one kernel does all. ``plain``: paired rows under the fixed bound; the others take more registers."""
     if precision != "bf16":
         roomy = plain and (precision == "tf32" or capability >= 90)
-        keys = 32 if precision == "fp32" and not roomy else 64
-        return Tiles(64, keys, min(width, 32), min(width, 64 if roomy else 32), 4, 2)
+        narrow = not roomy and (precision == "fp32" or capability >= 100)
+        warps = 8 if narrow and precision == "tf32" else 4
+        return Tiles(64, 32 if narrow else 64, min(width, 32), min(width, 64 if roomy else 32), warps, 2)
     if width > 256:
         return Tiles(64, 64, 64, 128, 8, 2)
     if rows <= SMALL:
