@@ -35,8 +35,9 @@ void write(const Lanes& lanes, float* values) {
 template <class Target>
 void write(const Lanes& lanes, BFloat16* values) {
   LaneHalves halves;
-#if defined(__x86_64__) && !defined(__clang__)  // which judges assembly before it is inlined
-  if constexpr (Target::kRoundsToBFloat16) {  // in assembly: a template has no target of its own
+// In assembly, as a template has no target of its own; clang refuses it before the template is inlined.
+#if defined(__x86_64__) && !defined(__clang__)
+  if constexpr (Target::kRoundsToBFloat16) {
     asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(lanes));
     std::memcpy(values, &halves, sizeof(halves));
     return;
