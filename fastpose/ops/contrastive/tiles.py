@@ -87,7 +87,7 @@ def backward_tiles(width: int, rows: int, precision: str, capability: int, plain
     if width > 256:
         return Tiles(64, 64, 64, 128, 8, 2)
     if rows <= SMALL:
-        return Tiles(64, 64, width, width, 8 if width == 256 else 4, 2)
+        return Tiles(64, 64, width, width, 4 if plain and width < 256 else 8, 2)
     if width == 256:
         return Tiles(64 if capability < 90 else 128, 64, width, width, 8, 2)
     return Tiles(128, 128 if 90 <= capability < 100 else 64, width, width, 8, 2)
