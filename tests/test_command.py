@@ -24,8 +24,9 @@ def test_what_a_user_can_mend_is_one_line(error, status, line, capsys):
     assert capsys.readouterr().err.strip() == line
 
 
-def test_success_is_silent_and_a_fault_keeps_its_traceback(capsys):
-    assert run_command(lambda: "result") == 0
+def test_the_status_is_what_the_command_returns_and_a_fault_keeps_its_traceback(capsys):
+    assert run_command(lambda: None) == 0
+    assert run_command(lambda: 1) == 1
     assert capsys.readouterr() == ("", "")
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 / 0)
