@@ -47,7 +47,18 @@ def results(loss_of, backend, o, n, labels, tau):
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("dtype", FORMATS)
 @pytest.mark.parametrize(
-    ("count", "width"), [(1, 8), (63, 123), (500, 512), (1300, 128), (1100, 256), (130, 2048), (4500, 64)]
+    ("count", "width"),
+    [
+        (1, 8),
+        (63, 123),
+        (500, 512),
+        (1300, 128),
+        (1300, 512),
+        (1100, 256),
+        (2500, 1024),
+        (130, 2048),
+        (4500, 64),
+    ],
 )
 def test_equals_the_reference(count, width, dtype, name, temperature):
     dtype = FORMATS[dtype]
