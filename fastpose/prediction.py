@@ -301,6 +301,8 @@ def predict(
         )
         for i, (clip, score) in enumerate(zip(clips, of_clips, strict=True))
     ]
+    if not isinstance(model, str | Path | Predictor):
+        raise ValueError(f"model must be the path of a run or a Predictor, got a {type(model).__name__}")
     if isinstance(model, Predictor):
         if settings:
             raise ValueError(f"{', '.join(settings)}: settings of a Predictor are given when it is made")

@@ -84,7 +84,8 @@ def _fault(packed: PackedClips, clip: int) -> str:
     if not values.any():
         return "every joint lies at (0, 0)"
     usual = values[(np.abs(values) <= LARGEST_NORMALISED).all(axis=1)]
-    share = "all" if len(usual) == len(values) else f"{100 * len(usual) / len(values):.0f} % of them"
+    others = len(values) - len(usual)
+    share = f"all but {others} of {len(values)}" if others else "all"
     lowest, highest = usual.min(), usual.max()
     mend = (
         "multiply x by the image's width and y by its height"
