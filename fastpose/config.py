@@ -100,7 +100,7 @@ class ModelConfig:
     """Backbone and its input."""
 
     model: str = "posec3d"
-    """posec3d, posec3d_k400, c3d_light or x3d_shallow."""
+    """posec3d, posec3d_k400, c3d_light, x3d_shallow, motionbert or motionbert_lite."""
     input: Literal["skeleton", "heatmap", "grayscale", "limb"] = "skeleton"
     """What the backbone sees."""
     dropout: float = 0.5
@@ -120,7 +120,7 @@ class ModelConfig:
     published: bool = False
     """MotionBERT: make joints as its published code does, faults included: what published weights expect."""
     init: str | None = None
-    """Checkpoint, or folder of a finished run, to fine-tune from; the head is replaced."""
+    """Checkpoint, or folder of a finished run, to fine-tune from; a head of other classes is made anew."""
 
     def __post_init__(self) -> None:
         _check(self, "0 ≤ dropout < 1", lambda p: 0 <= p < 1, "dropout")
@@ -266,8 +266,8 @@ class CheckpointConfig:
     """Its name in the model registry, such as posec3d."""
     input: str | None = None
     """skeleton, heatmap, grayscale or limb; by default what --preset says."""
-    preset: str = "report"
-    """Settings of the network and of sampling, such as pyskl-test (48 frames of 64×64)."""
+    preset: str | None = None
+    """Settings of network and sampling, such as pyskl-test; by default report, of MotionBERT motionbert-published."""
     model_layout: str | None = None
     """Joints that it takes; by default those of --layout, else coco17."""
     class_names: Path | None = None

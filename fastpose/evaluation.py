@@ -49,7 +49,9 @@ def find_run(path: Path) -> Path:
     """
     if not path.is_dir():
         if path.exists() and path.suffix != ".safetensors":
-            raise ValueError(f"{path}: is no run of fastpose; of a checkpoint of others say --model, too")
+            raise ValueError(
+                f"{path}: is no run of fastpose; for a checkpoint of others give --model as well"
+            )
         return path
     runs = find_runs((path,))
     if len(runs) > 1:

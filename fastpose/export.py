@@ -25,10 +25,12 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
+    from fastpose.data import packed_file
     from fastpose.exporting import describe_input, export_model, format_of
     from fastpose.foreign import open_model
 
     format = arguments.format or format_of(arguments.out)
+    packed_file.check_target(arguments.out)
     model, card = open_model(arguments.run, arguments.checkpoint)
     export_model(model, card, arguments.out, format)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MB, {describe_input(model)}")

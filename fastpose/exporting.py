@@ -46,7 +46,7 @@ class _NamedOutputs(nn.Module):
 def format_of(target: Path) -> str:
     """The format that the ending of ``target`` names."""
     for name, ending in FORMATS.items():
-        if target.suffix == ending:
+        if target.suffix.lower() == ending:
             return name
     raise ValueError(
         f"{target}: its ending names no format; expected one of {', '.join(FORMATS.values())}, or --format"

@@ -13,6 +13,7 @@ from fastpose.data.clip_builder import class_name_tuple
 from fastpose.data.layouts import Layout, get_layout
 from fastpose.evaluation import find_run
 from fastpose.models.checkpoints import load_checkpoint
+from fastpose.models.registry import input_settings
 from fastpose.models.weight_files import read_weights
 
 
@@ -33,9 +34,12 @@ def open_model(
         if settings != CheckpointConfig():
             raise ValueError("--model is missing: the other settings of a checkpoint need it")
         return load_model(find_run(path))
-    base = from_preset(settings.preset)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; a run of fastpose says itself what it is, without --model")
+    preset = "motionbert-published" if "published" in input_settings(settings.model) else "report"
+    base = from_preset(settings.preset or preset)
     model = replace(base.model, model=settings.model, input=settings.input or base.model.input)
-    names = settings.class_names and settings.class_names.read_text(encoding="utf-8").splitlines()
+    names = settings.class_names and _read_names(settings.class_names)
     own_layout = get_layout(settings.model_layout or layout or "coco17")
     return load_foreign(path, replace(base, model=model), own_layout, names, settings.max_persons)
 
@@ -89,6 +93,27 @@ def load_foreign(
     if report.head_replaced:
         raise ValueError(f"{report} (taken for {settings}): nothing can be predicted without its classifier")
     return model.eval(), card
+
+
+def _read_names(path: Path) -> list[str]:
+    """Class names, one a line.
+
+    Raises:
+        ValueError: the file is no text, or a name in it is empty or met twice.
+        OSError: the file cannot be read.
+    """
+    try:
+        names = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no text of class names ({error})") from error
+    seen: dict[str, int] = {}
+    for line, name in enumerate(map(str.strip, names), start=1):
+        if not name:
+            raise ValueError(f"{path}, line {line}: expected a class name, got an empty line")
+        if name in seen:
+            raise ValueError(f"{path}, line {line}: {name!r} is the class of line {seen[name]}, too")
+        seen[name] = line
+    return list(seen)
 
 
 def _shapes(card: ModelCard) -> dict[str, torch.Size]:

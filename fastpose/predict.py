@@ -41,8 +41,7 @@ class Arguments:
     embed: Path | None = None
     """Write each clip's features here, as .npz."""
     window: int | None = None
-    """Cut longer clips into windows of this many frames, whose scores are averaged; 0 cuts none. By default clips
-    of more than 900 frames are cut into windows of 300."""
+    """Frames of the windows that longer clips are cut into, 0: uncut; by default 300, of clips of more than 900."""
     stride: int | None = None
     """Frames from one window to the next; by default half a window."""
     num_clips: int = 1
@@ -52,8 +51,11 @@ class Arguments:
     convert: bool = False
     """Convert coco17 to an h36m17 model; conversions from kinect25 need no asking."""
     batch_size: int | None = None
+    """Windows per pass of the model; by default 64 for joints, 16 for images."""
     device: str = "auto"
+    """auto, cpu or cuda."""
     precision: str = "auto"
+    """auto, bf16 or fp32, of the matrix products."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 

@@ -52,6 +52,13 @@ class Prediction:
     def num_frames(self) -> int:
         return self.last_frame - self.first_frame + 1
 
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with it, if anything."""
+        if np.isfinite(self.scores).all():
+            return None
+        return "the model's scores of it are not finite: its weights are damaged, or joint scores too large"
+
     def __str__(self) -> str:
         pairs = zip(self.names, self.scores, strict=True)
         return f"{self.name}: " + ", ".join(f"{name} {100 * score:.1f} %" for name, score in pairs)
@@ -64,6 +71,7 @@ class Samples:
     windows: Windows
     kept: np.ndarray  # int64 [n], windows with any joint
     batches: list[list[PoseBatch]]
+    num_crowded: int  # clips with more persons than the model takes
 
 
 class Predictor:
@@ -136,12 +144,17 @@ class Predictor:
         """Classify all clips of a pack.
 
         Raises:
-            ValueError: they do not fit the model, or one of them holds no joint or no pixels.
+            ValueError: they do not fit the model, one of them holds no joint or no pixels, or its scores come
+                out as no numbers.
         """
         if faults := find_faults(packed):
             index, reason = next(iter(faults.items()))
             raise ValueError(f"clip {packed.names[index]!r}: {reason}")
-        return self.classify(self.sample(packed), top_k)
+        predictions = self.classify(self.sample(packed), top_k)
+        for prediction in predictions:
+            if prediction.fault:
+                raise ValueError(f"clip {prediction.name!r}: {prediction.fault}")
+        return predictions
 
     def sample(self, packed: PackedClips) -> Samples:
         """Cut and sample clips without fault: all of the work but the model's.
@@ -170,7 +183,8 @@ class Predictor:
             ]
             for begin in range(0, len(kept), self.batch_size)
         ]  # fmt: skip
-        return Samples(windows, kept, batches)
+        num_crowded = np.count_nonzero(packed.num_persons > self.card.max_persons)
+        return Samples(windows, kept, batches, num_crowded)
 
     def classify(self, samples: Samples, top_k: int = 5, *, keep_features: bool = True) -> list[Prediction]:
         """Run the model on what ``sample`` made: a prediction for each clip, perhaps with empty features."""
@@ -258,7 +272,8 @@ def predict(
     Args:
         keypoints: one clip [M, T, V, 2] (persons, frames, joints; pixels), or [T, V, 2] for one person; or a
             list of such clips, or an array [N, M, T, V, 2]. NumPy, torch or nested lists. With three numbers
-            per joint, and no ``scores``, the third is the score.
+            per joint, and no ``scores``, the third is the score. Of more persons than the model takes, the
+            first ones count.
         scores: [M, T, V] or [T, V], a list of those for several clips. A joint is missing where its score is
             ≤ 0 or anything of it is not finite; without scores, where x = y = 0.
         model: a finished run (its folder or weights file), or a ``Predictor``, which is loaded but once.
@@ -286,6 +301,8 @@ def predict(
         )
         for i, (clip, score) in enumerate(zip(clips, of_clips, strict=True))
     ]
+    if not isinstance(model, str | Path | Predictor):
+        raise ValueError(f"model must be the path of a run or a Predictor, got a {type(model).__name__}")
     if isinstance(model, Predictor):
         if settings:
             raise ValueError(f"{', '.join(settings)}: settings of a Predictor are given when it is made")

@@ -33,6 +33,7 @@ class Results:
     files: list[str]
     predictions: list[Prediction]
     problems: list[Problem]
+    num_crowded: int = 0  # clips with more persons than the model takes
 
 
 def run(
@@ -71,6 +72,13 @@ def run(
     if results.files:
         print(format_results(results, None if out is None else SHOWN_CLIPS))
     print("\n".join(problem_lines(results.problems)), end="\n" * bool(results.problems), file=sys.stderr)
+    if results.num_crowded:
+        most = predictor.card.max_persons
+        print(
+            f"note: {results.num_crowded} clips have more persons than the model's {most}, of which it sees the "
+            f"first {most}",
+            file=sys.stderr,
+        )
     rate = f"{len(results.files) / seconds:.0f} clips/s, {str(predictor.dtype).removeprefix('torch.')}"
     print(f"\n{len(results.files)} clips in {seconds:.1f} s ({rate} on {predictor.device})")
     if out is not None:
@@ -97,16 +105,24 @@ def predict_files(
     number of clips classified. Without ``keep_features`` those of the predictions are empty.
     """
     results = Results([], [], [])
+    num_crowded = 0
     with Prefetcher(_ready(predictor, paths, options)) as items:
         for item in items:
             if isinstance(item, Problem):
                 results.problems.append(item)
                 continue
             files, samples = item
-            results.predictions.extend(predictor.classify(samples, top_k, keep_features=keep_features))
-            results.files.extend(files)
+            num_crowded += samples.num_crowded
+            predictions = predictor.classify(samples, top_k, keep_features=keep_features)
+            for file, prediction in zip(files, predictions, strict=True):
+                if prediction.fault:
+                    reason = f"clip {prediction.name!r}: {prediction.fault}"
+                    results.problems.append(Problem(file, reason))
+                else:
+                    results.predictions.append(prediction)
+                    results.files.append(file)
             on_clips(len(files))
-    return replace(results, problems=list(dict.fromkeys(results.problems)))
+    return replace(results, problems=list(dict.fromkeys(results.problems)), num_crowded=num_crowded)
 
 
 def _ready(
@@ -179,6 +195,7 @@ def _top_cells(prediction: Prediction) -> list[str]:
 
 
 def _shorten(text: str) -> str:
+    text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)  # the table stays a table
     return text if len(text) <= NAME_WIDTH else f"{text[: NAME_WIDTH - 1]}…"
 
 

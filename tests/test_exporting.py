@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -15,7 +16,7 @@ from fastpose import export
 from fastpose.checkpoint import ModelCard, load_model, save_weights
 from fastpose.config import ModelConfig, RunConfig
 from fastpose.data import LAYOUTS
-from fastpose.exporting import FORMATS, check, export_model, trace
+from fastpose.exporting import FORMATS, check, export_model, format_of, trace
 from fastpose.models import MotionBERT, PoseConv3D, create_model
 
 SMALL_MOTIONBERT = {"dim_feat": 16, "dim_rep": 24, "depth": 1, "num_heads": 4, "maxlen": 12, "hidden_dim": 32}
@@ -224,11 +225,15 @@ def test_command_on_a_checkpoint_of_others(tmp_path, capsys):
         assert torch.equal(model.state_dict()[key], value), key
 
 
+def test_endings_of_any_case_name_a_format():
+    assert [format_of(Path(name)) for name in ("a.ONNX", "a.Pt2")] == ["onnx", "torch"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["{weights}", "--out", "model.bin"], "expected one of .safetensors, .onnx, .pt2, or --format"),
-        (["{weights}", "--out", "absent/model.pt2"], "absent/"),
+        (["{weights}", "--out", "absent/model.pt2"], "error: absent: the output's folder does not exist"),
         (["absent", "--out", "model.onnx"], "absent: not found"),
         (["{bare}", "--out", "model.onnx"], "holds no fastpose model"),
         (

@@ -49,6 +49,32 @@ def test_presets_say_how_clips_are_sampled(checkpoint):
     assert card.layout == COCO
 
 
+def test_motionbert_is_fed_as_published(tmp_path):
+    network = create_model("motionbert_lite", num_classes=3)
+    torch.save({"model": network.state_dict()}, tmp_path / "best.bin")
+    for preset, published, frames in ((None, True, 243), ("motionbert", False, 24)):
+        settings = CheckpointConfig(model="MotionBERT-lite", preset=preset)
+        model, card = open_model(tmp_path / "best.bin", settings)
+        assert (card.config.model.published, card.config.data.clip_len) == (published, frames)
+        assert model.pose_input.published == published
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\nb\na\n", "names.txt, line 3: 'a' is the class of line 1, too"),
+        ("a\n\nb\n", "names.txt, line 2: expected a class name, got an empty line"),
+        ("\x00é", "names.txt: no text of class names"),
+        ("a\nb\n\n", "classifier has 7 classes, but 2 are named"),
+    ],
+)
+def test_class_names_are_told_by_line(checkpoint, tmp_path, text, message):
+    (tmp_path / "names.txt").write_bytes(text.encode("latin-1"))
+    settings = CheckpointConfig(model="posec3d", input="heatmap", class_names=tmp_path / "names.txt")
+    with pytest.raises(ValueError, match=message):
+        open_model(checkpoint, settings)
+
+
 @pytest.mark.parametrize(
     ("config", "layout", "message"),
     [

@@ -12,7 +12,7 @@ from packing_helpers import annotation, write_npz, write_skeletons
 from prediction_helpers import CLASSES, moving_clip, with_input, write_run
 
 from fastpose import predict
-from fastpose.checkpoint import build_model, load_model
+from fastpose.checkpoint import build_model, load_model, save_weights
 from fastpose.config import RunConfig
 from fastpose.data import PackedClips
 from fastpose.data.clip_files import Problem
@@ -152,6 +152,28 @@ def test_nothing_but_bad_files(run, tmp_path, capsys):
     assert not (tmp_path / "e.npz").exists()
 
 
+def test_scores_that_are_no_numbers_are_no_result(run, clips, tmp_path, capsys):
+    model, card = load_model(run)
+    torch.nn.init.constant_(model.cls_head.fc_cls.bias[1:2], torch.nan)
+    save_weights(tmp_path, model.state_dict(), card)
+    assert command(tmp_path / "model.safetensors", clips / "np0.npz", "--layout", "coco17") == 1
+    streams = capsys.readouterr()
+    assert "np0.npz: clip 'np0': the model's scores of it are not finite" in streams.err
+    assert "0 clips" in streams.out
+    assert "nan" not in streams.out
+
+
+def test_persons_that_the_model_does_not_see(run, tmp_path, capsys):
+    for name, persons in (("three", 3), ("two", 2)):
+        write_npz(tmp_path, name, label=None, keypoints=moving_clip(persons=3)[:persons])
+    files = (tmp_path / "three.npz", tmp_path / "two.npz")
+    assert command(run, *files, "--layout", "coco17", "--out", tmp_path / "o.csv") == 0
+    note = "note: 1 clips have more persons than the model's 2, of which it sees the first 2\n"
+    assert capsys.readouterr().err == note
+    three, two = rows_of(tmp_path / "o.csv")
+    assert three["score_1"] == two["score_1"]
+
+
 def test_clips_of_another_layout_are_named(run, tmp_path, capsys):
     pack_of(moving_clip(joints=13), layout="penn13").save(tmp_path / "penn.safetensors")
     assert command(run, tmp_path / "penn.safetensors") == 1
@@ -184,8 +206,12 @@ def test_the_run_may_be_given_in_three_ways(run, clips, capsys):
         (["{run}", "x.npz", "--device", "tpu"], "device = 'tpu'"),
         (["{run}", "x.npz", "--top-k", "0"], "top_k must be an integer from 1"),
         (["{run}", "x.npz", "--input", "limb"], "--model is missing"),
-        (["{tmp}/weights.pth", "x.npz"], "of a checkpoint of others say --model"),
+        (["{tmp}/weights.pth", "x.npz"], "for a checkpoint of others give --model"),
         (["{tmp}/weights.pth", "x.npz", "--model", "posec3d"], "no checkpoint"),
+        (
+            ["{run}", "x.npz", "--model", "posec3d"],
+            "a run of fastpose says itself what it is, without --model",
+        ),
     ],
 )
 def test_mistakes_end_in_one_line(run, tmp_path, monkeypatch, capsys, arguments, message):
@@ -230,7 +256,7 @@ def test_a_checkpoint_of_others(tmp_path, clips, named):
 
 def test_long_tables_and_many_problems_are_cut_short():
     def prediction(i):
-        name = "a name that is much too long for a table" if i == 0 else f"clip{i}"
+        name = ("a name that is much too long for a table", "clip\n\x1b[31m")[i] if i < 2 else f"clip{i}"
         return Prediction(name, 0, 9, np.array([1]), ("run",), np.array([0.5]), np.zeros(2))
 
     results = Results([f"f{i}" for i in range(9)], [prediction(i) for i in range(9)], [])
@@ -238,7 +264,7 @@ def test_long_tables_and_many_problems_are_cut_short():
     assert lines == [
         "clip                      frames    1.",
         "a name that is much too…  0-9      50.0 % run",
-        "clip1                     0-9      50.0 % run",
+        r"clip\n\x1b[31m            0-9      50.0 % run",
         "clip2                     0-9      50.0 % run",
         "… and 6 more clips",
     ]

@@ -261,9 +261,11 @@ def _json_clips(path: Path) -> list[dict]:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a JSON file: {error}") from error
-    if isinstance(content, list) and content and isinstance(content[0], dict):
+    if content == []:
+        raise ValueError("holds no clip")
+    if isinstance(content, list) and isinstance(content[0], dict):
         clips = content
-    elif isinstance(content, list) and content:
+    elif isinstance(content, list):
         clips = [{"keypoints": content}]
     else:
         clips = [content]

@@ -206,7 +206,7 @@ def get_layout(layout: "str | Path | Layout") -> Layout:
         return layout
     if str(layout) in LAYOUTS:
         return LAYOUTS[str(layout)]
-    if Path(layout).is_file():
+    if isinstance(layout, str | Path) and Path(layout).is_file():
         return Layout.from_file(layout)
     raise ValueError(
         f"no layout {str(layout)!r}: give one of {', '.join(LAYOUTS)}, "

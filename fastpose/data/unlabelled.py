@@ -10,6 +10,8 @@ from fastpose.data.packed import PackedClips
 from fastpose.data.sampling import MAX_COORDINATE
 
 LARGEST_NORMALISED = 1.5  # joints a little outside the image exceed 1; no clip in pixels is this small
+NORMALISED_SHARE = 0.9  # of the joints; a stray one does not make the others pixels
+LARGEST_THIRD = 2.0  # as a score beside x and y: some detectors exceed 1, depths in metres exceed this
 NO_CLASSES = ("unlabelled",)
 
 
@@ -41,10 +43,11 @@ def _split_scores(keypoints: object, scores: object) -> tuple[np.ndarray, np.nda
         scores = scores[None] if scores is not None and scores.ndim == 2 else scores
     if keypoints.ndim == 4 and keypoints.shape[3] == 3 and scores is None:
         keypoints, scores = keypoints[..., :2], keypoints[..., 2]
-        if scores.size and np.nanmin(scores, initial=0) < 0:
+        outside = scores[(scores < 0) | (scores > LARGEST_THIRD)]
+        if outside.size:
             raise ValueError(
-                f"the third number of a joint must be its score, got {np.nanmin(scores):.3g}; of 3D joints "
-                "give the pixels x, y alone"
+                f"the third number of a joint must be its score, got {outside[0]:.3g}; of 3D joints give the "
+                f"pixels x, y alone, and scores above {LARGEST_THIRD:g} as scores"
             )
     return keypoints, scores
 
@@ -61,26 +64,38 @@ def has_joints(packed: PackedClips) -> np.ndarray:
 
 def find_faults(packed: PackedClips) -> dict[int, str]:
     """Why clips cannot be classified, by index: no joint at all, or coordinates that are no pixels."""
-    present = _present(packed)[..., None]  # [rows, V, 1]
-    highest = np.where(present, packed.keypoints, -np.inf).max(axis=(1, 2))  # [rows]
-    lowest = np.where(present, packed.keypoints, np.inf).min(axis=(1, 2))
-    highest = np.maximum.reduceat(highest, packed.offsets[:-1])  # [n]
-    lowest = np.minimum.reduceat(lowest, packed.offsets[:-1])
-    largest = np.maximum(highest, -lowest)  # -inf without any joint, 0 if all lie at (0, 0)
-    return {int(i): _fault(lowest[i], highest[i]) for i in np.flatnonzero(largest <= LARGEST_NORMALISED)}
+    reach = np.abs(packed.keypoints).max(axis=2)  # [rows, V]
+    placed = _present(packed) & (reach > 0)
+    small = placed & (reach <= LARGEST_NORMALISED)
+    num_placed, num_small = (
+        np.add.reduceat(joints.sum(axis=1), packed.offsets[:-1]) for joints in (placed, small)
+    )
+    return {int(i): _fault(packed, i) for i in np.flatnonzero(num_small >= NORMALISED_SHARE * num_placed)}
 
 
-def _fault(lowest: float, highest: float) -> str:
-    if lowest > highest:
+def _fault(packed: PackedClips, clip: int) -> str:
+    rows = slice(*packed.offsets[clip : clip + 2])
+    present, keypoints = _present(packed)[rows], packed.keypoints[rows]
+    if not present.any():
+        if (packed.scores[rows] > 0).any():
+            return f"every joint lies more than {MAX_COORDINATE:,.0f} pixels from the image"
         return "no joint is present in any frame"
-    if lowest == highest == 0:
+    values = keypoints[present]
+    if not values.any():
         return "every joint lies at (0, 0)"
+    usual = values[(np.abs(values) <= LARGEST_NORMALISED).all(axis=1)]
+    others = len(values) - len(usual)
+    share = f"all but {others} of {len(values)}" if others else "all"
+    lowest, highest = usual.min(), usual.max()
     mend = (
         "multiply x by the image's width and y by its height"
         if lowest > 1 - LARGEST_NORMALISED
         else "undo what made them so, for instance x = (x + 1) / 2 · width and y = (y + 1) / 2 · height"
     )
-    return f"the keypoints look normalised (all lie in {lowest:.3g} to {highest:.3g}), but pixels are needed: {mend}"
+    return (
+        f"the keypoints look normalised ({share} lie in {lowest:.3g} to {highest:.3g}), but pixels are needed: "
+        f"{mend}"
+    )
 
 
 def _present(packed: PackedClips) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Tensors by name out of the files of fastpose and of others; nothing in a file is ever executed."""
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ CONTAINER_KEYS = (
     "model",
     "model_pos",
 )  # PYSKL and MMAction2; action and pose files of MotionBERT
+ZIP_HEAD = b"PK\x03\x04"
 WRAPPERS = {"module", "_orig_mod"}  # DataParallel and AveragedModel; torch.compile
 
 
@@ -66,7 +68,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 metadata = file.metadata() or {}
             content = safetensors.torch.load_file(path)
         else:
-            with torch.serialization.safe_globals(UNREAD):
+            with torch.serialization.safe_globals(UNREAD), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # on pickles that it then refuses
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # both readers raise whatever a damaged file leads them to
         if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
@@ -74,7 +77,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 f"{path} holds pickled code ({found[1]}), which is not run; save its state dict alone with "
                 "torch.save and load that"
             ) from error
-        raise ValueError(f"{path} is damaged or no checkpoint: {_reason(error)}") from error
+        raise ValueError(f"{path} is damaged or no checkpoint: {_reason(error, path)}") from error
     return _plain_names(_find_state(content, path), path), metadata
 
 
@@ -106,8 +109,17 @@ def _kind(value: object) -> str:
     return f"an empty {type(value).__name__}" if value == {} else f"a {type(value).__name__}"
 
 
-def _reason(error: Exception) -> str:
-    """The telling line of torch's long advice."""
-    text = str(error)
-    telling = text.partition("WeightsUnpickler error:")[2] or text
-    return f"{type(error).__name__} {telling.strip().partition(chr(10))[0]}".strip()
+def _reason(error: Exception, path: Path) -> str:
+    """Why a reader gave up, in place of its long advice or of what a stray byte led it to."""
+    with open(path, "rb") as file:
+        head = file.read(len(ZIP_HEAD))
+    if not head:
+        return "it is empty"
+    if head == ZIP_HEAD:
+        return "its zip archive is cut off or broken"
+    if isinstance(error, safetensors.SafetensorError):
+        return str(error)
+    telling = str(error).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+    return "it cannot be read as safetensors or as a file of torch.save" + (
+        f" ({telling})" if telling else ""
+    )

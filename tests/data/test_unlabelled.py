@@ -85,7 +85,7 @@ def test_image_size_is_needed(size):
         (POINTS * np.nan, None, "no joint is present"),
         (POINTS, np.zeros_like(SCORES), "no joint is present"),
         (POINTS * 0, SCORES, r"every joint lies at \(0, 0\)"),
-        (POINTS * 1e6, None, "no joint is present"),
+        (POINTS * 1e6, None, "every joint lies more than 1,000,000 pixels from the image"),
     ],
 )
 def test_faults(keypoints, scores, message):
@@ -102,6 +102,20 @@ def test_missing_joints_do_not_hide_or_make_a_fault():
     small = POINTS.copy()
     small[:, 1:] = 0.5
     assert not find_faults(packed_of(small))
+
+
+def test_a_stray_joint_does_not_make_pixels():
+    normalised = (POINTS / 400).copy()
+    normalised[0, 0, :5] = 500
+    (fault,) = find_faults(packed_of(normalised)).values()
+    assert re.search(r"look normalised \(all but 5 of 104 lie in 0\.\d+ to [01](\.\d+)?\)", fault)
+
+
+@pytest.mark.parametrize("depth", [-0.5, 2.7, 900])
+def test_a_third_number_that_is_no_score(depth):
+    with pytest.raises(ValueError, match=rf"third number of a joint must be its score, got {depth:g}"):
+        clip_of(np.concatenate([POINTS, np.full_like(POINTS[..., :1], depth)], axis=-1))
+    clip_of(np.concatenate([POINTS, np.full_like(POINTS[..., :1], 1.2)], axis=-1))
 
 
 def test_faults_are_found_clip_by_clip():

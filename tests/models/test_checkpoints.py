@@ -141,6 +141,23 @@ def test_pickled_code_is_not_run(tmp_path, source, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"PK\x03\x04" + bytes(100), "its zip archive is cut off or broken"),
+        (b"hello, this is text", "it cannot be read as safetensors or as a file of torch.save"),
+        (b"\x80\x04\x95", "it cannot be read as safetensors or as a file of torch.save"),
+    ],
+)
+def test_why_a_file_cannot_be_read(tmp_path, source, content, reason, recwarn):
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(ValueError, match=f"w.pth is damaged or no checkpoint: {reason}") as caught:
+        load_checkpoint(source, tmp_path / "w.pth")
+    assert len(str(caught.value)) - len(str(tmp_path)) < 150
+    assert not recwarn
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         ([1, 2], "got a list"),
