@@ -1,4 +1,4 @@
-"""What operators of the C++ core share: number formats and autocast."""
+"""What operators of the C++ core share: number formats, autocast and what they cannot serve."""
 
 from typing import Any
 
@@ -13,6 +13,11 @@ def element_type(tensor: Tensor) -> Any:
     from fastpose._native import native
 
     return getattr(native.ElementType, NATIVE_DTYPES[tensor.dtype])
+
+
+def transform_obstacle() -> str | None:
+    """Why native code cannot serve a call within ``torch.func``, or None outside it."""
+    return "has no rules for torch.func" if torch._C._are_functorch_transforms_active() else None
 
 
 def autocast_input(x: Tensor) -> Tensor:

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
+from fastpose.ops._native_call import NATIVE_DTYPES, element_type, transform_obstacle
+from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.attention.reference import attend_reference
 
-NATIVE_DTYPES = {torch.float32: "FLOAT32", torch.bfloat16: "BFLOAT16"}
 MAX_NATIVE_LENGTH = 512  # its scratch memory grows as the square
 
 
@@ -51,11 +52,9 @@ def _native_obstacle(qkv: Tensor, axis: int) -> str | None:
         return f"does not take {qkv.dtype}"
     if torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export():
         return "cannot be exported"
-    if torch._C._are_functorch_transforms_active():
-        return "has no rules for torch.func"
     if qkv.shape[axis] > MAX_NATIVE_LENGTH:
         return f"takes at most {MAX_NATIVE_LENGTH} tokens a sequence, got {qkv.shape[axis]}"
-    return None
+    return transform_obstacle()
 
 
 _library = torch.library.Library("fastpose", "FRAGMENT")
@@ -81,7 +80,7 @@ def _attend(qkv, num_heads, axis):
     qkv = qkv.contiguous()
     native.attend(
         shape=_native_shape(qkv, num_heads, axis),
-        element=getattr(native.ElementType, NATIVE_DTYPES[qkv.dtype]),
+        element=element_type(qkv),
         qkv=qkv.data_ptr(),
         output=output.data_ptr(),
         threads=torch.get_num_threads(),
@@ -97,7 +96,7 @@ def _attend_backward(gradient, qkv, num_heads, axis):
     gradient, qkv = gradient.contiguous(), qkv.contiguous()
     native.attend_backward(
         shape=_native_shape(qkv, num_heads, axis),
-        element=getattr(native.ElementType, NATIVE_DTYPES[qkv.dtype]),
+        element=element_type(qkv),
         qkv=qkv.data_ptr(),
         gradient=gradient.data_ptr(),
         result=result.data_ptr(),
@@ -125,10 +124,13 @@ class _Attend(torch.autograd.Function):
         ctx.save_for_backward(qkv)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         (qkv,) = ctx.saved_tensors
-        return torch.ops.fastpose.attend_backward(gradient, qkv, ctx.num_heads, ctx.axis), None, None
+        dqkv = call_once_differentiable(
+            torch.ops.fastpose.attend_backward, "attend", gradient, qkv, ctx.num_heads, ctx.axis,
+            alternative="backend='reference' within torch.nn.attention.sdpa_kernel(SDPBackend.MATH)",
+        )  # fmt: skip
+        return dqkv, None, None
 
 
 @torch.library.impl(_library, "attend", "Autograd")

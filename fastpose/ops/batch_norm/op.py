@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
-from fastpose.ops._native_call import NATIVE_DTYPES, element_type
+from fastpose.ops._native_call import NATIVE_DTYPES, element_type, transform_obstacle
+from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.batch_norm.reference import batch_norm_relu_reference
 
 ROW_FORMATS = {
@@ -98,6 +99,8 @@ def _native_obstacle(
         return f"does not take {x.dtype}"
     if weight.dtype == torch.float64 or bias.dtype == torch.float64:
         return "would round its float64 weight and bias"
+    if (obstacle := transform_obstacle()) is not None:  # in which memory formats cannot be asked for
+        return obstacle
     if x.ndim not in ROW_FORMATS or not x.is_contiguous(memory_format=ROW_FORMATS[x.ndim]):
         return "needs channels innermost in memory"
     return None
@@ -188,13 +191,13 @@ class _BatchNormReLU(torch.autograd.Function):
         ctx.save_for_backward(x, y if ctx.residual and ctx.relu else None, weight, bias, mean, variance)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient, _mean, _variance):
         x, y, weight, bias, mean, variance = ctx.saved_tensors
         masked = ctx.residual and ctx.relu  # without a ReLU the residual's gradient is the output's
-        dx, dresidual, dweight, dbias = torch.ops.fastpose.batch_norm_relu_backward(
-            gradient, x, y, weight, bias, mean, variance, masked, ctx.relu, ctx.eps
-        )
+        dx, dresidual, dweight, dbias = call_once_differentiable(
+            torch.ops.fastpose.batch_norm_relu_backward, "batch_norm_relu", gradient, x, y, weight, bias, mean,
+            variance, masked, ctx.relu, ctx.eps,
+        )  # fmt: skip
         dresidual = (dresidual if masked else gradient) if ctx.residual else None
         return dx, dresidual, dweight.to(weight.dtype), dbias.to(bias.dtype), None, None
 

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
-from fastpose.ops._native_call import NATIVE_DTYPES, autocast_input, element_type
+from fastpose.ops._native_call import NATIVE_DTYPES, autocast_input, element_type, transform_obstacle
+from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.depthwise.reference import depthwise_conv3d_reference
 
 CHANNELS_LAST = torch.channels_last_3d
@@ -80,7 +81,7 @@ def _native_obstacle(x: Tensor, weight: Tensor) -> str | None:
         return f"runs on the CPU, and x is on {x.device}"
     if x.dtype not in NATIVE_DTYPES:
         return f"does not take {x.dtype}"
-    return "would round its float64 weight" if weight.dtype == torch.float64 else None
+    return "would round its float64 weight" if weight.dtype == torch.float64 else transform_obstacle()
 
 
 # Opaque to torch.compile. Results are in channels_last_3d order.
@@ -163,14 +164,19 @@ class _DepthwiseConv(torch.autograd.Function):
         ctx.save_for_backward(x if ctx.needs_input_grad[1] else None, weight)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
         x, weight = ctx.saved_tensors
         dx = dweight = None
         if ctx.needs_input_grad[0]:
-            dx = torch.ops.fastpose.depthwise_conv3d_input_gradient(gradient, weight, ctx.shape, ctx.stride)
+            dx = call_once_differentiable(
+                torch.ops.fastpose.depthwise_conv3d_input_gradient, "depthwise_conv3d", gradient, weight,
+                ctx.shape, ctx.stride,
+            )  # fmt: skip
         if ctx.needs_input_grad[1]:
-            dweight = torch.ops.fastpose.depthwise_conv3d_weight_gradient(gradient, x, weight, ctx.stride)
+            dweight = call_once_differentiable(
+                torch.ops.fastpose.depthwise_conv3d_weight_gradient, "depthwise_conv3d", gradient, x, weight,
+                ctx.stride,
+            )  # fmt: skip
         return dx, dweight, None
 
 
