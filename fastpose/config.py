@@ -100,7 +100,7 @@ class ModelConfig:
     """Backbone and its input."""
 
     model: str = "posec3d"
-    """posec3d, posec3d_k400, c3d_light or x3d_shallow."""
+    """posec3d, posec3d_k400, c3d_light, x3d_shallow, motionbert or motionbert_lite."""
     input: Literal["skeleton", "heatmap", "grayscale", "limb"] = "skeleton"
     """What the backbone sees."""
     dropout: float = 0.5
