@@ -30,7 +30,7 @@ struct Plan {
   std::int64_t taps;
 
   std::int64_t units() const { return batch * strips * stretches; }
-  SourceWindow window() const { return {t, x, blocks, slots, window_rows}; }
+  SourceWindow window() const { return {x, blocks, slots, window_rows}; }
   std::int64_t weight_index(std::int64_t kt, std::int64_t ky, std::int64_t kx) const {
     return (kt * kernel_rows + ky) * kernel_columns + kx;
   }

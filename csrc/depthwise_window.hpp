@@ -75,9 +75,8 @@ struct GatherAxis {
 // columns at both sides stay zero.
 class SourceWindow {
  public:
-  SourceWindow(const GatherAxis& t, const GatherAxis& x, ChannelBlocks blocks, std::int64_t slots,
-               std::int64_t rows)
-      : frames_(t.source), columns_(x.source), blocks_(blocks), slots_(slots), rows_(rows) {
+  SourceWindow(const GatherAxis& x, ChannelBlocks blocks, std::int64_t slots, std::int64_t rows)
+      : columns_(x.source), blocks_(blocks), slots_(slots), rows_(rows) {
     std::int64_t last = x.source - 1;
     for (std::int64_t phase = 0; phase < std::min(x.phases, x.target); ++phase) {
       const std::int64_t most = (x.target - 1 - phase) / x.phases;
@@ -143,7 +142,6 @@ class SourceWindow {
     }
   }
 
-  std::int64_t frames_;
   std::int64_t columns_;
   ChannelBlocks blocks_;
   std::int64_t slots_;

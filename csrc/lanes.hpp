@@ -34,8 +34,8 @@ void write(const Lanes& lanes, float* values) {
 template <class Target>
 void write(const Lanes& lanes, BFloat16* values) {
   LaneHalves halves;
-#if defined(__x86_64__) && defined(__OPTIMIZE__)
-  // In assembly: a template has no target of its own, but for that of the function that it is inlined into.
+#if defined(__x86_64__) && defined(__OPTIMIZE__) && !defined(__clang__)
+  // In assembly, for a template has no target of its own; GCC inlines it into a function that has.
   if constexpr (Target::kRoundsToBFloat16) {
     asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(lanes));
     std::memcpy(values, &halves, sizeof(halves));
