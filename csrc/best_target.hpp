@@ -23,6 +23,11 @@ struct Avx512BFloat16Target {
   static constexpr bool kRoundsToBFloat16 = true;
 };
 
+// The most that is used of what the CPU has: 0 baseline, 1 AVX2, 2 AVX-512. Tests lower it.
+#if !defined(FASTPOSE_MOST_TARGET)
+#define FASTPOSE_MOST_TARGET 2
+#endif
+
 #if defined(__x86_64__)
 
 // `flatten` inlines all of the body, so that it is compiled for the wider vectors.
@@ -38,10 +43,11 @@ __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"), flatten)) 
 
 template <class Body>
 void run_on_best_target(Body& body) {
-  if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq")) {
+  if (FASTPOSE_MOST_TARGET >= 2 && __builtin_cpu_supports("avx512bf16") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq")) {
     run_avx512(body);
-  } else if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+  } else if (FASTPOSE_MOST_TARGET >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
     run_avx2(body);
   } else {
     body.template run<BaselineTarget>();

@@ -1,6 +1,5 @@
-// Sixteen channels at a time, in float32 whatever the array's format. Vectors of the compiler, which become
-// SSE2, AVX2 or AVX-512 by the caller's target; passed by reference, as their calling convention depends on
-// it.
+// Eight channels at a time, in float32 whatever the array's format. Vectors of the compiler, which become
+// SSE2 or AVX2 by the caller's target; passed by reference, as their calling convention depends on it.
 #pragma once
 
 #include <cstdint>
@@ -35,8 +34,8 @@ void write(const Lanes& lanes, float* values) {
 template <class Target>
 void write(const Lanes& lanes, BFloat16* values) {
   LaneHalves halves;
-// In assembly, as a template has no target of its own; clang refuses it before the template is inlined.
-#if defined(__x86_64__) && !defined(__clang__)
+#if defined(__x86_64__) && defined(__OPTIMIZE__) && !defined(__clang__)
+  // In assembly, for a template has no target of its own; GCC inlines it into a function that has.
   if constexpr (Target::kRoundsToBFloat16) {
     asm("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(lanes));
     std::memcpy(values, &halves, sizeof(halves));

@@ -1,0 +1,216 @@
+// The operators on rows of channels against their definitions in float64, for the instructions it is built
+// for.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "attention.hpp"
+#include "batch_norm.hpp"
+#include "check.hpp"
+#include "depthwise_conv.hpp"
+
+namespace {
+
+using namespace fastpose;
+using Values = std::vector<float>;
+using Truth = std::vector<double>;
+
+constexpr int kThreads = 3;
+
+Values draw(std::int64_t count) {
+  static std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  Values values(static_cast<std::size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+// Memory that shows what was not written.
+Values fresh(std::size_t count) {
+  return Values(count, std::numeric_limits<float>::quiet_NaN());
+}
+
+bool close(const Values& found, const Truth& truth, double tolerance) {
+  double largest = 1, error = 0;
+  for (std::size_t i = 0; i < truth.size(); ++i) {
+    if (!std::isfinite(found[i])) return false;
+    largest = std::max(largest, std::abs(truth[i]));
+    error = std::max(error, std::abs(found[i] - truth[i]));
+  }
+  return error <= tolerance * largest;
+}
+
+// Values of an array in the element's format, and back.
+struct Halves {
+  std::vector<std::uint16_t> bits;
+
+  explicit Halves(std::size_t count) : bits(count, 0x7FC0) {}
+  explicit Halves(const Values& values) {
+    for (const float value : values) {
+      bits.push_back(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16));
+    }
+  }
+  Values widened() const {
+    Values values;
+    for (const std::uint16_t each : bits) {
+      values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(each) << 16));
+    }
+    return values;
+  }
+};
+
+void test_depthwise(std::int64_t channels, const Volume& input, const Volume& kernel, const Volume& stride) {
+  constexpr std::int64_t kBatch = 2;
+  DepthwiseConv conv{kBatch, channels, input, kernel, stride, ElementType::kFloat32, kThreads};
+  const Volume output = conv.output();
+  const std::int64_t taps = kernel[0] * kernel[1] * kernel[2];
+  // All values are of bfloat16, whose results then differ by rounding alone.
+  const Halves half_x(draw(kBatch * input[0] * input[1] * input[2] * channels));
+  const Halves half_gradient(draw(kBatch * output[0] * output[1] * output[2] * channels));
+  const Values x = half_x.widened(), gradient = half_gradient.widened(), weight = draw(channels * taps);
+  Truth y(gradient.size()), dx(x.size()), dweight(weight.size());
+  const auto index = [&](const Volume& size, std::int64_t b, std::int64_t t, std::int64_t i, std::int64_t j) {
+    return static_cast<std::size_t>((((b * size[0] + t) * size[1] + i) * size[2] + j) * channels);
+  };
+  for (std::int64_t at = 0; at < kBatch * output[0] * output[1] * output[2] * taps; ++at) {
+    std::int64_t rest = at;
+    const auto next = [&](std::int64_t size) {
+      const std::int64_t digit = rest % size;
+      rest /= size;
+      return digit;
+    };
+    const std::int64_t kx = next(kernel[2]), ky = next(kernel[1]), kt = next(kernel[0]);
+    const std::int64_t j = next(output[2]), i = next(output[1]), t = next(output[0]), b = next(kBatch);
+    const Volume from{t * stride[0] + kt - kernel[0] / 2, i * stride[1] + ky - kernel[1] / 2,
+                      j * stride[2] + kx - kernel[2] / 2};
+    bool inside = true;
+    for (std::size_t axis = 0; axis < 3; ++axis) inside &= from[axis] >= 0 && from[axis] < input[axis];
+    if (!inside) continue;
+    const std::size_t source = index(input, b, from[0], from[1], from[2]), target = index(output, b, t, i, j);
+    for (std::size_t c = 0; c < static_cast<std::size_t>(channels); ++c) {
+      const std::size_t w = c * static_cast<std::size_t>(taps) +
+                            static_cast<std::size_t>((kt * kernel[1] + ky) * kernel[2] + kx);
+      y[target + c] += static_cast<double>(x[source + c]) * weight[w];
+      dx[source + c] += static_cast<double>(gradient[target + c]) * weight[w];
+      dweight[w] += static_cast<double>(gradient[target + c]) * x[source + c];
+    }
+  }
+  Values found_y = fresh(y.size()), found_dx = fresh(dx.size()), found_dweight = fresh(dweight.size());
+  CHECK(depthwise_conv(conv, x.data(), weight.data(), found_y.data()));
+  CHECK(depthwise_conv_input_gradient(conv, gradient.data(), weight.data(), found_dx.data()));
+  CHECK(depthwise_conv_weight_gradient(conv, x.data(), gradient.data(), found_dweight.data()));
+  CHECK(close(found_y, y, 1e-5) && close(found_dx, dx, 1e-5) && close(found_dweight, dweight, 1e-5));
+
+  conv.element = ElementType::kBFloat16;
+  Halves half_y(y.size()), half_dx(dx.size());
+  found_dweight = fresh(dweight.size());
+  CHECK(depthwise_conv(conv, half_x.bits.data(), weight.data(), half_y.bits.data()));
+  CHECK(depthwise_conv_input_gradient(conv, half_gradient.bits.data(), weight.data(), half_dx.bits.data()));
+  CHECK(depthwise_conv_weight_gradient(conv, half_x.bits.data(), half_gradient.bits.data(),
+                                       found_dweight.data()));
+  CHECK(close(half_y.widened(), y, 4e-3) && close(half_dx.widened(), dx, 4e-3));
+  CHECK(close(found_dweight, dweight, 1e-5));
+}
+
+void test_batch_norm(std::int64_t rows, std::int64_t channels, bool relu, bool summed) {
+  const BatchNorm norm{rows, channels, relu, 1e-5f, ElementType::kFloat32, kThreads};
+  const Values x = draw(rows * channels), residual = draw(rows * channels), gradient = draw(rows * channels);
+  const Values weight = draw(channels), bias = draw(channels);
+  const auto count = static_cast<std::size_t>(channels);
+  Values y = fresh(x.size()), dx = y, dresidual = y, mean = fresh(count), variance = mean, dweight = mean,
+         dbias = mean;
+  CHECK(batch_norm(norm, {x.data(), summed ? residual.data() : nullptr, weight.data(), bias.data(), y.data(),
+                          mean.data(), variance.data()}));
+  const bool masked = relu && summed;
+  CHECK(batch_norm_backward(
+      norm, {gradient.data(), x.data(), masked ? y.data() : nullptr, weight.data(), bias.data(), mean.data(),
+             variance.data(), dx.data(), masked ? dresidual.data() : nullptr, dweight.data(), dbias.data()}));
+  Truth true_y(x.size()), true_dx(x.size()), true_dresidual(x.size()), true_dweight(count), true_dbias(count);
+  for (std::size_t c = 0; c < count; ++c) {
+    const auto n = static_cast<double>(rows);
+    double center = 0, squares = 0;
+    for (std::size_t at = c; at < x.size(); at += count) center += x[at] / n;
+    for (std::size_t at = c; at < x.size(); at += count) squares += (x[at] - center) * (x[at] - center) / n;
+    const double scale = 1 / std::sqrt(squares + 1e-5);
+    for (std::size_t at = c; at < x.size(); at += count) {
+      const double value = (x[at] - center) * scale * weight[c] + bias[c] + (summed ? residual[at] : 0.0f);
+      true_y[at] = relu ? std::max(value, 0.0) : value;
+      true_dresidual[at] = relu && y[at] <= 0 ? 0 : gradient[at];
+      true_dbias[c] += true_dresidual[at];
+      true_dweight[c] += true_dresidual[at] * (x[at] - center) * scale;
+    }
+    for (std::size_t at = c; at < x.size(); at += count) {
+      true_dx[at] = weight[c] * scale *
+                    (true_dresidual[at] - (true_dbias[c] + (x[at] - center) * scale * true_dweight[c]) / n);
+    }
+  }
+  CHECK(close(y, true_y, 1e-5) && close(dx, true_dx, 1e-4));
+  CHECK(close(dweight, true_dweight, 1e-5) && close(dbias, true_dbias, 1e-5));
+  CHECK(!masked || close(dresidual, true_dresidual, 0));
+}
+
+void test_attention(std::int64_t length, std::int64_t inner, std::int64_t dim) {
+  constexpr std::int64_t kOuter = 2, kHeads = 2;
+  const Attention attention{kOuter, length, inner, kHeads, dim, ElementType::kFloat32, kThreads};
+  const std::int64_t channels = kHeads * dim;
+  const Values qkv = draw(kOuter * length * inner * 3 * channels),
+               gradient = draw(kOuter * length * inner * channels);
+  Values output = fresh(gradient.size()), dqkv = fresh(qkv.size());
+  CHECK(attend(attention, qkv.data(), output.data()));
+  CHECK(attend_backward(attention, qkv.data(), gradient.data(), dqkv.data()));
+  Truth true_output(output.size()), true_dqkv(qkv.size());
+  const double scale = 1 / std::sqrt(static_cast<double>(dim));
+  for (std::int64_t unit = 0; unit < kOuter * inner * kHeads; ++unit) {
+    const std::int64_t head = unit % kHeads, i = unit / kHeads % inner, outer = unit / kHeads / inner;
+    const auto token = [&](std::int64_t t) { return (outer * length + t) * inner + i; };
+    const auto part = [&](std::int64_t t, std::int64_t which) {
+      return static_cast<std::size_t>((token(t) * 3 + which) * channels + head * dim);
+    };
+    const auto dot = [&](const float* a, const float* b) {
+      double sum = 0;
+      for (std::int64_t c = 0; c < dim; ++c) sum += static_cast<double>(a[c]) * b[c];
+      return sum;
+    };
+    for (std::int64_t t = 0; t < length; ++t) {
+      const auto at = static_cast<std::size_t>(token(t) * channels + head * dim);
+      Truth weights, changes;
+      double total = 0, mean = 0;
+      for (std::int64_t u = 0; u < length; ++u) {
+        weights.push_back(std::exp(scale * dot(&qkv[part(t, 0)], &qkv[part(u, 1)])));
+        changes.push_back(dot(&gradient[at], &qkv[part(u, 2)]));
+        total += weights.back();
+      }
+      for (std::size_t u = 0; u < weights.size(); ++u) mean += (weights[u] /= total) * changes[u];
+      for (std::int64_t u = 0; u < length; ++u) {
+        const double weight = weights[static_cast<std::size_t>(u)];
+        const double change = scale * weight * (changes[static_cast<std::size_t>(u)] - mean);
+        for (std::size_t c = 0; c < static_cast<std::size_t>(dim); ++c) {
+          true_output[at + c] += weight * qkv[part(u, 2) + c];
+          true_dqkv[part(t, 0) + c] += change * qkv[part(u, 1) + c];
+          true_dqkv[part(u, 1) + c] += change * qkv[part(t, 0) + c];
+          true_dqkv[part(u, 2) + c] += weight * gradient[at + c];
+        }
+      }
+    }
+  }
+  CHECK(close(output, true_output, 1e-5) && close(dqkv, true_dqkv, 1e-5));
+}
+
+}  // namespace
+
+int main() {
+  for (const std::int64_t channels : {1, 7, 8, 17, 33, 217}) {
+    test_depthwise(channels, {5, 7, 6}, {3, 3, 3}, {1, 2, 2});
+    test_depthwise(channels, {14, 3, 2}, {5, 7, 9}, {2, 3, 4});
+    test_depthwise(channels, {13, 9, 20}, {1, 3, 3}, {1, 1, 1});
+    for (const std::int64_t rows : {5, 17, 700}) {
+      for (const int choice : {0, 1, 2, 3}) test_batch_norm(rows, channels, choice % 2 != 0, choice > 1);
+    }
+  }
+  for (const std::int64_t length : {1, 7, 8, 17, 33}) {
+    for (const std::int64_t dim : {1, 8, 13, 72}) test_attention(length, 3, dim);
+  }
+}
