@@ -11,6 +11,7 @@ __getattr__, __dir__ = attach(
         "contrastive_loss": "contrastive",
         "depthwise_conv3d": "depthwise",
         "group_contrastive_loss": "contrastive",
+        "pose_stem": "stem",
         "render_heatmaps": "heatmap",
         "supervised_contrastive_loss": "contrastive",
     },

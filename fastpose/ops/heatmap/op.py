@@ -1,24 +1,30 @@
 """The public renderer: checks, registration with torch, and choice of backend."""
 
-import math
 import warnings
 from collections.abc import Sequence
-from numbers import Integral, Real
 
 import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend, triton_device_obstacle
 from fastpose.ops._once import call_once_differentiable
+from fastpose.ops.heatmap.checks import (
+    CALLER,
+    check_dtype,
+    check_elements,
+    check_keypoints,
+    check_mode,
+    checked_limbs,
+    checked_merge,
+    checked_sigma,
+    checked_size,
+    drawing_of,
+    num_maps,
+)
 from fastpose.ops.heatmap.reference import render_heatmaps_reference
 
-MODES = ("heatmap", "grayscale", "limb")
-JOINT_MERGES = ("sum", "max")
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last_3d)
 NATIVE_DTYPES = {torch.float32: "FLOAT32", torch.float16: "FLOAT16", torch.bfloat16: "BFLOAT16"}
-SIGMA_RANGE = (1e-6, 1e6)
-MAX_SIDE = 2**24  # float32 holds every pixel index
 
 
 def render_heatmaps(
@@ -60,32 +66,28 @@ def render_heatmaps(
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
     """
-    _check_keypoints(keypoints)
-    size = _checked_size(size)
-    sigma = _checked_sigma(sigma)
-    if mode not in MODES:
-        raise ValueError(f"render_heatmaps: mode must be one of {', '.join(MODES)}, got {mode!r}")
-    if dtype not in DTYPES:
-        raise ValueError(
-            f"render_heatmaps: dtype must be one of {', '.join(map(str, DTYPES))}, got {dtype!r}"
-        )
-    limb_pairs = _checked_limbs(limbs, mode, keypoints.shape[3])
-    joint_merge = _checked_merge(joint_merge, mode)
-    channels = {"heatmap": keypoints.shape[3], "limb": len(limb_pairs), "grayscale": 1}[mode]
-    shape = _output_shape(keypoints, size, channels)
-    _check_elements(shape)
+    op = "render_heatmaps"
+    check_keypoints(op, keypoints)
+    size = checked_size(op, size)
+    sigma = checked_sigma(op, sigma)
+    check_mode(op, mode)
+    check_dtype(op, dtype)
+    limb_pairs = checked_limbs(op, limbs, mode, keypoints.shape[3])
+    joint_merge = checked_merge(op, joint_merge, mode)
+    shape = _output_shape(keypoints, size, num_maps(mode, keypoints.shape[3], len(limb_pairs)))
+    check_elements(op, shape)
 
     memory_format = _checked_format(memory_format, out)
     if out is not None:
         _check_out(out, keypoints, shape, dtype)
     backend = resolve_backend(
-        "render_heatmaps", backend, _native_obstacle(keypoints, dtype), _triton_obstacle(keypoints, dtype)
+        op, backend, _native_obstacle(keypoints, dtype), _triton_obstacle(keypoints, dtype)
     )
     if backend == "reference":
         maps = render_heatmaps_reference(keypoints, size, sigma, mode, limb_pairs, joint_merge, dtype)
         return maps.contiguous(memory_format=memory_format) if out is None else out.copy_(maps)
 
-    drawing = {"heatmap": "joints", "limb": "limbs", "grayscale": f"grayscale_{joint_merge}"}[mode]
+    drawing = drawing_of(mode, joint_merge)
     limb_joints = [joint for pair in limb_pairs for joint in pair]
     if out is None:
         channels_last = memory_format == torch.channels_last_3d
@@ -94,73 +96,6 @@ def render_heatmaps(
         )
     torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, drawing, limb_joints)
     return out
-
-
-def _check_keypoints(keypoints: Tensor) -> None:
-    if not isinstance(keypoints, Tensor):
-        raise ValueError(f"render_heatmaps: keypoints must be a torch.Tensor, got {type(keypoints).__name__}")
-    if keypoints.ndim != 5 or keypoints.shape[-1] != 3:
-        raise ValueError(
-            "render_heatmaps: keypoints must be [clips, persons, frames, joints, 3 (x, y, score)], "
-            f"got {tuple(keypoints.shape)}"
-        )
-    if not keypoints.is_floating_point():
-        raise ValueError(f"render_heatmaps: keypoints must be floating, got {keypoints.dtype = }")
-
-
-def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    if not isinstance(size, Sequence) or len(size) != 2:
-        raise ValueError(f"render_heatmaps: size must be (height, width), got {size!r}")
-    for side in size:
-        whole = isinstance(side, (Integral, torch.SymInt)) and not isinstance(side, bool)
-        if not whole or not 1 <= side <= MAX_SIDE:
-            raise ValueError(f"render_heatmaps: size must be two integers from 1 to {MAX_SIDE}, got {size!r}")
-    return tuple(side if isinstance(side, torch.SymInt) else int(side) for side in size)
-
-
-def _checked_sigma(sigma: float) -> float:
-    low, high = SIGMA_RANGE
-    if isinstance(sigma, bool) or not isinstance(sigma, Real) or not low <= sigma <= high:
-        raise ValueError(
-            f"render_heatmaps: sigma must be a number of pixels from {low:g} to {high:g}, got {sigma!r}"
-        )
-    return float(sigma)
-
-
-def _checked_limbs(
-    limbs: Sequence[tuple[int, int]] | None, mode: str, num_joints: int
-) -> list[tuple[int, int]]:
-    if mode != "limb":
-        if limbs is not None:
-            warnings.warn(f"render_heatmaps: limbs has no effect with {mode = }", stacklevel=3)
-        return []
-    if limbs is None:
-        raise ValueError("render_heatmaps: mode='limb' needs limbs, pairs of joint indices")
-    pairs = limbs.tolist() if hasattr(limbs, "tolist") else list(limbs)
-    if not pairs:
-        raise ValueError("render_heatmaps: limbs must hold at least one pair of joint indices, got none")
-    for pair in pairs:
-        if not isinstance(pair, Sequence) or isinstance(pair, str) or len(pair) != 2:
-            raise ValueError(f"render_heatmaps: limbs must be pairs of joint indices, got {pair!r}")
-        for joint in pair:
-            whole = isinstance(joint, Integral) and not isinstance(joint, bool)
-            if not whole or not 0 <= joint < num_joints:
-                raise ValueError(
-                    f"render_heatmaps: limbs must hold joint indices from 0 to {num_joints - 1}, got {pair!r}"
-                )
-    return [(int(a), int(b)) for a, b in pairs]
-
-
-def _checked_merge(joint_merge: str | None, mode: str) -> str:
-    if joint_merge is not None and joint_merge not in JOINT_MERGES:
-        raise ValueError(
-            f"render_heatmaps: joint_merge must be one of {', '.join(JOINT_MERGES)}, got {joint_merge!r}"
-        )
-    if mode != "grayscale":
-        if joint_merge is not None:
-            warnings.warn(f"render_heatmaps: joint_merge has no effect with {mode = }", stacklevel=3)
-        return ""
-    return joint_merge or "sum"
 
 
 def _checked_format(memory_format: torch.memory_format | None, out: Tensor | None) -> torch.memory_format:
@@ -172,20 +107,13 @@ def _checked_format(memory_format: torch.memory_format | None, out: Tensor | Non
             f"got {memory_format!r}"
         )
     if out is not None:
-        warnings.warn("render_heatmaps: memory_format has no effect where out is given", stacklevel=3)
+        warnings.warn("render_heatmaps: memory_format has no effect where out is given", stacklevel=CALLER)
     return memory_format
 
 
 def _output_shape(keypoints: Tensor, size: Sequence[int], channels: int) -> tuple[int, ...]:
     num_clips, _, num_frames, _, _ = keypoints.shape
     return num_clips, channels, num_frames, size[0], size[1]
-
-
-def _check_elements(shape: tuple[int, ...]) -> None:
-    if torch.compiler.is_compiling():
-        return  # symbolic sizes come from tensors that exist
-    if math.prod(shape) * 8 >= 2**63:
-        raise ValueError(f"render_heatmaps: an output of shape {shape} has more bytes than 64 bits can count")
 
 
 def _check_out(out: Tensor, keypoints: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
