@@ -6,7 +6,8 @@ import pytest
 from helpers import waving_clips
 
 from fastpose import train
-from fastpose.config import PRESETS, from_preset, to_json
+from fastpose.config import from_preset, to_json
+from fastpose.presets import PRESETS
 
 
 def test_bare_command_is_the_first_run():
