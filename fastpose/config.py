@@ -26,6 +26,11 @@ def _check(config: Any, expected: str, holds: Callable[[Any], bool], *names: str
         _require(holds(value), f"{name} = {value!r}: expected {expected}")
 
 
+def _check_levels(config: Any, name: str) -> None:
+    _check(config, "one noise level or more", len, name)
+    _check(config, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), name)
+
+
 def _is_changed(config: Any, name: str) -> bool:
     return getattr(config, name) != getattr(type(config)(), name)
 
@@ -180,11 +185,17 @@ class OptimConfig:
     weight_decay: float = 0.01
     grad_clip: float = 20.0
     """Largest norm of the gradient."""
-    schedule: Literal["constant", "cosine", "step"] = "constant"
+    schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
     lr_decay: float = 0.99
     """Schedule step: factor on the learning rate from each epoch to the next."""
+    pct_start: float = 0.3
+    """Schedule one_cycle: share of the steps in which the learning rate rises to --lr."""
+    div_factor: float = 25.0
+    """Schedule one_cycle: --lr over the first learning rate."""
+    final_div_factor: float = 1e4
+    """Schedule one_cycle: the first learning rate over the last."""
     warmup_epochs: float = 0.0
-    """Epochs over which the learning rate rises linearly from 0."""
+    """Epochs over which the learning rate rises linearly from 0 to the first of the schedule."""
     ema: float = 0.0
     """Decay of the moving average of the weights, which is then what is evaluated; 0 for none."""
     alpha: str = "0.01"
@@ -193,6 +204,12 @@ class OptimConfig:
     """One clean batch, and one forward pass, for the supervised and the contrastive clean stream."""
     joint_pass: bool = False
     """Clean and noisy views in one forward pass, with common batch statistics."""
+    val_every: int = 0
+    """Epochs from one validation on the held-out clips to the next (and one after the last); 0 for none."""
+    val_alphas: tuple[float, ...] = (0.0, 0.02)
+    """Noise levels of a validation, of one sampling of each clip; their mean top-1 is what patience looks at."""
+    patience: int = 0
+    """End training after this many validations in a row without a better one, at its weights; 0 for never."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 on GPUs and on CPUs with bf16 instructions, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -205,10 +222,18 @@ class OptimConfig:
         _check(self, "a number > 0", lambda x: 0 < x < math.inf, "lr", "grad_clip")
         _check(self, "a number > 0, or none for lr", lambda x: x is None or 0 < x < math.inf, "head_lr")
         _check(self, "0 < factor ≤ 1", lambda x: 0 < x <= 1, "lr_decay")
+        _check(self, "0 < share < 1", lambda x: 0 < x < 1, "pct_start")
+        _check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "div_factor", "final_div_factor")
         _check(self, "a number ≥ 0", lambda x: 0 <= x < math.inf, "weight_decay")
         _check(self, "0 ≤ ema < 1", lambda x: 0 <= x < 1, "ema")
         _check(self, "0 to the number of epochs", lambda n: 0 <= n <= self.epochs, "warmup_epochs")
         _check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
+        _check(self, "0 or more", lambda n: n >= 0, "val_every", "patience")
+        _check_levels(self, "val_alphas")
+        _require(
+            self.patience == 0 or self.val_every > 0,
+            f"patience = {self.patience}: expected val_every > 0, so that there are validations to compare",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,8 +249,7 @@ class EvalConfig:
     eval_batch_size: int = 64
 
     def __post_init__(self) -> None:
-        _check(self, "one noise level or more", len, "alphas")
-        _check(self, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), "alphas")
+        _check_levels(self, "alphas")
         _check(self, "at least 1", lambda n: n >= 1, "num_clips", "eval_batch_size")
 
 
@@ -248,6 +272,10 @@ class RunConfig:
             not self.model.published or self.data.crop == "frame",
             "published = True: expected crop = 'frame', as the preset motionbert-published has",
         )
+        _require(
+            not self.optim.val_every or self.data.val_clips > 0,
+            f"val_every = {self.optim.val_every}: expected val_clips > 0, so that there are clips to validate on",
+        )
 
     def idle_settings(self) -> list[str]:
         """Changed settings that another setting keeps from having any effect, each as a sentence."""
@@ -255,8 +283,13 @@ class RunConfig:
         if self.data.crop == "frame":
             names, reason = ("crop_padding", "min_box", "crop_area", "crop_aspect"), "crop = 'frame'"
             idle += [(name, reason) for name in names if _is_changed(self.data, name)]
-        if self.optim.schedule != "step" and _is_changed(self.optim, "lr_decay"):
-            idle.append(("lr_decay", f"schedule = {self.optim.schedule!r}"))
+        of_schedule = {"step": ("lr_decay",), "one_cycle": ("pct_start", "div_factor", "final_div_factor")}
+        for schedule, names in of_schedule.items():
+            if self.optim.schedule != schedule:
+                reason = f"schedule = {self.optim.schedule!r}"
+                idle += [(name, reason) for name in names if _is_changed(self.optim, name)]
+        if not self.optim.val_every and _is_changed(self.optim, "val_alphas"):
+            idle.append(("val_alphas", "val_every = 0"))
         return [f"{name} has no effect with {reason}" for name, reason in idle]
 
 

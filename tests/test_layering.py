@@ -11,9 +11,8 @@ RANKS = {
     "data": 1,
     "ops": 2,
     "models": 3,
-    **dict.fromkeys(
-        ["losses", "metrics", "loggers", "environment", "precision", "benchmark_table", "averaging"], 4
-    ),
+    **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
+    **dict.fromkeys(["averaging", "early_stop", "schedules"], 4),
     "checkpoint": 5,
     **dict.fromkeys(["robustness", "scoring", "tasks"], 6),
     **dict.fromkeys(
