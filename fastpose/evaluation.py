@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fastpose._files import atomic_path, write_text
+from fastpose.allocator import keep_freed_memory
 from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
 from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.builtin import open_clips
@@ -208,6 +209,8 @@ def evaluate_runs(
         check_weights(fuse_weights, len(runs))
     place = choose_device(device)
     autocast = autocast_for(place, precision)
+    if place.type == "cpu":
+        keep_freed_memory()
     candidates = open_candidates(
         runs, data=data, test_split=test_split, limit=limit, clip_len=clip_len, size=size
     )

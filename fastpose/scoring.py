@@ -60,8 +60,8 @@ def score_clips(
 ) -> ClipScores:
     """Score the clips ``indices`` of ``packed`` at every noise level of ``settings``, in one pass over them.
 
-    A batch holds its clips at all levels; ``settings.eval_batch_size`` bounds clips × levels, and where it is
-    below the number of levels a clip takes several batches. The next batch is sampled while one is scored.
+    A batch holds clips at all of their levels, ``settings.eval_batch_size`` of clips × levels in all, and the
+    next one is sampled while it is scored.
 
     The same normals serve every level, and every model that is given the same clips, seed and clip length.
     With one clip, frames are the centres of equal parts; with more, each is a seeded draw and the softmax
@@ -85,42 +85,36 @@ def score_clips(
     if sampler is None:
         sampler = evaluation_sampler(packed, data, seed=seed, max_persons=max_persons, device=device)
     inputs = InputMaker(autocast.dtype)
-    parts: dict[float, list[Tensor]] = {alpha: [] for alpha in settings.alphas}
+    levels = list(dict.fromkeys(settings.alphas))
+    parts: list[Tensor] = []  # [b, K], of clips × levels
     was_training = model.training
     model.eval()
     try:
-        with Prefetcher(_sample_batches(sampler, indices, settings)) as batches:
-            for levels, views in batches:
-                scores = _mean_softmax(model, [view.to(device) for view in views], autocast, inputs)
-                for alpha, part in zip(levels, scores.unflatten(0, (-1, len(levels))).unbind(1), strict=True):
-                    parts[alpha].append(part)  # [clips of the batch, K]
-                on_batch(len(scores))
+        with Prefetcher(_sample_batches(sampler, indices, levels, settings)) as batches:
+            for views in batches:
+                parts.append(_mean_softmax(model, [view.to(device) for view in views], autocast, inputs))
+                on_batch(len(parts[-1]))
     finally:
         model.train(was_training)
+    scores = torch.cat(parts).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]
     labels = torch.from_numpy(packed.labels[indices]).to(device)
-    return ClipScores(labels, {alpha: torch.cat(part) for alpha, part in parts.items()})
+    return ClipScores(labels, dict(zip(levels, scores.unbind(1), strict=True)))
 
 
 def _sample_batches(
-    sampler: ClipSampler | DeviceClipSampler, indices: np.ndarray, settings: EvalConfig
-) -> Iterator[tuple[Sequence[float], list[PoseBatch]]]:
-    """Yield noise levels, and the samplings of the same clips at each of them: rows clip by clip."""
-    size = settings.eval_batch_size
-    alphas = list(dict.fromkeys(settings.alphas))
-    clips = max(1, size // len(alphas))
+    sampler: ClipSampler | DeviceClipSampler, indices: np.ndarray, levels: list[float], settings: EvalConfig
+) -> Iterator[list[PoseBatch]]:
+    """Yield samplings of the same clips × levels, clip by clip."""
+    clips, noise = np.repeat(indices, len(levels)), np.tile(levels, len(indices))
     flips = (False, True) if settings.flip_test else (False,)
-    for begin in range(0, len(indices), clips):
-        chosen = indices[begin : begin + clips]
-        for first in range(0, len(alphas), size):
-            levels = alphas[first : first + size]
-            rows, noise = np.repeat(chosen, len(levels)), np.tile(levels, len(chosen))
-            views = [
-                sampler.batch(rows, epoch=draw, stream=EVALUATION_STREAM, alpha=noise,
-                              draw_frames=settings.num_clips > 1, flip=flip)
-                for draw in range(settings.num_clips)
-                for flip in flips
-            ]  # fmt: skip
-            yield levels, views
+    for begin in range(0, len(clips), settings.eval_batch_size):
+        rows = slice(begin, begin + settings.eval_batch_size)
+        yield [
+            sampler.batch(clips[rows], epoch=draw, stream=EVALUATION_STREAM, alpha=noise[rows],
+                          draw_frames=settings.num_clips > 1, flip=flip)
+            for draw in range(settings.num_clips)
+            for flip in flips
+        ]  # fmt: skip
 
 
 def _mean_softmax(model: nn.Module, views: list[PoseBatch], autocast: Autocast, inputs: InputMaker) -> Tensor:

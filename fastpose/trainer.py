@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fastpose.allocator import keep_freed_memory
 from fastpose.averaging import MovingAverage
 from fastpose.checkpoint import (
     CHECKPOINT,
@@ -101,6 +102,8 @@ class Trainer:
                 f"contrast_precision = {config.loss.contrast_precision!r} has no effect on the CPU",
                 stacklevel=2,
             )
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if config.optim.threads is not None:
             torch.set_num_threads(config.optim.threads)
         self.train_indices, self.test_indices = select_clips(packed, config.data)

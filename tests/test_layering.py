@@ -12,7 +12,7 @@ RANKS = {
     "ops": 2,
     "models": 3,
     **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
-    **dict.fromkeys(["averaging", "early_stop", "schedules"], 4),
+    **dict.fromkeys(["allocator", "averaging", "early_stop", "schedules"], 4),
     "checkpoint": 5,
     **dict.fromkeys(["robustness", "scoring", "tasks"], 6),
     **dict.fromkeys(

@@ -99,7 +99,9 @@ def test_all_levels_in_one_pass_are_scored_as_one_by_one(size, alphas, count, nu
     assert model.training
     assert sum(told) == count * len(alphas)
     assert sum(shape[0] for shape in model.shapes) == count * len(alphas) * num_clips * (1 + flip_test)
-    assert max(shape[0] for shape in model.shapes) <= size
+    passes = (1 + flip_test) * num_clips
+    assert [shape[0] for shape in model.shapes[:-passes]] == [size] * (len(model.shapes) - passes)
+    assert model.shapes[-1][0] <= size
     assert scores.labels.tolist() == PACKED.labels[indices].tolist()
     sampler = evaluation_sampler(PACKED, DATA)
     for alpha in alphas:
