@@ -247,6 +247,7 @@ class EvalConfig:
     flip_test: bool = False
     """Also score the mirrored clip."""
     eval_batch_size: int = 64
+    """Clips × noise levels of a forward pass: all levels of a clip are scored together."""
 
     def __post_init__(self) -> None:
         _check_levels(self, "alphas")

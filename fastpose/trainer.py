@@ -131,8 +131,9 @@ class Trainer:
         return self.model if self.average is None else self.average.module
 
     def fit(self, *, resume: bool = False) -> None:
-        """Train to the last epoch, logging every epoch, and write the final weights.
+        """Train, logging every epoch, and write the final weights: those after the last epoch.
 
+        With ``optim.patience``, training may end earlier, and the weights are those of the best validation.
         With ``resume``, go on from the folder's checkpoint where there is one.
 
         Raises:

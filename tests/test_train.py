@@ -65,6 +65,8 @@ def test_an_unknown_flag_ends_the_command(capsys):
         (["--data", "{pack}", "--init", "."], "holds no finished run (no model.safetensors in it)"),
         (["--data", "{pack}", "--alpha", "lots"], "alpha = 'lots'"),
         (["--data", "{pack}", "--resume"], "--resume and --overwrite need --out"),
+        (["--data", "{pack}", "--patience", "3"], "patience = 3: expected val_every > 0"),
+        (["--data", "{pack}", "--val-every", "1"], "val_every = 1: expected val_clips > 0"),
         (["--config", "absent.json"], "absent.json: cannot be read"),
     ],
 )
