@@ -43,6 +43,24 @@ def test_step(benchmark, name):
     measure(benchmark, step, note=name)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_scoring(benchmark, name):
+    """The forward pass of an evaluation, to be set against the step."""
+    dtype = CASES[name]
+    x, _ = inputs(dtype, torch.channels_last_3d)
+    model = create_model("x3d_shallow", input="heatmap", num_classes=NUM_CLASSES).eval()
+    model = model.to(memory_format=torch.channels_last_3d)
+
+    @torch.inference_mode()
+    def score():
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            return model(x).logits
+
+    benchmark.group = "X3D-shallow scoring"
+    benchmark.extra_info.update(clips=BATCH, flop=FORWARD_FLOP * BATCH, note=name)
+    benchmark.pedantic(score, rounds=5, warmup_rounds=1)
+
+
 def test_peer_step(benchmark):
     x, labels = inputs()
     torch.manual_seed(0)

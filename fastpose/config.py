@@ -1,4 +1,4 @@
-"""Settings of an experiment: dataclasses, named presets, JSON files."""
+"""Settings of an experiment: dataclasses, checked; from presets and JSON files."""
 
 import dataclasses
 import difflib
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
+
+from fastpose.presets import PRESETS
 
 Arm = Literal["supervised", "augmented", "contrastive"]
 ALPHA_GRID = (0.0, 0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
@@ -22,6 +24,11 @@ def _check(config: Any, expected: str, holds: Callable[[Any], bool], *names: str
     for name in names:
         value = getattr(config, name)
         _require(holds(value), f"{name} = {value!r}: expected {expected}")
+
+
+def _check_levels(config: Any, name: str) -> None:
+    _check(config, "one noise level or more", len, name)
+    _check(config, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), name)
 
 
 def _is_changed(config: Any, name: str) -> bool:
@@ -180,11 +187,17 @@ class OptimConfig:
     weight_decay: float = 0.01
     grad_clip: float = 20.0
     """Largest norm of the gradient."""
-    schedule: Literal["constant", "cosine", "step"] = "constant"
+    schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
     lr_decay: float = 0.99
     """Schedule step: factor on the learning rate from each epoch to the next."""
+    pct_start: float = 0.3
+    """Schedule one_cycle: share of the steps in which the learning rate rises to --lr."""
+    div_factor: float = 25.0
+    """Schedule one_cycle: --lr over the first learning rate."""
+    final_div_factor: float = 1e4
+    """Schedule one_cycle: the first learning rate over the last."""
     warmup_epochs: float = 0.0
-    """Epochs over which the learning rate rises linearly from 0."""
+    """Epochs over which the learning rate rises linearly from 0 to the first of the schedule."""
     ema: float = 0.0
     """Decay of the moving average of the weights, which is then what is evaluated; 0 for none."""
     alpha: str = "0.01"
@@ -193,6 +206,12 @@ class OptimConfig:
     """One clean batch, and one forward pass, for the supervised and the contrastive clean stream."""
     joint_pass: bool = False
     """Clean and noisy views in one forward pass, with common batch statistics."""
+    val_every: int = 0
+    """Epochs from one validation on the held-out clips to the next (and one after the last); 0 for none."""
+    val_alphas: tuple[float, ...] = (0.0, 0.02)
+    """Noise levels of a validation, of one sampling of each clip; their mean top-1 is what patience looks at."""
+    patience: int = 0
+    """End training after this many validations in a row without a better one, at its weights; 0 for never."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 on GPUs and on CPUs with bf16 instructions, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -205,10 +224,18 @@ class OptimConfig:
         _check(self, "a number > 0", lambda x: 0 < x < math.inf, "lr", "grad_clip")
         _check(self, "a number > 0, or none for lr", lambda x: x is None or 0 < x < math.inf, "head_lr")
         _check(self, "0 < factor ≤ 1", lambda x: 0 < x <= 1, "lr_decay")
+        _check(self, "0 < share < 1", lambda x: 0 < x < 1, "pct_start")
+        _check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "div_factor", "final_div_factor")
         _check(self, "a number ≥ 0", lambda x: 0 <= x < math.inf, "weight_decay")
         _check(self, "0 ≤ ema < 1", lambda x: 0 <= x < 1, "ema")
         _check(self, "0 to the number of epochs", lambda n: 0 <= n <= self.epochs, "warmup_epochs")
         _check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
+        _check(self, "0 or more", lambda n: n >= 0, "val_every", "patience")
+        _check_levels(self, "val_alphas")
+        _require(
+            self.patience == 0 or self.val_every > 0,
+            f"patience = {self.patience}: expected val_every > 0, so that there are validations to compare",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,10 +249,10 @@ class EvalConfig:
     flip_test: bool = False
     """Also score the mirrored clip."""
     eval_batch_size: int = 64
+    """Clips × noise levels of a forward pass: all levels of a clip are scored together."""
 
     def __post_init__(self) -> None:
-        _check(self, "one noise level or more", len, "alphas")
-        _check(self, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), "alphas")
+        _check_levels(self, "alphas")
         _check(self, "at least 1", lambda n: n >= 1, "num_clips", "eval_batch_size")
 
 
@@ -248,6 +275,10 @@ class RunConfig:
             not self.model.published or self.data.crop == "frame",
             "published = True: expected crop = 'frame', as the preset motionbert-published has",
         )
+        _require(
+            not self.optim.val_every or self.data.val_clips > 0,
+            f"val_every = {self.optim.val_every}: expected val_clips > 0, so that there are clips to validate on",
+        )
 
     def idle_settings(self) -> list[str]:
         """Changed settings that another setting keeps from having any effect, each as a sentence."""
@@ -255,8 +286,13 @@ class RunConfig:
         if self.data.crop == "frame":
             names, reason = ("crop_padding", "min_box", "crop_area", "crop_aspect"), "crop = 'frame'"
             idle += [(name, reason) for name in names if _is_changed(self.data, name)]
-        if self.optim.schedule != "step" and _is_changed(self.optim, "lr_decay"):
-            idle.append(("lr_decay", f"schedule = {self.optim.schedule!r}"))
+        of_schedule = {"step": ("lr_decay",), "one_cycle": ("pct_start", "div_factor", "final_div_factor")}
+        for schedule, names in of_schedule.items():
+            if self.optim.schedule != schedule:
+                reason = f"schedule = {self.optim.schedule!r}"
+                idle += [(name, reason) for name in names if _is_changed(self.optim, name)]
+        if not self.optim.val_every and _is_changed(self.optim, "val_alphas"):
+            idle.append(("val_alphas", "val_every = 0"))
         return [f"{name} has no effect with {reason}" for name, reason in idle]
 
 
@@ -276,70 +312,6 @@ class CheckpointConfig:
     """Text file of class names, one a line; by default they are numbered."""
     max_persons: int = 2
     """Persons that it takes."""
-
-
-# Beyond the report: noise levels drawn per clip, cross-entropy on both views, and the supervised contrastive
-# loss in place of the instance and group losses.
-ROBUST_LOSS = {
-    "gamma1": 0.0,
-    "gamma2": 0.0,
-    "supcon_weight": 1.0,
-    "label_smoothing": 0.1,
-    "ce_views": "both",
-}
-ROBUST_OPTIM = {
-    "batch_size": 64,
-    "lr": 1.5e-3,
-    "weight_decay": 0.05,
-    "schedule": "cosine",
-    "warmup_epochs": 2.0,
-    "ema": 0.998,
-    "joint_pass": True,
-}
-
-# The published learning rates and schedule of MotionBERT's action recognition.
-MOTIONBERT_OPTIM = {"lr": 1e-4, "head_lr": 1e-3, "schedule": "step", "lr_decay": 0.99}
-
-# The report's values are the defaults. "first-run" is what a bare `python -m fastpose.train` does.
-PRESET_ARMS: dict[str, tuple[Arm, ...]] = {
-    "first-run": ("supervised", "contrastive"),
-    "motionbert-published": ("supervised",),
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "report": {},
-    "pyskl-test": {
-        "data": {"clip_len": 48, "size": (64, 64)},
-        "eval": {"num_clips": 10, "flip_test": True},
-    },
-    "reference-code": {
-        "model": {"normalize": False, "duplicate_person": True},
-        "loss": {
-            "temperature": 0.5,
-            "symmetric": True,
-            "detach_clean": True,
-            "representation": "softmax",
-            "group_labels": "pseudo",
-        },
-        "optim": {"share_clean": False},
-    },
-    "robust": {"loss": ROBUST_LOSS, "optim": {**ROBUST_OPTIM, "epochs": 100, "alpha": "0:0.3"}},
-    "first-run": {
-        "loss": ROBUST_LOSS,
-        "optim": {**ROBUST_OPTIM, "epochs": 24, "ema": 0.99, "alpha": "0:0.1"},
-    },
-    "motionbert": {"model": {"model": "motionbert"}, "optim": MOTIONBERT_OPTIM},
-    "motionbert-published": {
-        "data": {
-            "clip_len": 243,
-            "frame_rule": "resample",
-            "crop": "frame",
-            "flip_probability": 0.0,
-            "max_persons": 2,
-        },
-        "model": {"model": "motionbert", "published": True},
-        "optim": {**MOTIONBERT_OPTIM, "epochs": 300},
-    },
-}
 
 
 def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str = "config") -> RunConfig:

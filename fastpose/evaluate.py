@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from fastpose._command import read_first, run_command
-from fastpose.config import PRESETS, EvalConfig, from_preset
+from fastpose.config import EvalConfig, from_preset
+from fastpose.presets import PRESETS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Finished runs measured again: at other noise levels, on other data, with more clips."""
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fastpose._files import atomic_path, write_text
+from fastpose.allocator import keep_freed_memory
 from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
 from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.builtin import open_clips
@@ -18,7 +20,7 @@ from fastpose.metrics import Accuracy
 from fastpose.models.input_maker import memory_format_for
 from fastpose.precision import autocast_for, choose_device
 from fastpose.robustness import Curve, curve_of, format_table, plot_curves, write_curve
-from fastpose.scoring import ClipScores, check_weights, fuse_scores, score_clips
+from fastpose.scoring import ClipScores, check_weights, format_speed, fuse_scores, score_clips
 
 FUSED = "fused"
 
@@ -207,6 +209,8 @@ def evaluate_runs(
         check_weights(fuse_weights, len(runs))
     place = choose_device(device)
     autocast = autocast_for(place, precision)
+    if place.type == "cpu":
+        keep_freed_memory()
     candidates = open_candidates(
         runs, data=data, test_split=test_split, limit=limit, clip_len=clip_len, size=size
     )
@@ -219,12 +223,16 @@ def evaluate_runs(
         if size is not None:
             model.pose_input = replace(model.pose_input, size=size)
         model = model.to(place, memory_format=memory_format_for(model, autocast.dtype))
+        started = time.perf_counter()
         with tqdm(total=len(candidate.indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
             scored = score_clips(
                 model, candidate.packed, candidate.indices, candidate.sampling, settings, seed=seed,
                 max_persons=card.max_persons, device=place, autocast=autocast, on_batch=bar.update,
             )  # fmt: skip
         curves[name] = curve_of(scored)
+        print(
+            f"{name}: {format_speed(len(candidate.indices), len(curves[name]), time.perf_counter() - started)}"
+        )
         if fuse:
             scores.append(scored)
     if fuse:

@@ -20,6 +20,7 @@ from fastpose.robustness import (
     sampling_error,
     write_curve,
 )
+from fastpose.scoring import format_speed
 from fastpose.trainer import Trainer
 
 CONFIG = "config.json"
@@ -114,10 +115,13 @@ def run_experiment(
         trainer = Trainer(config, packed, folder, title=name)  # settings that do not work leave no folder
         make_folder(folder, config, overwrite=overwrite)
         trainer.fit(resume=resume)
+        trained = time.perf_counter()
         curves[name] = trainer.measure()
+        scored = time.perf_counter()
         write_curve(folder / COMPLETE, {name: curves[name]})
         plot_curves(folder / "robustness.png", {name: curves[name]}, title=packed.source)
-        echo(f"{name}: {time.perf_counter() - started:.0f} s, in {folder}")
+        speed = format_speed(len(trainer.test_indices), len(curves[name]), scored - trained)
+        echo(f"{name}: trained in {trained - started:.0f} s, {speed}, in {folder}")
     earlier = {name: curve for name, curve in finished_curves(out, echo).items() if name not in plan}
     compare(earlier | curves, out, title=packed.source, echo=echo)
     first = next(iter(next(iter(curves.values())).values()))

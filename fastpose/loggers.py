@@ -7,7 +7,7 @@ from fastpose._files import atomic_path
 
 
 class CsvLog:
-    """Rows of metrics by epoch in ``path``; every row names the same columns.
+    """Rows of metrics by epoch in ``path``; a column that a row does not name is empty there.
 
     On resuming, rows from ``first_epoch`` on are dropped, since they will be written again.
     """
@@ -26,9 +26,10 @@ class CsvLog:
 
 
 def write_csv(path: str | Path, rows: list[dict[str, object]]) -> None:
-    """Write dictionaries with equal keys as a csv table, atomically."""
+    """Write dictionaries as a csv table, atomically: a column for every key, empty where a row lacks it."""
+    columns = dict.fromkeys(key for row in rows for key in row)
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

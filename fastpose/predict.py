@@ -61,11 +61,13 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     from fastpose import prediction_files
+    from fastpose.allocator import keep_freed_memory
     from fastpose.data.clip_files import ReadOptions
     from fastpose.data.layouts import get_layout
     from fastpose.foreign import open_model
     from fastpose.prediction import Predictor
 
+    keep_freed_memory()
     prediction_files.check_targets(arguments.out, arguments.embed)
     layout = arguments.layout and get_layout(arguments.layout)
     options = ReadOptions(layout=layout, image_size=arguments.image_size, split=arguments.split)

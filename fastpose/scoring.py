@@ -1,7 +1,7 @@
 """Softmax scores of clips at every noise level, and their late fusion over several models."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fastpose.config import DataConfig, EvalConfig
+from fastpose.data.loader import Prefetcher
 from fastpose.data.packed import PackedClips
-from fastpose.data.sampling import ClipSampler
+from fastpose.data.sampling import ClipSampler, PoseBatch
 from fastpose.models.input_maker import InputMaker
 from fastpose.ops.sampling import DeviceClipSampler, sampler_on
 from fastpose.precision import Autocast
@@ -54,9 +55,13 @@ def score_clips(
     max_persons: int | None = None,
     device: torch.device | str = "cpu",
     autocast: Autocast,
+    sampler: ClipSampler | DeviceClipSampler | None = None,
     on_batch: Callable[[int], None] = lambda clips: None,
 ) -> ClipScores:
-    """Score the clips ``indices`` of ``packed`` at every noise level of ``settings``.
+    """Score the clips ``indices`` of ``packed`` at every noise level of ``settings``, in one pass over them.
+
+    A batch holds clips at all of their levels, ``settings.eval_batch_size`` of clips × levels in all, and the
+    next one is sampled while it is scored.
 
     The same normals serve every level, and every model that is given the same clips, seed and clip length.
     With one clip, frames are the centres of equal parts; with more, each is a seeded draw and the softmax
@@ -69,36 +74,50 @@ def score_clips(
         max_persons: persons of each clip; by default as many as any clip has.
         device: where the model is.
         autocast: the context the model runs in.
-        on_batch: told the number of clips scored, batch by batch and level by level.
+        sampler: what ``evaluation_sampler`` made of these settings, where it is at hand.
+        on_batch: told the number of clips × levels scored, batch by batch.
 
     Raises:
         ValueError: there are no clips to score.
     """
     if len(indices) == 0:
         raise ValueError("no clip to score: the accuracy of an empty set is undefined")
-    sampler = evaluation_sampler(packed, data, seed=seed, max_persons=max_persons, device=device)
+    if sampler is None:
+        sampler = evaluation_sampler(packed, data, seed=seed, max_persons=max_persons, device=device)
     inputs = InputMaker(autocast.dtype)
-    labels: list[Tensor] = []
-    scores: dict[float, list[Tensor]] = {alpha: [] for alpha in settings.alphas}
+    levels = list(dict.fromkeys(settings.alphas))
+    parts: list[Tensor] = []  # [b, K], of clips × levels
     was_training = model.training
     model.eval()
-    for begin in range(0, len(indices), settings.eval_batch_size):
-        chosen = indices[begin : begin + settings.eval_batch_size]
-        for alpha, parts in scores.items():
-            views = [
-                sampler.batch(chosen, epoch=draw, stream=EVALUATION_STREAM, alpha=alpha,
-                              draw_frames=settings.num_clips > 1, flip=flip).to(device)
-                for draw in range(settings.num_clips)
-                for flip in ((False, True) if settings.flip_test else (False,))
-            ]  # fmt: skip
-            parts.append(_mean_softmax(model, views, autocast, inputs))
-            on_batch(len(chosen))
-        labels.append(views[0].labels)
-    model.train(was_training)
-    return ClipScores(torch.cat(labels), {alpha: torch.cat(parts) for alpha, parts in scores.items()})
+    try:
+        with Prefetcher(_sample_batches(sampler, indices, levels, settings)) as batches:
+            for views in batches:
+                parts.append(_mean_softmax(model, [view.to(device) for view in views], autocast, inputs))
+                on_batch(len(parts[-1]))
+    finally:
+        model.train(was_training)
+    scores = torch.cat(parts).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]
+    labels = torch.from_numpy(packed.labels[indices]).to(device)
+    return ClipScores(labels, dict(zip(levels, scores.unbind(1), strict=True)))
 
 
-def _mean_softmax(model: nn.Module, views: list, autocast: Autocast, inputs: InputMaker) -> Tensor:
+def _sample_batches(
+    sampler: ClipSampler | DeviceClipSampler, indices: np.ndarray, levels: list[float], settings: EvalConfig
+) -> Iterator[list[PoseBatch]]:
+    """Yield samplings of the same clips × levels, clip by clip."""
+    clips, noise = np.repeat(indices, len(levels)), np.tile(levels, len(indices))
+    flips = (False, True) if settings.flip_test else (False,)
+    for begin in range(0, len(clips), settings.eval_batch_size):
+        rows = slice(begin, begin + settings.eval_batch_size)
+        yield [
+            sampler.batch(clips[rows], epoch=draw, stream=EVALUATION_STREAM, alpha=noise[rows],
+                          draw_frames=settings.num_clips > 1, flip=flip)
+            for draw in range(settings.num_clips)
+            for flip in flips
+        ]  # fmt: skip
+
+
+def _mean_softmax(model: nn.Module, views: list[PoseBatch], autocast: Autocast, inputs: InputMaker) -> Tensor:
     total = None
     for view in views:  # several samplings of the same clips
         with autocast():
@@ -106,6 +125,12 @@ def _mean_softmax(model: nn.Module, views: list, autocast: Autocast, inputs: Inp
         scores = logits.float().softmax(dim=1)
         total = scores if total is None else total + scores
     return total / len(views)
+
+
+def format_speed(num_clips: int, num_levels: int, seconds: float) -> str:
+    """Say how long the scoring of clips at every noise level took, and how many clips a second that is."""
+    rate = num_clips * num_levels / seconds
+    return f"{num_clips} clips × {num_levels} noise levels in {seconds:.1f} s ({rate:.0f} clips/s)"
 
 
 def fuse_scores(members: Sequence[ClipScores], weights: Sequence[float] | None = None) -> ClipScores:

@@ -13,6 +13,7 @@ import tyro
 from fastpose import config as settings
 from fastpose._command import read_first, run_command
 from fastpose.config import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
+from fastpose.presets import PRESET_ARMS
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
 
@@ -53,7 +54,7 @@ def parse(argv: list[str] | None = None) -> Arguments:
     bare = known.data is None and known.config is None
     preset = known.preset or ("first-run" if bare else "report")
     base = settings.from_preset(preset)
-    arms = settings.PRESET_ARMS.get(preset, ("contrastive",))
+    arms = PRESET_ARMS.get(preset, ("contrastive",))
     if known.config:
         base = settings.from_file(known.config, base)
         arms = (base.arm,)

@@ -5,7 +5,8 @@ import math
 import resource
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from fastpose.allocator import keep_freed_memory
 from fastpose.averaging import MovingAverage
 from fastpose.checkpoint import (
     CHECKPOINT,
@@ -24,31 +26,22 @@ from fastpose.checkpoint import (
     save_weights,
     weights_file,
 )
-from fastpose.config import OptimConfig, RunConfig
-from fastpose.data.holdout import select_clips
+from fastpose.config import EvalConfig, OptimConfig, RunConfig
+from fastpose.data.holdout import held_out_clips, select_clips
 from fastpose.data.loader import Prefetcher
 from fastpose.data.motionbert import match_clips
 from fastpose.data.packed import PackedClips
 from fastpose.data.sampling import ClipSampler, PoseBatch
+from fastpose.early_stop import EarlyStop
 from fastpose.loggers import CsvLog, TensorBoardLog
 from fastpose.models.checkpoints import load_checkpoint
 from fastpose.models.input_maker import memory_format_for
 from fastpose.ops.sampling import DeviceClipSampler, sampler_on
 from fastpose.precision import autocast_for, choose_device, choose_precision
 from fastpose.robustness import Curve, measure_curve
+from fastpose.schedules import learning_rate_factor
+from fastpose.scoring import evaluation_sampler
 from fastpose.tasks import PoseTask
-
-
-def learning_rate_factor(progress: float, optim: OptimConfig) -> float:
-    """Return the factor on the learning rate after ``progress`` epochs."""
-    if progress < optim.warmup_epochs:
-        return progress / optim.warmup_epochs
-    if optim.schedule == "constant":
-        return 1.0
-    if optim.schedule == "step":
-        return optim.lr_decay ** int(progress)
-    rest = (progress - optim.warmup_epochs) / max(optim.epochs - optim.warmup_epochs, 1e-9)
-    return 0.5 * (1 + math.cos(math.pi * min(rest, 1.0)))
 
 
 def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
@@ -67,6 +60,16 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
 def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     """Return ``indices`` in the random order of one epoch, which depends on nothing else."""
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(indices)
+
+
+def _summary(row: dict[str, float | int]) -> dict[str, str]:
+    """What the progress bar shows of a row of the log."""
+    shown = {
+        "epoch": f"{row['epoch'] + 1}",
+        "loss": f"{row['loss']:.3f}",
+        "top1": f"{row['train_top1_percent']:.1f}",
+    }
+    return shown | ({"val": f"{row['val_top1_percent']:.1f}"} if "val_top1_percent" in row else {})
 
 
 class Trainer:
@@ -99,9 +102,12 @@ class Trainer:
                 f"contrast_precision = {config.loss.contrast_precision!r} has no effect on the CPU",
                 stacklevel=2,
             )
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if config.optim.threads is not None:
             torch.set_num_threads(config.optim.threads)
         self.train_indices, self.test_indices = select_clips(packed, config.data)
+        self.val_indices = held_out_clips(packed, config.data)
         self.task = PoseTask(config, self.dtype)
         torch.manual_seed(config.seed)
         max_persons = config.data.max_persons or packed.max_persons
@@ -117,6 +123,7 @@ class Trainer:
             lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True,
         )  # fmt: skip
         self.average = MovingAverage(self.model, config.optim.ema) if config.optim.ema else None
+        self.early_stop = EarlyStop(config.optim.patience) if config.optim.patience else None
 
     @property
     def trained_model(self) -> nn.Module:
@@ -124,8 +131,9 @@ class Trainer:
         return self.model if self.average is None else self.average.module
 
     def fit(self, *, resume: bool = False) -> None:
-        """Train to the last epoch, logging every epoch, and write the final weights.
+        """Train, logging every epoch, and write the final weights: those after the last epoch.
 
+        With ``optim.patience``, training may end earlier, and the weights are those of the best validation.
         With ``resume``, go on from the folder's checkpoint where there is one.
 
         Raises:
@@ -140,25 +148,80 @@ class Trainer:
         with tqdm(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
                   disable=self.quiet, mininterval=0.5) as bar:  # fmt: skip
             for epoch in range(first, epochs):
-                row = self._train_epoch(epoch, steps, bar)
+                if self._stopped:  # before the interruption
+                    break
+                row = self._train_epoch(epoch, steps, bar) | self._validate(epoch)
                 csv.write(row)
                 board.write(row)
-                if epoch + 1 == epochs or time.monotonic() - saved_at >= self.checkpoint_seconds:
+                bar.set_postfix(_summary(row), refresh=False)
+                last = epoch + 1 == epochs or self._stopped
+                if last or time.monotonic() - saved_at >= self.checkpoint_seconds:
                     self._save(epoch + 1)
                     saved_at = time.monotonic()
         board.close()
+        self._take_best()
         save_weights(self.folder, self.trained_model.state_dict(), self.card)
+
+    @property
+    def _stopped(self) -> bool:
+        return self.early_stop is not None and self.early_stop.exhausted
+
+    def _take_best(self) -> None:
+        if self.early_stop is None:
+            return
+        best = self.early_stop
+        best.restore_best(self.trained_model)
+        why = (
+            f"stopped after {best.stale} validations without a better one"
+            if self._stopped
+            else "all epochs done"
+        )
+        self._echo(
+            f"{self.folder.name}: {why}; its weights are those after epoch {best.best_epoch}, with a mean top-1 of "
+            f"{best.best_score:.1f} % on the held-out clips"
+        )
 
     def measure(self) -> Curve:
         """Return the accuracy at every noise level on the clips to be measured on."""
-        config = self.config
-        total = len(self.test_indices) * len(config.eval.alphas)
+        settings = self.config.eval
+        total = len(self.test_indices) * len(settings.alphas)
         with tqdm(total=total, desc=f"{self.title} α grid", unit="clip", disable=self.quiet) as bar:
-            return measure_curve(
-                self.trained_model, self.packed, self.test_indices, config.data, config.eval,
-                seed=config.seed, max_persons=self.card.max_persons, device=self.device,
-                autocast=self.autocast, on_batch=bar.update,
-            )  # fmt: skip
+            return self._score(self.test_indices, settings, bar.update)
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        """Score the held-out clips where it is time to; return the columns of the log, times in seconds."""
+        optim = self.config.optim
+        if not optim.val_every or ((epoch + 1) % optim.val_every and epoch + 1 < optim.epochs):
+            return {}
+        started = time.perf_counter()
+        settings = replace(self.config.eval, alphas=optim.val_alphas, num_clips=1, flip_test=False)
+        curve = self._score(self.val_indices, settings)
+        top1 = {alpha: accuracy.top1_percent for alpha, accuracy in curve.items()}
+        seconds = time.perf_counter() - started
+        mean = sum(top1.values()) / len(top1)
+        if self.early_stop is not None:
+            self.early_stop.update(mean, epoch + 1, self.trained_model)
+        return {
+            "val_top1_percent": mean,
+            **{f"val_top1_percent_at_{alpha:g}": value for alpha, value in top1.items()},
+            "val_s": seconds,
+            "val_clips_per_s": len(self.val_indices) * len(top1) / seconds,
+        }
+
+    def _score(
+        self, indices: np.ndarray, settings: EvalConfig, on_batch: Callable[[int], None] = lambda clips: None
+    ) -> Curve:
+        return measure_curve(
+            self.trained_model, self.packed, indices, self.config.data, settings, device=self.device,
+            autocast=self.autocast, sampler=self._evaluation_sampler, on_batch=on_batch,
+        )  # fmt: skip
+
+    @functools.cached_property
+    def _evaluation_sampler(self) -> ClipSampler | DeviceClipSampler:
+        return evaluation_sampler(
+            self.packed, self.config.data, seed=self.config.seed, max_persons=self.card.max_persons,
+            device=self.device,
+        )  # fmt: skip
 
     def batches(self, epoch: int, steps: int) -> Iterator[dict[str, PoseBatch]]:
         """Draw the views of one epoch's batches."""
@@ -207,7 +270,7 @@ class Trainer:
         correct = torch.zeros((), device=self.device)
         with Prefetcher(self.batches(epoch, steps)) as prefetcher:
             for step, batches in enumerate(prefetcher):
-                rate = optim.lr * learning_rate_factor(epoch + step / steps, optim)
+                rate = optim.lr * learning_rate_factor(epoch * steps + step, steps, optim)
                 batches = {view: batch.to(self.device) for view, batch in batches.items()}
                 result = self.step(batches, epoch, rate)
                 labels = next(iter(batches.values())).labels
@@ -222,12 +285,10 @@ class Trainer:
                 f"the loss of epoch {epoch} is {means['loss']}: training diverged; try a smaller --lr"
             )
         seconds = time.perf_counter() - started
-        top1 = 100 * float(correct) / count
-        bar.set_postfix(epoch=epoch + 1, loss=f"{means['loss']:.3f}", top1=f"{top1:.1f}", refresh=False)
         return {
             "epoch": epoch,
             **means,
-            "train_top1_percent": top1,
+            "train_top1_percent": 100 * float(correct) / count,
             "lr": rate,
             "epoch_s": seconds,
             "clips_per_s": count / seconds,
@@ -249,6 +310,8 @@ class Trainer:
         }
         if self.average is not None:
             state["average"] = self.average.state_dict()
+        if self.early_stop is not None:
+            state["early_stop"] = self.early_stop.state_dict()
         save_checkpoint(self.folder, state)
 
     def _restore(self) -> int:
@@ -258,6 +321,8 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
+            if self.early_stop is not None:
+                self.early_stop.load_state_dict(state["early_stop"], self.trained_model)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"{self.folder / CHECKPOINT}: is of another run, its weights or optimiser state do not fit this one"

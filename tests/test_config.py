@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from fastpose import config
 from fastpose.config import RunConfig
+from fastpose.presets import PRESETS
 
 
-@pytest.mark.parametrize("name", config.PRESETS)
+@pytest.mark.parametrize("name", PRESETS)
 def test_json_round_trip(name, tmp_path):
     run = config.from_preset(name)
     path = tmp_path / "config.json"
@@ -55,7 +56,7 @@ def test_settings_without_effect_are_named():
         "min_box has no effect with crop = 'frame'",
         "lr_decay has no effect with schedule = 'constant'",
     ]
-    for name in config.PRESETS:
+    for name in PRESETS:
         assert config.from_preset(name).idle_settings() == []
 
 

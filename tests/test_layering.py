@@ -7,13 +7,12 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fastpose"
 RANKS = {
-    **dict.fromkeys(["__init__", "_lazy", "_native", "_files", "_command", "config"], 0),
+    **dict.fromkeys(["__init__", "_lazy", "_native", "_files", "_command", "config", "presets"], 0),
     "data": 1,
     "ops": 2,
     "models": 3,
-    **dict.fromkeys(
-        ["losses", "metrics", "loggers", "environment", "precision", "benchmark_table", "averaging"], 4
-    ),
+    **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
+    **dict.fromkeys(["allocator", "averaging", "early_stop", "schedules"], 4),
     "checkpoint": 5,
     **dict.fromkeys(["robustness", "scoring", "tasks"], 6),
     **dict.fromkeys(

@@ -6,7 +6,8 @@ import pytest
 from helpers import waving_clips
 
 from fastpose import train
-from fastpose.config import PRESETS, from_preset, to_json
+from fastpose.config import from_preset, to_json
+from fastpose.presets import PRESETS
 
 
 def test_bare_command_is_the_first_run():
@@ -64,6 +65,8 @@ def test_an_unknown_flag_ends_the_command(capsys):
         (["--data", "{pack}", "--init", "."], "holds no finished run (no model.safetensors in it)"),
         (["--data", "{pack}", "--alpha", "lots"], "alpha = 'lots'"),
         (["--data", "{pack}", "--resume"], "--resume and --overwrite need --out"),
+        (["--data", "{pack}", "--patience", "3"], "patience = 3: expected val_every > 0"),
+        (["--data", "{pack}", "--val-every", "1"], "val_every = 1: expected val_clips > 0"),
         (["--config", "absent.json"], "absent.json: cannot be read"),
     ],
 )

@@ -10,7 +10,7 @@ from helpers import waving_clips
 from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint, save_weights
 from fastpose.config import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, to_json
 from fastpose.experiment import check_folder, plan_runs, run_experiment
-from fastpose.trainer import Trainer, epoch_order, learning_rate_factor
+from fastpose.trainer import Trainer, epoch_order
 
 TINY = RunConfig(
     arm="contrastive",
@@ -235,15 +235,6 @@ def test_divergence_is_an_error(tmp_path):
     config = replace(TINY, arm="supervised", optim=replace(TINY.optim, lr=1e30, ema=0.0))
     with pytest.raises(ValueError, match="training diverged"):
         Trainer(config, waving_clips(), tmp_path, quiet=True).fit()
-
-
-def test_schedules():
-    optim = OptimConfig(epochs=10, schedule="cosine", warmup_epochs=2)
-    factors = [learning_rate_factor(progress, optim) for progress in (0, 1, 2, 6, 10)]
-    np.testing.assert_allclose(factors, [0, 0.5, 1, 0.5, 0], atol=1e-12)
-    assert learning_rate_factor(9.9, OptimConfig(epochs=10)) == 1
-    step = OptimConfig(epochs=10, schedule="step", lr_decay=0.5, warmup_epochs=2)
-    assert [learning_rate_factor(progress, step) for progress in (1, 2, 2.9, 3)] == [0.5, 0.25, 0.25, 0.125]
 
 
 def test_the_head_has_a_learning_rate_of_its_own(tmp_path):

@@ -44,18 +44,27 @@ def stratified_holdout(labels: np.ndarray, count: int, seed: int = 0) -> np.ndar
 def select_clips(packed: PackedClips, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
     """Return indices of the clips to train on and of those to measure on, int64.
 
-    With ``config.test_on`` "val" the second are the clips held out of the training split; that choice does
-    not depend on the run's seed.
+    With ``config.test_on`` "val" the second are those of ``held_out_clips``.
     """
-    train = packed.split(choose_split(packed, config.train_split, TRAIN_NAMES))
-    if config.val_clips:
-        held_out = stratified_holdout(packed.labels[train], config.val_clips)
-        validation, train = train[held_out], train[~held_out]
+    train, held_out = _training_split(packed, config)
     if config.test_on == "val":
-        measured = validation
+        measured = held_out
     else:
         measured = packed.split(choose_split(packed, config.test_split, TEST_NAMES))
     return _limit(packed, train, config.limit), _limit(packed, measured, config.limit)
+
+
+def held_out_clips(packed: PackedClips, config: DataConfig) -> np.ndarray:
+    """Return indices of the clips held out of the training split, int64; the run's seed has no part in it."""
+    return _limit(packed, _training_split(packed, config)[1], config.limit)
+
+
+def _training_split(packed: PackedClips, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
+    train = packed.split(choose_split(packed, config.train_split, TRAIN_NAMES))
+    if config.val_clips == 0:
+        return train, train[:0]
+    held_out = stratified_holdout(packed.labels[train], config.val_clips)
+    return train[~held_out], train[held_out]
 
 
 def _limit(packed: PackedClips, indices: np.ndarray, limit: int | None) -> np.ndarray:

@@ -61,7 +61,7 @@ class Convolution(nn.Conv3d):
                 return depthwise_conv3d(x, self.weight, self.stride)
             if self.kernel_size == (1, 1, 1) and x.is_contiguous(memory_format=torch.channels_last_3d):
                 t, h, w = self.stride
-                places = x[:, :, ::t, ::h, ::w].permute(0, 2, 3, 4, 1)  # [B, T, H, W, C]
+                places = x[:, :, ::t, ::h, ::w].permute(0, 2, 3, 4, 1).contiguous()  # [B, T, H, W, C]
                 return F.linear(places, self.weight.flatten(1)).permute(0, 4, 1, 2, 3)
         return super().forward(x)
 

@@ -1,0 +1,29 @@
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import sys, resource, numpy as np
+from fastpose.allocator import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.zeros(2**26, np.uint8)[:] = 1
+before = faults()
+for _ in range(4):
+    np.empty(2**26 - 4096, np.uint8)[:] = 1
+print(faults() - before)
+"""
+
+
+def count_faults(how):
+    result = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+    return int(result.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told anything")
+def test_freed_pages_are_used_again():
+    """64 MiB are mapped anew each time, unless they are kept."""
+    assert count_faults("keep") < count_faults("return") / 4
