@@ -1,6 +1,11 @@
 """Prints all benchmarks of a run as one table for each section (see fastpose.benchmark_table)."""
 
+from fastpose.allocator import keep_freed_memory
 from fastpose.benchmark_table import Row, format_table, sections, table
+
+
+def pytest_configure():
+    keep_freed_memory()  # as training does; the peers have the same
 
 
 def pytest_terminal_summary(terminalreporter, config):
