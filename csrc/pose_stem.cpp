@@ -7,6 +7,7 @@
 #include <new>
 #include <vector>
 
+#include "aligned_floats.hpp"
 #include "block_copy.hpp"
 #include "frame_marks.hpp"
 #include "pose_stem_plan.hpp"
@@ -25,10 +26,10 @@ struct Forward {
   std::int64_t begin, end;  // units
   BlockCopy copy;
   FrameMarks marks;
-  std::vector<float> frame;           // [H', W', O], zeros between units
-  std::vector<Element> encoded;       // [W', O], a row of the frame; zeros between rows
-  std::vector<float> columns;         // [W', kH, O], a row of a mark convolved along x
-  std::vector<float> row;             // [W], values of a mark
+  LineVector<float> frame;            // [H', W', O], zeros between units
+  LineVector<Element> encoded;        // [W', O], a row of the frame; zeros between rows
+  LineVector<float> columns;          // [W', kH, O], a row of a mark convolved along x
+  LineVector<float> row;              // [W], values of a mark
   std::vector<std::int64_t> touched;  // [H', 2], the columns of a row that are not zero
 
   Forward(const StemPlan& plan, const float* weights, Element* output, std::int64_t begin, std::int64_t end,
@@ -172,7 +173,7 @@ struct Forward {
 template <class Element>
 bool forward(const PoseStem& stem, const float* weight, Element* output) {
   const StemPlan plan(stem);
-  const std::vector<float> weights = plan.pack(weight);
+  const LineVector<float> weights = plan.pack(weight);
   const std::int64_t bytes =
       plan.units() * plan.frame_elements() * static_cast<std::int64_t>(sizeof(Element));
   const bool streaming = bytes > kStreamingBytes;

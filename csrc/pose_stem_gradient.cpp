@@ -2,8 +2,10 @@
 #include <atomic>
 #include <cassert>
 #include <new>
+#include <type_traits>
 #include <vector>
 
+#include "aligned_floats.hpp"
 #include "frame_marks.hpp"
 #include "heatmap_gradient.hpp"
 #include "pose_stem.hpp"
@@ -17,13 +19,24 @@ namespace {
 // Adds up the weights' gradient over some frames of the output.
 template <class Element>
 struct WeightGradient {
+  // The output's gradient where it sees a window, in float32.
+  struct Seen {
+    std::int64_t x_begin, x_end, y_begin, y_end;
+    const float* values = nullptr;  // of the row y_begin, from x_begin on
+    std::int64_t row_stride = 0;
+  };
+
   const StemPlan& plan;
   const Element* gradient;
   std::int64_t begin, end;  // units
   float* sums;              // packed
   FrameMarks marks;
-  std::vector<float> rows;  // [kH, W', O], the gradient times a mark's column
-  std::vector<float> row;   // [W], values of a mark
+  LineVector<float> widened;       // [H', W', O] at most, what is seen
+  LineVector<float> rows;          // [kH, W', O], the gradient times a mark's column
+  LineVector<float> row;           // [W], values of a mark
+  const Element* ahead = nullptr;  // what is to be fetched next of the next frame
+  const Element* ahead_end = nullptr;
+  std::int64_t ahead_step = 0;
 
   WeightGradient(const StemPlan& plan, const Element* gradient, std::int64_t begin, std::int64_t end,
                  float* sums)
@@ -33,22 +46,34 @@ struct WeightGradient {
         end(end),
         sums(sums),
         marks(plan.maps),
+        widened(std::is_same_v<Element, float> ? 0 : static_cast<std::size_t>(plan.frame_elements())),
         rows(static_cast<std::size_t>(plan.y.kernel * plan.x.output * plan.out_channels)),
         row(static_cast<std::size_t>(plan.maps.width + kBlock)) {}
 
   template <class Target>
   void run() {
+    const auto count = static_cast<std::int64_t>(marks.marks().size());
+    ahead_step =
+        plan.frame_elements() / std::max<std::int64_t>(count * (plan.y.kernel + plan.x.kernel), 1) + 64;
     for (std::int64_t unit = begin; unit < end; ++unit) {
       const std::int64_t clip = unit / plan.t.output, target = unit % plan.t.output;
       const Element* frame = gradient + unit * plan.frame_elements();
+      ahead = frame + plan.frame_elements();
+      ahead_end = ahead + (unit + 1 < end ? plan.frame_elements() : 0);
       const std::int64_t last = plan.t.source_end(plan.t.input, target);
       for (std::int64_t source = plan.t.source_begin(0, target); source < last; ++source) {
         marks.place(clip, source);
-        for (std::size_t i = 0; i < marks.marks().size(); ++i) {
-          add_mark<Target>(static_cast<std::int64_t>(i), plan.t.tap(source, target), frame);
-        }
+        for (std::int64_t i = 0; i < count; ++i) add_mark<Target>(i, plan.t.tap(source, target), frame);
       }
     }
+  }
+
+  // Windows are short stretches of memory whose pattern no CPU foresees: the next frame is fetched a little
+  // at a time, between sums, as the memory has time for it.
+  void fetch_ahead() {
+    constexpr std::int64_t kLine = 64 / sizeof(Element);
+    const Element* last = std::min(ahead + ahead_step, ahead_end);
+    for (; ahead < last; ahead += kLine) __builtin_prefetch(ahead, 0, 2);
   }
 
   template <class Target>
@@ -56,51 +81,69 @@ struct WeightGradient {
     const Mark& mark = marks.marks()[static_cast<std::size_t>(index)];
     const Window& window = mark.window;
     if (window.x0 >= window.x1) return;
-    const std::int64_t x_begin = plan.x.target_begin(window.x0), x_end = plan.x.target_end(window.x1);
-    if (x_begin >= x_end) return;
+    Seen seen{plan.x.target_begin(window.x0), plan.x.target_end(window.x1), plan.y.target_begin(window.y0),
+              plan.y.target_end(window.y1)};
+    if (seen.x_begin >= seen.x_end || seen.y_begin >= seen.y_end) return;
+    widen<Target>(frame, seen);
     float* target = sums + plan.packed_offset(kt, mark.channel);
     if (!mark.is_segment && !marks.has_rivals(index)) {
-      weigh_rows<Target>(window, mark.rows, x_begin, x_end, frame);
-      add_columns<Target>(window, mark.columns, x_begin, x_end, target);
+      weigh_rows<Target>(window, mark.rows, seen);
+      add_columns<Target>(window, mark.columns, seen, target);
       return;
     }
     const float whole = 1.0f;
     for (std::int64_t y = window.y0; y < window.y1; ++y) {
       marks.winning_row(index, y, row.data());
-      weigh_rows<Target>({window.x0, window.x1, y, y + 1}, &whole, x_begin, x_end, frame);
-      add_columns<Target>(window, row.data(), x_begin, x_end, target);
+      weigh_rows<Target>({window.x0, window.x1, y, y + 1}, &whole, seen);
+      add_columns<Target>(window, row.data(), seen, target);
     }
   }
 
-  // For each kernel row, the gradient where it sees the window, weighted along y.
   template <class Target>
-  void weigh_rows(const Window& window, const float* values, std::int64_t x_begin, std::int64_t x_end,
-                  const Element* frame) {
-    const std::int64_t elements = (x_end - x_begin) * plan.out_channels;
+  void widen(const Element* frame, Seen& seen) {
+    const std::int64_t frame_row = plan.x.output * plan.out_channels;
+    const Element* source = frame + seen.y_begin * frame_row + seen.x_begin * plan.out_channels;
+    if constexpr (std::is_same_v<Element, float>) {
+      seen.values = source;
+      seen.row_stride = frame_row;
+    } else {
+      seen.values = widened.data();
+      seen.row_stride = (seen.x_end - seen.x_begin) * plan.out_channels;
+      WeightedSum<Target, Element> copy(
+          {seen.y_end - seen.y_begin, seen.row_stride, frame_row, seen.row_stride}, widened.data(), false);
+      copy.add(1.0f, source);
+      copy.finish();
+    }
+  }
+
+  // For each kernel row, what is seen of the window, weighted along y.
+  template <class Target>
+  void weigh_rows(const Window& window, const float* values, const Seen& seen) {
+    const std::int64_t elements = (seen.x_end - seen.x_begin) * plan.out_channels;
     float* target = rows.data();
     for (std::int64_t ky = 0; ky < plan.y.kernel; ++ky, target += elements) {
-      WeightedSum<Target, Element> sum({1, elements, 0, 0}, target, false);
+      fetch_ahead();
+      WeightedSum<Target, float> sum({1, elements, 0, 0}, target, false);
       for (std::int64_t source = window.y0; source < window.y1; ++source) {
         const std::int64_t y = plan.y.target(source, ky);
-        if (y < 0) continue;
-        sum.add(values[source - window.y0], frame + (y * plan.x.output + x_begin) * plan.out_channels);
+        if (y >= 0) sum.add(values[source - window.y0], seen.values + (y - seen.y_begin) * seen.row_stride);
       }
       sum.finish();
     }
   }
 
   template <class Target>
-  void add_columns(const Window& window, const float* values, std::int64_t x_begin, std::int64_t x_end,
-                   float* target) {
-    const Rows shape{plan.y.kernel, plan.out_channels, (x_end - x_begin) * plan.out_channels,
+  void add_columns(const Window& window, const float* values, const Seen& seen, float* target) {
+    const Rows shape{plan.y.kernel, plan.out_channels, (seen.x_end - seen.x_begin) * plan.out_channels,
                      plan.out_channels};
     for (std::int64_t kx = 0; kx < plan.x.kernel; ++kx, target += plan.column_elements()) {
+      fetch_ahead();
       WeightedSum<Target, float> sum(shape, target, true);
       for (std::int64_t source = window.x0; source < window.x1; ++source) {
         const float value = values[source - window.x0];
         const std::int64_t x = plan.x.target(source, kx);
         if (x < 0 || value == 0.0f) continue;
-        sum.add(value, rows.data() + (x - x_begin) * plan.out_channels);
+        sum.add(value, rows.data() + (x - seen.x_begin) * plan.out_channels);
       }
       sum.finish();
     }
@@ -117,7 +160,7 @@ template <class Element>
 bool weight_gradient_of(const PoseStem& stem, const Element* gradient, float* weight_gradient) {
   const StemPlan plan(stem);
   const std::int64_t parts = count_parts(plan), size = plan.packed_size();
-  std::vector<float> sums(static_cast<std::size_t>(parts * size));
+  LineVector<float> sums(static_cast<std::size_t>(parts * size));
   std::atomic<bool> out_of_memory{false};
   parallel_for_beside_openmp(parts, stem.threads, 1, [&](std::int64_t first, std::int64_t last) {
     try {
@@ -153,9 +196,9 @@ struct KeypointGradient {
   std::int64_t begin, end;  // frames of the input
   bool out_of_memory = false;
   FrameMarks marks;
-  std::vector<float> map_gradient;  // [C, H, W]; read only where it has been written for the frame
-  std::vector<float> poses;         // [M, V, 3] of the frame
-  std::vector<float> pose_gradient;
+  LineVector<float> map_gradient;  // [C, H, W]; read only where it has been written for the frame
+  LineVector<float> poses;         // [M, V, 3] of the frame
+  LineVector<float> pose_gradient;
 
   KeypointGradient(const StemPlan& plan, const float* weights, const Element* gradient, float* result,
                    std::int64_t begin, std::int64_t end)
@@ -253,7 +296,7 @@ struct KeypointGradient {
 template <class Element>
 bool keypoint_gradient_of(const PoseStem& stem, const float* weight, const Element* gradient, float* result) {
   const StemPlan plan(stem);
-  const std::vector<float> weights = plan.pack(weight);
+  const LineVector<float> weights = plan.pack(weight);
   std::atomic<bool> out_of_memory{false};
   const std::int64_t units = stem.maps.batch * stem.maps.frames;
   const std::int64_t grain = std::max<std::int64_t>(1, units / (8 * std::max(1, stem.threads)));

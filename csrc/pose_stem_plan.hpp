@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "aligned_floats.hpp"
 #include "pose_stem.hpp"
 
 namespace fastpose {
@@ -78,8 +79,8 @@ struct StemPlan {
       }
     }
   }
-  std::vector<float> pack(const float* weight) const {
-    std::vector<float> packed(static_cast<std::size_t>(packed_size()));
+  LineVector<float> pack(const float* weight) const {
+    LineVector<float> packed(static_cast<std::size_t>(packed_size()));
     for_each_weight(
         [&](std::int64_t at, std::int64_t from) { packed[static_cast<std::size_t>(at)] = weight[from]; });
     return packed;
