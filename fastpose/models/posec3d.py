@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fastpose.models.center_taps import forward_center_taps
 from fastpose.models.layers import ConvNorm, ResidualBlock, Size3
 from fastpose.models.pose_network import PoseNetwork
+from fastpose.models.recompute import SegmentedNetwork
 
 STEM_CHANNELS = 32
 EXPANSION = 4
@@ -31,7 +32,7 @@ def bottleneck(
     )
 
 
-class SlowOnly(nn.Module):
+class SlowOnly(SegmentedNetwork):
     """Three stages of bottlenecks behind a stem that keeps the resolution.
 
     Args:
@@ -61,7 +62,10 @@ class SlowOnly(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 512, ⌈T/2⌉, ⌈H/8⌉, ⌈W/8⌉]."""
-        return self.layer3(self.layer2(self.layer1(self.maxpool(self.conv1(x)))))
+        x = self.segment(self.conv1, x, lambda x: self.maxpool(self.conv1(x)))
+        for block in (*self.layer1, *self.layer2, *self.layer3):
+            x = self.segment(block, x)
+        return x
 
 
 class PoseConv3D(PoseNetwork):

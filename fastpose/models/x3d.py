@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fastpose.models.layers import ConvNorm, Convolution, ResidualBlock
 from fastpose.models.pose_network import PoseNetwork
+from fastpose.models.recompute import SegmentedNetwork
 
 STEM_CHANNELS = 24
 BLOCKS = (2, 5, 3)
@@ -30,7 +31,7 @@ def depthwise_block(in_channels: int, out_channels: int, *, downsample: bool) ->
     )
 
 
-class X3D(nn.Module):
+class X3D(SegmentedNetwork):
     """A stem that filters space, then time, three stages of depthwise blocks, and a wide 1×1×1 layer.
 
     The stem and each stage halve H and W; all frames are kept.
@@ -56,8 +57,10 @@ class X3D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 216, T, ⌈H/16⌉, ⌈W/16⌉]."""
-        x = self.conv1_t(self.conv1_s(x))
-        return self.conv5(self.layer3(self.layer2(self.layer1(x))))
+        x = self.segment(self.conv1_t, x, lambda x: self.conv1_t(self.conv1_s(x)))
+        for block in (*self.layer1, *self.layer2, *self.layer3):
+            x = self.segment(block, x)
+        return self.segment(self.conv5, x)
 
 
 class X3DShallow(PoseNetwork):
