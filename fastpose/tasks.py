@@ -15,6 +15,11 @@ CLEAN, NOISY, ANCHOR = "clean", "noisy", "anchor"
 STREAMS = {CLEAN: 0, NOISY: 1, ANCHOR: 2}
 
 
+def labels_of(batches: dict[str, PoseBatch]) -> Tensor:
+    """The classes, int64 [B], of the clips that all views of a batch share."""
+    return next(iter(batches.values())).labels
+
+
 class PoseTask:
     """The three arms of the experiment.
 
@@ -74,7 +79,14 @@ class PoseTask:
         """Return "loss", its parts, and "output": the logits of the first view under the cross-entropy."""
         with autocast():
             outputs = self.forward(model, batches)
-        labels = next(iter(batches.values())).labels  # [B]
+        return self.objective(outputs, labels_of(batches), epoch)
+
+    def couples_clips(self, epoch: int) -> bool:
+        """Whether the loss of ``epoch`` compares clips with each other, so that it needs the whole batch at once."""
+        return self.loss.needs_views(epoch)
+
+    def objective(self, outputs: dict[str, ModelOutput], labels: Tensor, epoch: int) -> dict[str, Tensor]:
+        """What ``step`` returns, from what ``forward`` returned for clips of the classes ``labels`` [B]."""
         logits = [outputs[view].logits for view in self.ce_views]
         features = [outputs[view].features for view in self.ce_views]
         parts = self.loss(

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from fastpose.models.layers import ConvNorm
 from fastpose.models.pose_network import PoseNetwork
-from fastpose.models.recompute import SegmentedNetwork
+from fastpose.models.recompute import Segmented
 
 KERNEL = (3, 3, 3)
 
 
-class C3D(SegmentedNetwork):
+class C3D(Segmented):
     """Four stages that keep the frames, between them averages over 2×2 pixels."""
 
     num_features = 256

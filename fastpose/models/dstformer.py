@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastpose.models.recompute import SegmentedNetwork
+from fastpose.models.recompute import Segmented
 from fastpose.ops import attend
 
 COORDINATES = 3  # x, y, score in; x, y, z out
@@ -84,7 +84,7 @@ class PreLogits(nn.Module):
         return self.fc(x).tanh()
 
 
-class DSTformer(SegmentedNetwork):
+class DSTformer(Segmented):
     """Motions [N, T, J, 3] (x, y in [−1, 1], score in [0, 1]) → representation [N, T, J, dim_rep].
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fastpose.models.center_taps import forward_center_taps
 from fastpose.models.layers import ConvNorm, ResidualBlock, Size3
 from fastpose.models.pose_network import PoseNetwork
-from fastpose.models.recompute import SegmentedNetwork
+from fastpose.models.recompute import Segmented, SegmentedSequential
 
 STEM_CHANNELS = 32
 EXPANSION = 4
@@ -32,7 +32,7 @@ def bottleneck(
     )
 
 
-class SlowOnly(SegmentedNetwork):
+class SlowOnly(Segmented):
     """Three stages of bottlenecks behind a stem that keeps the resolution.
 
     Args:
@@ -51,7 +51,7 @@ class SlowOnly(SegmentedNetwork):
         for count, inflated, space, time in zip(
             blocks, INFLATED, SPATIAL_STRIDES, TEMPORAL_STRIDES, strict=True
         ):
-            stage = nn.Sequential()
+            stage = SegmentedSequential()
             for i in range(count):
                 stride = (time, space, space) if i == 0 else (1, 1, 1)
                 stage.append(bottleneck(channels, width, stride, inflated=inflated, downsample=i == 0))
@@ -63,9 +63,7 @@ class SlowOnly(SegmentedNetwork):
     def forward(self, x: Tensor) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 512, ⌈T/2⌉, ⌈H/8⌉, ⌈W/8⌉]."""
         x = self.segment(self.conv1, x, lambda x: self.maxpool(self.conv1(x)))
-        for block in (*self.layer1, *self.layer2, *self.layer3):
-            x = self.segment(block, x)
-        return x
+        return self.layer3(self.layer2(self.layer1(x)))
 
 
 class PoseConv3D(PoseNetwork):

@@ -31,7 +31,7 @@ def _set_buffers(module: nn.Module, buffers: dict[str, Tensor]) -> None:
         setattr(module, name, buffer)
 
 
-class SegmentedNetwork(nn.Module):
+class Segmented(nn.Module):
     """A network in segments, of which a training step keeps all activations, or the inputs where it ``recomputes``.
 
     Recomputing costs a second forward pass. It gives the same gradients, moves the running statistics of batch
@@ -50,3 +50,19 @@ class SegmentedNetwork(nn.Module):
             return nullcontext(), kept_statistics(part)
 
         return checkpoint(run, x, use_reentrant=False, context_fn=contexts)
+
+
+class SegmentedSequential(Segmented, nn.Sequential):
+    """Modules one after another, each a segment."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self:
+            x = self.segment(part, x)
+        return x
+
+
+def recompute_activations(model: nn.Module, enabled: bool = True) -> None:
+    """Let all that is segmented in ``model`` recompute its activations, or keep them."""
+    for module in model.modules():
+        if isinstance(module, Segmented):
+            module.recomputes = enabled

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fastpose.models import MotionBERT, create_model
-from fastpose.models.recompute import SegmentedNetwork, kept_statistics
+from fastpose.models.recompute import Segmented, kept_statistics, recompute_activations
 from fastpose.models.registry import MODELS
 
 SMALL_TRANSFORMER = {"dim_feat": 16, "dim_rep": 16, "depth": 2, "num_heads": 2, "hidden_dim": 16}
@@ -61,7 +61,7 @@ def run_step(model, x, dtype):
 def test_same_step_with_less_kept(name, input, dtype):
     whole = make_model(name, input)
     parts = copy.deepcopy(whole)
-    parts.backbone.recomputes = True
+    recompute_activations(parts)
     x = make_input(whole, input)
     loss, gradients, buffers, kept = run_step(whole, x, dtype)
     again, regradients, rebuffers, rekept = run_step(parts, x, dtype)
@@ -73,7 +73,7 @@ def test_same_step_with_less_kept(name, input, dtype):
     assert rekept < 0.5 * kept
 
 
-class Dropping(SegmentedNetwork):
+class Dropping(Segmented):
     def __init__(self):
         super().__init__()
         self.part = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
@@ -85,7 +85,7 @@ class Dropping(SegmentedNetwork):
 def test_the_same_dropout_is_drawn_and_statistics_move_once():
     whole, parts = Dropping(), Dropping()
     parts.load_state_dict(whole.state_dict())
-    parts.recomputes = True
+    recompute_activations(parts)
     x = torch.randn(16, 4)
     after = []
     for network in (whole, parts):
@@ -112,7 +112,7 @@ def test_statistics_are_kept_after_an_error_too():
 
 def test_nothing_is_recomputed_where_no_gradient_is_wanted(monkeypatch):
     model = create_model("posec3d", input="skeleton", num_classes=2).eval()
-    model.backbone.recomputes = True
+    recompute_activations(model)
     monkeypatch.setattr("fastpose.models.recompute.checkpoint", None)
     with torch.no_grad():
         model(torch.zeros(1, 68, 4, 1, 1))
