@@ -5,17 +5,15 @@ micro-batches stand in for those of the batch, and running statistics move once 
 as for the whole batch.
 """
 
+import itertools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from fastpose.data.sampling import PoseBatch
 from fastpose.models.outputs import ModelOutput
 from fastpose.models.recompute import kept_statistics
-from fastpose.tasks import PoseTask, labels_of
-
-Views = dict[str, PoseBatch]
+from fastpose.tasks import PoseTask, Views, labels_of
 
 
 def accumulate_gradient(
@@ -49,7 +47,7 @@ def micro_batches(batches: Views, most: int | None) -> list[Views]:
     edges = [i * size // count for i in range(count + 1)]
     return [
         {view: batch.part(begin, end) for view, batch in batches.items()}
-        for begin, end in zip(edges[:-1], edges[1:], strict=True)
+        for begin, end in itertools.pairwise(edges)
     ]
 
 

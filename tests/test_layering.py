@@ -14,8 +14,10 @@ RANKS = {
     **dict.fromkeys(
         ["losses", "metrics", "loggers", "environment", "precision", "benchmark_table", "averaging"], 4
     ),
+    "memory": 4,
     "checkpoint": 5,
-    **dict.fromkeys(["robustness", "scoring", "tasks"], 6),
+    **dict.fromkeys(["robustness", "scoring", "tasks", "accumulation", "training_step"], 6),
+    "batch_size": 7,
     **dict.fromkeys(
         ["trainer", "experiment", "evaluation", "exporting", "foreign", "prediction", "prediction_files"], 7
     ),
