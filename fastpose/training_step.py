@@ -92,8 +92,7 @@ class TrainingStep:
 
         Infinity where they cannot be had. Weights, statistics and random numbers stay as they are.
         """
-        self.task.release_memory()
-        self.optimizer.zero_grad(set_to_none=True)
+        self._release()
         devices = [self.device] if self.device.type == "cuda" else []
         try:
             with (
@@ -108,8 +107,12 @@ class TrainingStep:
                 raise
             return math.inf
         finally:
-            self.optimizer.zero_grad(set_to_none=True)
-            self.task.release_memory()
+            self._release()
+
+    def _release(self) -> None:
+        """Give back what a step leaves until the next one."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.task.release_memory()
 
     def free_bytes(self) -> int:
         """Bytes that a step may take: what is available, less the optimiser's state where that is to come."""
@@ -122,6 +125,7 @@ class TrainingStep:
         Args:
             draw: makes the views of so many clips.
         """
+        self._release()
         return largest_batch(
             lambda size: self.measure(draw(size), epoch),
             SAFE_SHARE * self.free_bytes(),

@@ -14,6 +14,7 @@ from test_trainer import TINY
 
 from fastpose import training_step
 from fastpose.config import ModelConfig
+from fastpose.memory import counted_bytes
 from fastpose.trainer import Trainer
 from fastpose.training_step import SAFE_SHARE, largest_batch
 
@@ -87,6 +88,25 @@ def test_recomputing_takes_less(tmp_path):
         for many, trainer in zip(growth, (whole, again), strict=True)
     ]
     assert growth[1] < 0.4 * growth[0]
+
+
+def test_parts_take_less(tmp_path):
+    peaks = []
+    for micro_batch in (None, 4):
+        trainer = make_trainer(tmp_path, micro_batch=micro_batch)
+        trainer.step(draw(trainer), 0, 1e-3)
+        batches = draw(trainer)
+        with counted_bytes(trainer.device) as count:
+            trainer.step(batches, 0, 1e-3)
+        peaks.append(count())
+    assert peaks[1] < 0.4 * peaks[0]
+
+
+def test_a_compiled_model_is_measured_too(tmp_path):
+    trainer = make_trainer(tmp_path)
+    plain = trainer.step.measure(draw(trainer, 2), 0)
+    trainer.model.compile(backend="aot_eager", fullgraph=True)
+    assert trainer.step.measure(draw(trainer, 2), 0) == pytest.approx(plain, rel=0.01)
 
 
 @pytest.mark.parametrize("joint_pass", [False, True])

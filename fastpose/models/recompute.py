@@ -43,13 +43,19 @@ class Segmented(nn.Module):
     def segment(self, part: nn.Module, x: Tensor, run: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """``run(x)``, by default ``part(x)``; all batch norms that ``run`` uses are those of ``part``."""
         run = part if run is None else run
-        if not (self.recomputes and torch.is_grad_enabled()):
-            return run(x)
+        if self.recomputes and torch.is_grad_enabled():
+            return _recompute(part, run, x)
+        return run(x)
 
-        def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-            return nullcontext(), kept_statistics(part)
 
-        return checkpoint(run, x, use_reentrant=False, context_fn=contexts)
+@torch.compiler.disable(
+    reason="the compiler knows no checkpoints whose passes differ in what they do to buffers"
+)
+def _recompute(part: nn.Module, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), kept_statistics(part)
+
+    return checkpoint(run, x, use_reentrant=False, context_fn=contexts)
 
 
 class SegmentedSequential(Segmented, nn.Sequential):

@@ -116,3 +116,16 @@ def test_nothing_is_recomputed_where_no_gradient_is_wanted(monkeypatch):
     monkeypatch.setattr("fastpose.models.recompute.checkpoint", None)
     with torch.no_grad():
         model(torch.zeros(1, 68, 4, 1, 1))
+
+
+def test_compiled_networks_recompute_between_their_graphs():
+    whole = Dropping()
+    parts, part = copy.deepcopy(whole), Dropping.forward
+    recompute_activations(parts)
+    x = torch.randn(16, 4)
+    for network, forward in ((whole, part), (parts, torch.compile(part, backend="aot_eager"))):
+        torch.manual_seed(3)
+        forward(network, x).square().sum().backward()
+    for one, two in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(one.grad, two.grad)
+    assert all(torch.equal(value, parts.state_dict()[name]) for name, value in whole.state_dict().items())
