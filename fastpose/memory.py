@@ -1,5 +1,6 @@
 """How much memory there is, and how much a computation takes."""
 
+import ctypes
 import resource
 import weakref
 from collections.abc import Callable, Iterator
@@ -88,6 +89,7 @@ def available_memory(device: torch.device, root: Path = Path("/")) -> int:
     if device.type == "cuda":
         torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
+    _return_freed_memory()
     try:
         free = [_field(root / "proc/meminfo", "MemAvailable:") * 1024]
         groups = (root / "proc/self/cgroup").read_text()
@@ -101,6 +103,13 @@ def available_memory(device: torch.device, root: Path = Path("/")) -> int:
     if limit != resource.RLIM_INFINITY:
         free.append(limit - _field(root / "proc/self/status", "VmSize:") * 1024)
     return max(min(free), 0)
+
+
+def _return_freed_memory() -> None:
+    """Let the C library give back what it keeps for later; the system would count it as used."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
+    if trim is not None:
+        trim(0)
 
 
 def _free_in_groups(mount: Path, path: str) -> Iterator[int]:

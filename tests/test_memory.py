@@ -1,6 +1,7 @@
 """Bytes that live within a computation, and those that a system has left."""
 
 import resource
+from pathlib import Path
 
 import pytest
 import torch
@@ -109,6 +110,18 @@ def test_this_system_says():
 
 def test_bytes_in_words():
     assert [format_bytes(count) for count in (12e6, 999e6, 1.5e9)] == ["12 MB", "999 MB", "1.5 GB"]
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_what_was_freed_is_available():
+    held = [torch.ones(2**14) for _ in range(3000)]  # 64 KiB each: not mapped one by one
+    del held[:-1]
+    before = resident_bytes()
+    available_memory(CPU)
+    assert resident_bytes() < before - 100 * 2**20
 
 
 def test_exhausted_memory_is_told_from_other_errors():
