@@ -174,8 +174,8 @@ class OptimConfig:
     batch_size: int | Literal["auto"] = 32
     """Clips of a step; auto: the largest power of two that fits in memory. The learning rate is not scaled with it."""
     micro_batch: int | None = None
-    """Clips that pass through the model together; less than a batch takes less memory, and its gradient is the
-    whole batch's but for batch norm, whose statistics are those of micro-batches. None for the whole batch."""
+    """Most clips that pass through the model together, to the gradient of the whole batch; batch-norm statistics
+    are those of each micro-batch. None for the whole batch."""
     checkpoint_activations: bool = False
     """Compute activations a second time in the backward pass instead of keeping them: slower, in less memory."""
     lr: float = 1e-3

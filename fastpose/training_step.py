@@ -13,7 +13,7 @@ from fastpose.memory import available_memory, counted_bytes, format_bytes, is_ou
 from fastpose.models.recompute import kept_statistics
 from fastpose.tasks import PoseTask, Views, labels_of
 
-FEW_CLIPS = 8  # in which case it is not worth asking beforehand whether they fit
+FEW_CLIPS = 8  # of which it is not worth asking beforehand whether they fit
 SAFE_SHARE = 0.75  # of the free memory: operators need some for themselves, and allocators leave gaps
 
 
@@ -52,9 +52,7 @@ class TrainingStep:
         self.task, self.model, self.optimizer = task, model, optimizer
         self.optim, self.autocast, self.average = optim, autocast, average
         self.device = next(model.parameters()).device
-        self._is_checked = (
-            self.device.type != "cpu"
-        )  # elsewhere the allocator itself refuses what does not fit
+        self._is_checked = self.device.type != "cpu"  # allocators of others refuse what does not fit
 
     def __call__(self, batches: Views, epoch: int, rate: float) -> dict[str, Tensor]:
         """Take one step at learning rate ``rate``, of the head in proportion; return the task's result, detached.
@@ -72,9 +70,8 @@ class TrainingStep:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        raise self._does_not_fit(
-            batches, epoch
-        )  # out of the handler, whose traceback holds the failed step's memory
+        # Here, because the handler's traceback holds the memory of the failed step.
+        raise self._does_not_fit(batches, epoch)
 
     def _take(self, batches: Views, epoch: int) -> dict[str, Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
