@@ -180,7 +180,13 @@ class OptimConfig:
     """Training; the defaults are the report's."""
 
     epochs: int = 150
-    batch_size: int = 32
+    batch_size: int | Literal["auto"] = 32
+    """Clips of a step; auto: the largest power of two that fits in memory. The learning rate is not scaled with it."""
+    micro_batch: int | None = None
+    """Most clips that pass through the model together, to the gradient of the whole batch; batch-norm statistics
+    are those of each micro-batch. None for the whole batch."""
+    checkpoint_activations: bool = False
+    """Compute activations a second time in the backward pass instead of keeping them: slower, in less memory."""
     lr: float = 1e-3
     head_lr: float | None = None
     """Learning rate of the classifier, where it is another."""
@@ -220,7 +226,13 @@ class OptimConfig:
 
     def __post_init__(self) -> None:
         parse_alpha(self.alpha)
-        _check(self, "at least 1", lambda n: n >= 1, "epochs", "batch_size")
+        _check(self, "at least 1", lambda n: n >= 1, "epochs")
+        _check(self, "at least 1, or auto", lambda n: n == "auto" or n >= 1, "batch_size")
+        _check(self, "at least 1, or none for a whole batch", lambda n: n is None or n >= 1, "micro_batch")
+        _require(
+            self.micro_batch is None or self.batch_size != "auto",
+            f"batch_size = 'auto': expected no micro_batch, with which any batch fits, got {self.micro_batch}",
+        )
         _check(self, "a number > 0", lambda x: 0 < x < math.inf, "lr", "grad_clip")
         _check(self, "a number > 0, or none for lr", lambda x: x is None or 0 < x < math.inf, "head_lr")
         _check(self, "0 < factor ≤ 1", lambda x: 0 < x <= 1, "lr_decay")
@@ -293,6 +305,8 @@ class RunConfig:
                 idle += [(name, reason) for name in names if _is_changed(self.optim, name)]
         if not self.optim.val_every and _is_changed(self.optim, "val_alphas"):
             idle.append(("val_alphas", "val_every = 0"))
+        if self.optim.micro_batch is not None and self.optim.micro_batch >= self.optim.batch_size:
+            idle.append(("micro_batch", f"batch_size = {self.optim.batch_size}"))
         return [f"{name} has no effect with {reason}" for name, reason in idle]
 
 
@@ -352,6 +366,8 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if args:  # a union with None
         if value is None and type(None) in args:
             return None
+        if any(value in getattr(arg, "__args__", ()) for arg in args):  # a word among numbers
+            return value
         return _coerce(value, args[0], where)
     if hint is str and where.endswith("alpha") and isinstance(value, int | float | list):
         return ":".join(map(str, value)) if isinstance(value, list) else str(value)

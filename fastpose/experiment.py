@@ -5,9 +5,11 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fastpose._files import write_text
+from fastpose.batch_size import choose_batch_size
 from fastpose.config import Arm, RunConfig, from_file, to_json
 from fastpose.data.packed import PackedClips
 from fastpose.environment import describe
@@ -35,7 +37,7 @@ def plan_runs(base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int]) -> dic
     for arm in dict.fromkeys(arms):
         for seed in dict.fromkeys(seeds):
             name = arm if arm == "supervised" else f"{arm}-{base.optim.alpha.replace(':', '-')}"
-            plan[f"{name}-s{seed}"] = dataclasses.replace(base, arm=arm, seed=seed)
+            plan[f"{name}-s{seed}"] = replace(base, arm=arm, seed=seed)
     return plan
 
 
@@ -68,6 +70,14 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bo
         raise ValueError(
             f"{folder}: its settings differ in {', '.join(changed)}; --resume needs the same ones"
         )
+
+
+def with_written_batch_size(folder: Path, config: RunConfig) -> RunConfig:
+    """``config``, and where its batch size is to be found, that which the run in ``folder`` was begun with."""
+    if config.optim.batch_size != "auto" or not (folder / CONFIG).exists():
+        return config
+    written = from_file(folder / CONFIG).optim.batch_size
+    return replace(config, optim=replace(config.optim, batch_size=written))
 
 
 def _settings(config: RunConfig) -> dict[str, object]:
@@ -106,12 +116,17 @@ def run_experiment(
     Raises:
         ValueError: a run's folder exists, or resuming with other settings.
     """
+    if resume and not overwrite:
+        plan = {name: with_written_batch_size(out / name, config) for name, config in plan.items()}
     for name, config in plan.items():  # refuse before the first run, not hours later
         check_folder(out / name, config, resume=resume, overwrite=overwrite)
     curves: dict[str, Curve] = {}
     for name, config in plan.items():
         folder = out / name
         started = time.perf_counter()
+        if config.optim.batch_size == "auto":
+            config, reason = choose_batch_size(config, packed)
+            echo(f"{name}: {reason}")
         trainer = Trainer(config, packed, folder, title=name)  # settings that do not work leave no folder
         make_folder(folder, config, overwrite=overwrite)
         trainer.fit(resume=resume)

@@ -13,6 +13,12 @@ from fastpose.models.outputs import ModelOutput
 
 CLEAN, NOISY, ANCHOR = "clean", "noisy", "anchor"
 STREAMS = {CLEAN: 0, NOISY: 1, ANCHOR: 2}
+Views = dict[str, PoseBatch]  # of the same clips, by name
+
+
+def labels_of(batches: Views) -> Tensor:
+    """The classes, int64 [B], of the clips that all views of a batch share."""
+    return next(iter(batches.values())).labels
 
 
 class PoseTask:
@@ -59,7 +65,7 @@ class PoseTask:
             views = tuple(dict.fromkeys((CLEAN, self.anchor, NOISY)))
         self.views = {view: (STREAMS[view], noise if view == NOISY else 0.0) for view in views}
 
-    def forward(self, model: nn.Module, batches: dict[str, PoseBatch]) -> dict[str, ModelOutput]:
+    def forward(self, model: nn.Module, batches: Views) -> dict[str, ModelOutput]:
         """Run the model on each view: clean first, in passes of their own or in one common pass."""
         if not self.config.optim.joint_pass or len(batches) == 1:
             return {view: model(self._inputs.make(model, [batch], view)) for view, batch in batches.items()}
@@ -68,13 +74,22 @@ class PoseTask:
         features = output.features.chunk(len(batches))
         return {view: ModelOutput(logits=logits[i], features=features[i]) for i, view in enumerate(batches)}
 
-    def step(
-        self, model: nn.Module, batches: dict[str, PoseBatch], epoch: int, autocast: Callable
-    ) -> dict[str, Tensor]:
+    def step(self, model: nn.Module, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
         """Return "loss", its parts, and "output": the logits of the first view under the cross-entropy."""
         with autocast():
             outputs = self.forward(model, batches)
-        labels = next(iter(batches.values())).labels  # [B]
+        return self.objective(outputs, labels_of(batches), epoch)
+
+    def release_memory(self) -> None:
+        """Give back the memory in which inputs are drawn, until the next step."""
+        self._inputs.release()
+
+    def couples_clips(self, epoch: int) -> bool:
+        """Whether the loss of ``epoch`` compares clips with each other, so that it needs the whole batch at once."""
+        return self.loss.needs_views(epoch)
+
+    def objective(self, outputs: dict[str, ModelOutput], labels: Tensor, epoch: int) -> dict[str, Tensor]:
+        """What ``step`` returns, from what ``forward`` returned for clips of the classes ``labels`` [B]."""
         logits = [outputs[view].logits for view in self.ce_views]
         features = [outputs[view].features for view in self.ce_views]
         parts = self.loss(

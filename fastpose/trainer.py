@@ -2,7 +2,6 @@
 
 import functools
 import math
-import resource
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,17 +30,20 @@ from fastpose.data.holdout import held_out_clips, select_clips
 from fastpose.data.loader import Prefetcher
 from fastpose.data.motionbert import match_clips
 from fastpose.data.packed import PackedClips
-from fastpose.data.sampling import ClipSampler, PoseBatch
+from fastpose.data.sampling import ClipSampler
 from fastpose.early_stop import EarlyStop
 from fastpose.loggers import CsvLog, TensorBoardLog
+from fastpose.memory import begin_peak, peak_memory
 from fastpose.models.checkpoints import load_checkpoint
 from fastpose.models.input_maker import memory_format_for
+from fastpose.models.recompute import recompute_activations
 from fastpose.ops.sampling import DeviceClipSampler, sampler_on
 from fastpose.precision import autocast_for, choose_device, choose_precision
 from fastpose.robustness import Curve, measure_curve
 from fastpose.schedules import learning_rate_factor
 from fastpose.scoring import evaluation_sampler
-from fastpose.tasks import PoseTask
+from fastpose.tasks import PoseTask, Views
+from fastpose.training_step import TrainingStep
 
 
 def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
@@ -89,6 +91,8 @@ class Trainer:
         checkpoint_seconds: float = 30.0,
         quiet: bool = False,
     ) -> None:
+        if config.optim.batch_size == "auto":
+            raise ValueError("batch_size = 'auto': a Trainer needs a number, such as choose_batch_size finds")
         for sentence in config.idle_settings():
             warnings.warn(sentence, stacklevel=2)
         self.packed = match_clips(packed) if config.model.published else packed
@@ -124,6 +128,10 @@ class Trainer:
         )  # fmt: skip
         self.average = MovingAverage(self.model, config.optim.ema) if config.optim.ema else None
         self.early_stop = EarlyStop(config.optim.patience) if config.optim.patience else None
+        recompute_activations(self.model, config.optim.checkpoint_activations)
+        self.step = TrainingStep(
+            self.task, self.model, self.optimizer, config.optim, self.autocast, self.average
+        )
 
     @property
     def trained_model(self) -> nn.Module:
@@ -223,20 +231,18 @@ class Trainer:
             device=self.device,
         )  # fmt: skip
 
-    def batches(self, epoch: int, steps: int) -> Iterator[dict[str, PoseBatch]]:
+    def batches(self, epoch: int, steps: int) -> Iterator[Views]:
         """Draw the views of one epoch's batches."""
-        sampler = self._sampler
         order = epoch_order(self.train_indices, self.config.seed, epoch)
+        size = self.config.optim.batch_size
+        return (self.draw(order[step * size : (step + 1) * size], epoch) for step in range(steps))
 
-        def draw(step: int) -> dict[str, PoseBatch]:
-            size = self.config.optim.batch_size
-            chosen = order[step * size : (step + 1) * size]
-            return {
-                view: sampler.batch(chosen, epoch=epoch, stream=stream, alpha=alpha)
-                for view, (stream, alpha) in self.task.views.items()
-            }
-
-        return (draw(step) for step in range(steps))
+    def draw(self, clips: np.ndarray, epoch: int) -> Views:
+        """Draw the views of some ``clips`` of the pack."""
+        return {
+            view: self._sampler.batch(clips, epoch=epoch, stream=stream, alpha=alpha)
+            for view, (stream, alpha) in self.task.views.items()
+        }
 
     @functools.cached_property
     def _sampler(self) -> ClipSampler | DeviceClipSampler:
@@ -248,23 +254,11 @@ class Trainer:
             crop_aspect=data.crop_aspect, flip_probability=data.flip_probability,
         )  # fmt: skip
 
-    def step(self, batches: dict[str, PoseBatch], epoch: int, rate: float) -> dict[str, Tensor]:
-        """Take one optimiser step at learning rate ``rate``, of the head in proportion; returns the task's."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_scale", 1.0)
-        result = self.task.step(self.model, batches, epoch, self.autocast)
-        self.optimizer.zero_grad(set_to_none=True)
-        result["loss"].backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optim.grad_clip)
-        self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
-        return result
-
     def _train_epoch(self, epoch: int, steps: int, bar: tqdm) -> dict[str, float | int]:
         optim = self.config.optim
         torch.manual_seed((self.config.seed * 1_000_003 + epoch) % 2**63)  # dropout: by seed and epoch alone
         self.model.train()
+        begin_peak(self.device)
         started = time.perf_counter()
         sums: dict[str, Tensor] = {}
         correct = torch.zeros((), device=self.device)
@@ -276,7 +270,7 @@ class Trainer:
                 labels = next(iter(batches.values())).labels
                 correct += (result.pop("output").argmax(dim=1) == labels).sum()
                 for name, value in result.items():
-                    sums[name] = sums.get(name, 0) + value.detach() * len(labels)
+                    sums[name] = sums.get(name, 0) + value * len(labels)
                 bar.update()
         count = len(self.train_indices)
         means = {name: float(value) / count for name, value in sums.items()}
@@ -294,13 +288,8 @@ class Trainer:
             "clips_per_s": count / seconds,
             "wait_s": prefetcher.wait_seconds,
             "wait_share": prefetcher.wait_seconds / seconds,
-            "peak_memory_mb": self._peak_memory() / 2**20,
+            "peak_memory_mb": peak_memory(self.device) / 2**20,
         }
-
-    def _peak_memory(self) -> float:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
     def _save(self, epochs_done: int) -> None:
         state = {

@@ -92,6 +92,10 @@ def test_bad_alphas_are_named(text):
         ({"model": {"published": True}}, "published = True: expected crop = 'frame'"),
         ({"data": {"frame_rule": "even"}}, "frame_rule = 'even': expected one of"),
         ({"optim": {"head_lr": 0}}, "head_lr = 0.0: expected a number > 0, or none"),
+        ({"optim": {"batch_size": 0}}, "batch_size = 0: expected at least 1, or auto"),
+        ({"optim": {"batch_size": "all"}}, "batch_size = 'all': expected int"),
+        ({"optim": {"micro_batch": 0}}, "micro_batch = 0: expected at least 1, or none"),
+        ({"optim": {"batch_size": "auto", "micro_batch": 4}}, "batch_size = 'auto': expected no micro_batch"),
         ({"optim": {"lr_decay": 1.5}}, "lr_decay = 1.5: expected 0 < factor"),
     ],
 )
@@ -103,6 +107,12 @@ def test_bad_settings_are_named(values, message):
 def test_alpha_may_be_a_number_or_a_list_in_json():
     assert config.from_dict({"optim": {"alpha": 0.025}}).optim.alpha == "0.025"
     assert config.from_dict({"optim": {"alpha": [0, 0.2]}}).optim.alpha == "0:0.2"
+
+
+def test_the_batch_size_may_be_a_word_in_json():
+    assert config.from_dict({"optim": {"batch_size": "auto"}}).optim.batch_size == "auto"
+    idle = config.from_dict({"optim": {"batch_size": 8, "micro_batch": 8}}).idle_settings()
+    assert idle == ["micro_batch has no effect with batch_size = 8"]
 
 
 def test_unknown_preset_and_unreadable_files(tmp_path):

@@ -108,6 +108,7 @@ def test_every_arm_trains(arm, joint_pass, tmp_path):
         replace(TINY, model=ModelConfig(model="X3D-shallow", input="limb")),
         replace(TINY, model=ModelConfig(model="c3d_light", input="limb"), optim=BF16_JOINT),
         replace(TINY, loss=LossConfig(sup_thresh=5)),
+        replace(TINY, optim=replace(TINY.optim, micro_batch=2, checkpoint_activations=True)),
     ],
     ids=[
         "own anchor",
@@ -118,6 +119,7 @@ def test_every_arm_trains(arm, joint_pass, tmp_path):
         "limb",
         "limb bf16 joint",
         "supervised phase",
+        "micro-batches recomputed",
     ],
 )
 def test_knobs_run_for_an_epoch(config, tmp_path):

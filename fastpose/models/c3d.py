@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm
 from fastpose.models.pose_network import PoseNetwork
+from fastpose.models.recompute import Segmented
 
 KERNEL = (3, 3, 3)
 
 
-class C3D(nn.Module):
+class C3D(Segmented):
     """Four stages that keep the frames, between them averages over 2×2 pixels."""
 
     num_features = 256
@@ -30,10 +31,13 @@ class C3D(nn.Module):
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 256, T, max(⌊H/8⌋, 1), max(⌊W/8⌋, 1)]."""
-        x = halve(self.conv1a(x))
-        x = halve(self.conv2a(x))
-        x = halve(self.conv3b(self.conv3a(x)))
-        return self.conv4b(self.conv4a(x))
+        x = self._segment_halved(self.conv1a, x)
+        x = self._segment_halved(self.conv2a, x)
+        x = self._segment_halved(self.conv3b, self.segment(self.conv3a, x))
+        return self.segment(self.conv4b, self.segment(self.conv4a, x))
+
+    def _segment_halved(self, layer: ConvNorm, x: Tensor) -> Tensor:
+        return self.segment(layer, x, lambda x: halve(layer(x)))
 
 
 def halve(x: Tensor) -> Tensor:

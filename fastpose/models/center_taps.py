@@ -25,14 +25,17 @@ def forward_center_taps(backbone: nn.Module, x: Tensor) -> Tensor:
 
 
 def _forward_blocks(backbone: nn.Module, x: Tensor, layer: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-    x = layer(backbone.conv1, x)
-    for stage in (backbone.layer1, backbone.layer2, backbone.layer3):
-        for block in stage:
-            identity = x if block.downsample is None else layer(block.downsample, x)
-            for conv in (block.conv1, block.conv2, block.conv3):
-                x = layer(conv, x)
-            x = x.add_(identity).relu_()
+    x = backbone.segment(backbone.conv1, x, functools.partial(layer, backbone.conv1))
+    for block in (*backbone.layer1, *backbone.layer2, *backbone.layer3):
+        x = backbone.segment(block, x, functools.partial(_forward_block, block, layer))
     return x
+
+
+def _forward_block(block: nn.Module, layer: Callable[[nn.Module, Tensor], Tensor], x: Tensor) -> Tensor:
+    identity = x if block.downsample is None else layer(block.downsample, x)
+    for conv in (block.conv1, block.conv2, block.conv3):
+        x = layer(conv, x)
+    return x.add_(identity).relu_()
 
 
 def _narrow_conv_norm(layer: nn.Module, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastpose.models.recompute import Segmented
 from fastpose.ops import attend
 
 COORDINATES = 3  # x, y, score in; x, y, z out
@@ -83,7 +84,7 @@ class PreLogits(nn.Module):
         return self.fc(x).tanh()
 
 
-class DSTformer(nn.Module):
+class DSTformer(Segmented):
     """Motions [N, T, J, 3] (x, y in [−1, 1], score in [0, 1]) → representation [N, T, J, dim_rep].
 
     Args:
@@ -137,7 +138,7 @@ class DSTformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self._embed(x)  # [N, T, J, C]
         for block_st, block_ts, mix in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
-            x = _fuse(block_st(x), block_ts(x), mix)
+            x = _fuse(self.segment(block_st, x), self.segment(block_ts, x), mix)
         return self.pre_logits(self.norm(x))
 
     def _embed(self, x: Tensor) -> Tensor:

@@ -42,6 +42,10 @@ class InputMaker:
             model.prepare_input(batch, self.dtype, out=memory[i * count : (i + 1) * count])
         return memory[:total]  # [n·B, C, T, H, W]
 
+    def release(self) -> None:
+        """Give back the memory of all inputs made so far."""
+        self._memory.clear()
+
     def _memory_of(self, name: str, shape: tuple[int, ...], model: nn.Module, device: torch.device) -> Tensor:
         kept = None if torch.compiler.is_compiling() else self._memory.get(name)
         if kept is not None and len(kept) >= shape[0] and kept.shape[1:] == shape[1:]:

@@ -11,6 +11,7 @@ from fastpose.models.center_taps import forward_center_taps
 from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, ResidualBlock, Size3
 from fastpose.models.pose_network import PoseNetwork
+from fastpose.models.recompute import Segmented, SegmentedSequential
 
 STEM_CHANNELS = 32
 EXPANSION = 4
@@ -32,7 +33,7 @@ def bottleneck(
     )
 
 
-class SlowOnly(nn.Module):
+class SlowOnly(Segmented):
     """Three stages of bottlenecks behind a stem that keeps the resolution.
 
     Args:
@@ -51,7 +52,7 @@ class SlowOnly(nn.Module):
         for count, inflated, space, time in zip(
             blocks, INFLATED, SPATIAL_STRIDES, TEMPORAL_STRIDES, strict=True
         ):
-            stage = nn.Sequential()
+            stage = SegmentedSequential()
             for i in range(count):
                 stride = (time, space, space) if i == 0 else (1, 1, 1)
                 stage.append(bottleneck(channels, width, stride, inflated=inflated, downsample=i == 0))
@@ -62,7 +63,8 @@ class SlowOnly(nn.Module):
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 512, ⌈T/2⌉, ⌈H/8⌉, ⌈W/8⌉]."""
-        return self.layer3(self.layer2(self.layer1(self.maxpool(self.conv1(x)))))
+        x = self.segment(self.conv1, x, lambda x: self.maxpool(self.conv1(x)))
+        return self.layer3(self.layer2(self.layer1(x)))
 
 
 class PoseConv3D(PoseNetwork):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, Convolution, ResidualBlock
 from fastpose.models.pose_network import PoseNetwork
+from fastpose.models.recompute import Segmented, SegmentedSequential
 
 STEM_CHANNELS = 24
 BLOCKS = (2, 5, 3)
@@ -31,7 +32,7 @@ def depthwise_block(in_channels: int, out_channels: int, *, downsample: bool) ->
     )
 
 
-class X3D(nn.Module):
+class X3D(Segmented):
     """A stem that filters space, then time, three stages of depthwise blocks, and a wide 1×1×1 layer.
 
     The stem and each stage halve H and W; all frames are kept.
@@ -46,7 +47,7 @@ class X3D(nn.Module):
         self.conv1_t = ConvNorm(STEM_CHANNELS, STEM_CHANNELS, (5, 1, 1), depthwise=True)
         channels, stages = STEM_CHANNELS, []
         for i, blocks in enumerate(BLOCKS):
-            stage = nn.Sequential()
+            stage = SegmentedSequential()
             for j in range(blocks):
                 out_channels = STEM_CHANNELS * 2**i
                 stage.append(depthwise_block(channels, out_channels, downsample=j == 0))
@@ -57,8 +58,8 @@ class X3D(nn.Module):
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 216, T, ⌈H/16⌉, ⌈W/16⌉]."""
-        x = self.conv1_t(self.conv1_s(x))
-        return self.conv5(self.layer3(self.layer2(self.layer1(x))))
+        x = self.segment(self.conv1_t, x, lambda x: self.conv1_t(self.conv1_s(x)))
+        return self.segment(self.conv5, self.layer3(self.layer2(self.layer1(x))))
 
 
 class X3DShallow(PoseNetwork):

@@ -1,0 +1,74 @@
+"""Activation checkpointing: a network keeps the inputs of its segments alone and runs them again in the backward pass.
+
+Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+@contextmanager
+def kept_statistics(module: nn.Module) -> Iterator[None]:
+    """Inside, batch norms move copies of their running statistics, so that a second pass leaves them as they are."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
+    for norm, buffers in zip(norms, kept, strict=True):
+        _set_buffers(norm, {name: buffer.clone() for name, buffer in buffers.items()})
+    try:
+        yield
+    finally:
+        for norm, buffers in zip(norms, kept, strict=True):
+            _set_buffers(norm, buffers)
+
+
+def _set_buffers(module: nn.Module, buffers: dict[str, Tensor]) -> None:
+    for name, buffer in buffers.items():
+        setattr(module, name, buffer)
+
+
+class Segmented(nn.Module):
+    """A network in segments, of which a training step keeps all activations, or the inputs where it ``recomputes``.
+
+    Recomputing costs a second forward pass. It gives the same gradients, moves the running statistics of batch
+    norms once, and draws the same dropout.
+    """
+
+    recomputes = False
+
+    def segment(self, part: nn.Module, x: Tensor, run: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """``run(x)``, by default ``part(x)``; all batch norms that ``run`` uses are those of ``part``."""
+        run = part if run is None else run
+        if self.recomputes and torch.is_grad_enabled():
+            return _recompute(part, run, x)
+        return run(x)
+
+
+@torch.compiler.disable(
+    reason="the compiler knows no checkpoints whose passes differ in what they do to buffers"
+)
+def _recompute(part: nn.Module, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), kept_statistics(part)
+
+    return checkpoint(run, x, use_reentrant=False, context_fn=contexts)
+
+
+class SegmentedSequential(Segmented, nn.Sequential):
+    """Modules one after another, each a segment."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self:
+            x = self.segment(part, x)
+        return x
+
+
+def recompute_activations(model: nn.Module, enabled: bool = True) -> None:
+    """Let all that is segmented in ``model`` recompute its activations, or keep them."""
+    for module in model.modules():
+        if isinstance(module, Segmented):
+            module.recomputes = enabled

@@ -1,0 +1,167 @@
+"""One step of the optimiser, and how many clips fit in it."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fastpose.accumulation import accumulate_gradient, micro_batches
+from fastpose.averaging import MovingAverage
+from fastpose.config import OptimConfig
+from fastpose.memory import available_memory, counted_bytes, format_bytes, is_out_of_memory
+from fastpose.models.recompute import kept_statistics
+from fastpose.tasks import PoseTask, Views, labels_of
+
+FEW_CLIPS = 8  # of which it is not worth asking beforehand whether they fit
+SAFE_SHARE = 0.75  # of the free memory: operators need some for themselves, and allocators leave gaps
+
+
+def largest_batch(measure: Callable[[int], float], available: float, most: int, *, verified: bool) -> int:
+    """Return the largest power of two up to ``most`` that is a number of clips whose step fits; 0 if none does.
+
+    Args:
+        measure: bytes that a step on so many clips takes, infinity where it fails for lack of memory. It is
+            called for 2 and 4 clips, from which the rest is extrapolated.
+        available: bytes that a step may take.
+        verified: call it for the answer too, and halve that until it fits.
+    """
+    small, large = measure(2), measure(4)
+    if math.isinf(large):
+        return 2 if small <= available and most >= 2 else 0
+    size = 1 << (most.bit_length() - 1)
+    while size and large + (large - small) / 2 * (size - 4) > available:
+        size //= 2
+    while verified and size > 4 and measure(size) > available:
+        size //= 2
+    return size
+
+
+class TrainingStep:
+    """Computes the gradient of a batch, clips it and moves the weights and their moving average."""
+
+    def __init__(
+        self,
+        task: PoseTask,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        optim: OptimConfig,
+        autocast: Callable,
+        average: MovingAverage | None = None,
+    ) -> None:
+        self.task, self.model, self.optimizer = task, model, optimizer
+        self.optim, self.autocast, self.average = optim, autocast, average
+        self.device = next(model.parameters()).device
+        self._is_checked = self.device.type != "cpu"  # allocators of others refuse what does not fit
+
+    def __call__(self, batches: Views, epoch: int, rate: float) -> dict[str, Tensor]:
+        """Take one step at learning rate ``rate``, of the head in proportion; return the task's result, detached.
+
+        Raises:
+            ValueError: the batch does not fit in memory; the sentence names a size that does.
+        """
+        if not self._is_checked:
+            self._check_memory(batches, epoch)
+            self._is_checked = True
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group.get("lr_scale", 1.0)
+        try:
+            return self._take(batches, epoch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Here, because the handler's traceback holds the memory of the failed step.
+        raise self._does_not_fit(batches, epoch)
+
+    def _take(self, batches: Views, epoch: int) -> dict[str, Tensor]:
+        self.optimizer.zero_grad(set_to_none=True)
+        result = accumulate_gradient(
+            self.task, self.model, batches, epoch, self.autocast, self.optim.micro_batch
+        )
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.grad_clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        return result
+
+    def measure(self, batches: Views, epoch: int) -> float:
+        """Bytes that a step on ``batches`` in one part takes beyond the weights and the optimiser's state.
+
+        Infinity where they cannot be had. Weights, statistics and random numbers stay as they are.
+        """
+        self._release()
+        devices = [self.device] if self.device.type == "cuda" else []
+        try:
+            with (
+                torch.random.fork_rng(devices),
+                kept_statistics(self.model),
+                counted_bytes(self.device) as count,
+            ):
+                accumulate_gradient(self.task, self.model, batches, epoch, self.autocast)
+            return count()
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return math.inf
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        """Give back what a step leaves until the next one."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.task.release_memory()
+
+    def free_bytes(self) -> int:
+        """Bytes that a step may take: what is available, less the optimiser's state where that is to come."""
+        state = 0 if self.optimizer.state else 2 * sum(p.nbytes for p in self.model.parameters())
+        return available_memory(self.device) - state
+
+    def fitting_batch(self, draw: Callable[[int], Views], epoch: int, most: int) -> int:
+        """Return the largest power of two up to ``most`` that fits as a batch in one part, 0 if none does.
+
+        Args:
+            draw: makes the views of so many clips.
+        """
+        self._release()
+        return largest_batch(
+            lambda size: self.measure(draw(size), epoch),
+            SAFE_SHARE * self.free_bytes(),
+            most,
+            verified=self.device.type == "cuda",
+        )
+
+    def _check_memory(self, batches: Views, epoch: int) -> None:
+        """Raise ValueError where a step does not fit in the memory of the machine.
+
+        Linux grants memory that it does not have, and ends the process that uses it without a word.
+        """
+        size = len(labels_of(micro_batches(batches, self.optim.micro_batch)[-1]))
+        if size <= FEW_CLIPS:
+            return
+        try:
+            free = self.free_bytes()
+        except ValueError:  # a system that does not say
+            return
+        small = self.measure(_first(batches, 2), epoch)
+        if small * size / 2 <= free:
+            return
+        large = self.measure(_first(batches, 4), epoch)
+        if large + (large - small) / 2 * (size - 4) > free:
+            raise self._does_not_fit(batches, epoch)
+
+    def _does_not_fit(self, batches: Views, epoch: int) -> ValueError:
+        optim = self.optim
+        size = len(labels_of(micro_batches(batches, optim.micro_batch)[-1]))
+        fitting = self.fitting_batch(lambda n: _first(batches, n), epoch, size - 1) if size > 4 else 0
+        refusal = f"a step on {size} clips does not fit in the memory there is ({format_bytes(self.free_bytes())} free)"
+        if not fitting:
+            return ValueError(f"{refusal}, nor does a smaller one; try fewer frames, a smaller size or model")
+        fits = f"--micro-batch {fitting}"
+        if len(labels_of(batches)) == size:
+            fits = f"--batch-size {fitting}, or {fits} for the same batch in parts"
+        thrift = "" if optim.checkpoint_activations else "; --checkpoint-activations needs less for each clip"
+        return ValueError(f"{refusal}; what fits: {fits}{thrift}")
+
+
+def _first(batches: Views, count: int) -> Views:
+    return {view: batch.part(0, count) for view, batch in batches.items()}
