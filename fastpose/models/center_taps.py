@@ -24,36 +24,33 @@ def forward_center_taps(backbone: nn.Module, x: Tensor) -> Tensor:
     return x.view(-1, batch, x.shape[1])
 
 
-def _forward_blocks(backbone: nn.Module, x: Tensor, layer: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+def _forward_blocks(backbone: nn.Module, x: Tensor, layer: Callable[..., Tensor]) -> Tensor:
     x = backbone.segment(backbone.conv1, x, functools.partial(layer, backbone.conv1))
     for block in (*backbone.layer1, *backbone.layer2, *backbone.layer3):
         x = backbone.segment(block, x, functools.partial(_forward_block, block, layer))
     return x
 
 
-def _forward_block(block: nn.Module, layer: Callable[[nn.Module, Tensor], Tensor], x: Tensor) -> Tensor:
+def _forward_block(block: nn.Module, layer: Callable[..., Tensor], x: Tensor) -> Tensor:
     identity = x if block.downsample is None else layer(block.downsample, x)
-    for conv in (block.conv1, block.conv2, block.conv3):
-        x = layer(conv, x)
-    return x.add_(identity).relu_()
+    return layer(block.conv3, layer(block.conv2, layer(block.conv1, x)), residual=identity)
 
 
-def _narrow_conv_norm(layer: nn.Module, x: Tensor) -> Tensor:
+def _narrow_conv_norm(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
     """The centre taps as a convolution [B, C, T, 1, 1] → [B, C', T', 1, 1]: what exported programs compute."""
     weight = layer.conv.weight
     time, height, width = weight.shape[2:]
     taps = weight[..., height // 2, width // 2, None, None]  # [C', C, time, 1, 1]
     x = F.conv3d(x, taps, stride=(layer.conv.stride[0], 1, 1), padding=(time // 2, 0, 0))
-    x = layer.bn(x)
-    return x.relu_() if layer.relu else x
+    return layer.bn(x, relu=layer.relu or residual is not None, residual=residual)
 
 
-def _conv_norm(layer: nn.Module, x: Tensor, batch: int) -> Tensor:
+def _conv_norm(layer: nn.Module, x: Tensor, residual: Tensor | None = None, *, batch: int) -> Tensor:
     stride = layer.conv.stride[0]
     if stride > 1:
         x = x.view(-1, batch, x.shape[1])[::stride].flatten(0, 1)
-    x = layer.bn(_convolve(x, layer.conv.weight, batch))
-    return x.relu_() if layer.relu else x
+    x = _convolve(x, layer.conv.weight, batch)
+    return layer.bn(x, relu=layer.relu or residual is not None, residual=residual)
 
 
 def _convolve(x: Tensor, weight: Tensor, batch: int) -> Tensor:

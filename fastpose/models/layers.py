@@ -36,7 +36,8 @@ class Convolution(nn.Conv3d):
     """A convolution without bias that pads by half its kernel; ``depthwise`` filters each channel alone.
 
     On the CPU, depthwise kernels run natively, and 1×1×1 kernels on channels_last_3d volumes as matrix products.
-    Heatmaps that are not drawn are convolved from their keypoints.
+    Heatmaps that are not drawn are convolved from their keypoints. Of a 1×1 image only centre taps meet anything but
+    padding.
     """
 
     def __init__(
@@ -59,11 +60,18 @@ class Convolution(nn.Conv3d):
         if x.device.type == "cpu" and not torch.compiler.is_exporting():
             if self.depthwise:
                 return depthwise_conv3d(x, self.weight, self.stride)
+            if x.shape[3:] == (1, 1):
+                return self._convolve_point(x)
             if self.kernel_size == (1, 1, 1) and x.is_contiguous(memory_format=torch.channels_last_3d):
                 t, h, w = self.stride
                 places = x[:, :, ::t, ::h, ::w].permute(0, 2, 3, 4, 1).contiguous()  # [B, T, H, W, C]
                 return F.linear(places, self.weight.flatten(1)).permute(0, 4, 1, 2, 3)
         return super().forward(x)
+
+    def _convolve_point(self, x: Tensor) -> Tensor:
+        time, height, width = self.kernel_size
+        centers = self.weight[..., height // 2, width // 2, None, None]
+        return F.conv3d(x, centers, None, (self.stride[0], 1, 1), (time // 2, 0, 0))
 
 
 class ConvNorm(nn.Module):

@@ -1,5 +1,8 @@
 """Members of the PoseConv3D family: sizes, names and costs as published; any length and any image."""
 
+import copy
+import functools
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -221,6 +224,24 @@ def test_channels_last_and_bfloat16(name):
     assert rounded.logits.dtype == rounded.features.dtype == torch.float32
     error = (rounded.features - expected.features).abs().max() / expected.features.abs().max()
     assert error < 0.05
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_skeletons_in_bfloat16(name):
+    """Whole kernels on 1×1 images end the process, in the backward pass of torch's bfloat16 convolution."""
+    torch.manual_seed(0)
+    model = create_model(name, input="skeleton", num_classes=4, dropout=0.0)
+    exact = copy.deepcopy(model).double()
+    x = torch.randn(3, 68, 9, 1, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = model(x).features
+    features.square().mean().backward()
+    assert all(weight.grad.isfinite().all() for weight in model.backbone.parameters())
+    for layer in exact.backbone.modules():
+        if isinstance(layer, nn.Conv3d):
+            layer.forward = functools.partial(nn.Conv3d.forward, layer)  # whole kernels
+    expected = exact.backbone(x.double()).mean((2, 3, 4))
+    assert (features - expected).norm() <= 5e-2 * expected.norm()
 
 
 @pytest.mark.parametrize("name", ["c3d_light", "x3d_shallow"])
