@@ -31,7 +31,8 @@ from fastpose.ops.heatmap.kernels import (
 )
 
 MAX_OUTPUTS = 32  # of a program
-MAX_SIDE = 8  # of a tile, in pixels
+MAX_ROWS, MAX_COLUMNS = 8, 4  # of a tile, in pixels
+REGISTERS = {"joints": 128, "grayscale_sum": 128, "limbs": 160}  # of a lane, at most: as few as spill nothing
 
 
 @triton.jit
@@ -294,8 +295,8 @@ def tile_constants(out: Tensor, num_marks: int) -> dict[str, int]:
         "OUT_WIDTH": width,
         "OUT_CHANNELS": channels,
         "MARKS": triton.next_power_of_2(num_marks),
-        "ROWS": power_of_two(height, MAX_SIDE),
-        "COLUMNS": power_of_two(width, MAX_SIDE),
+        "ROWS": power_of_two(height, MAX_ROWS),
+        "COLUMNS": power_of_two(width, MAX_COLUMNS),
         "OUTPUTS": power_of_two(channels, MAX_OUTPUTS),
     }
 
@@ -331,5 +332,6 @@ def convolve(
         keypoints, limb_table(tuple(limbs), keypoints.device), outputs_last(weight), out, num_tiles, num_persons,
         num_frames, num_joints, num_marks, *size, out_frames, out_height, 3 * sigma,
         -LOG2_E / (2 * sigma * sigma),
-        **constants, **geometry(weight.shape[2:], stride, padding, drawing), num_warps=1, enable_fp_fusion=True,
+        **constants, **geometry(weight.shape[2:], stride, padding, drawing), num_warps=1,
+        maxnreg=REGISTERS[drawing], enable_fp_fusion=True,
     )  # fmt: skip

@@ -33,6 +33,7 @@ from fastpose.ops.stem.kernels import (
 
 MAX_SHARES = 256  # of the frames
 MIN_SHARE = 4  # frames
+REGISTERS = 192  # of a lane, at most: as few as spill nothing
 MAX_UNROLLED = 16  # columns of the result's gradient in one step of a joint
 ROW_STEP = tl.constexpr(2)  # the same where pixels are not a product, and columns share no values
 
@@ -249,6 +250,7 @@ def weight_gradient(
         keypoints, limb_table(tuple(limbs), keypoints.device), gradient, shares, num_programs, frames_per_share,
         num_clips * num_frames, channels, num_persons, num_frames, num_joints, *size, *gradient.shape[2:],
         3 * sigma, -LOG2_E / (2 * sigma * sigma),
-        **constants, **geometry(kernel, stride, padding, drawing), num_warps=1, enable_fp_fusion=True,
+        **constants, **geometry(kernel, stride, padding, drawing), num_warps=1, maxnreg=REGISTERS,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return shares.sum(0).permute(4, 0, 1, 2, 3).contiguous()
