@@ -1,14 +1,13 @@
 // Convolution of volumes with one small kernel per channel, channels innermost, and its two gradients.
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "element_type.hpp"
+#include "volume.hpp"
 
 namespace fastpose {
-
-using Volume = std::array<std::int64_t, 3>;  // frames, rows, columns
 
 // Kernel sides are odd and padded by half, so that an axis of n values becomes one of (n - 1) / stride + 1.
 struct DepthwiseConv {

@@ -20,7 +20,8 @@ WEIGHTS = "model.safetensors"
 
 # Settings of ModelConfig that not every model has.
 INPUT_SETTINGS = (
-    "score_channel", "normalize", "duplicate_person", "sigma", "joint_merge", "joints", "published",
+    "score_channel", "normalize", "duplicate_person", "sigma", "joint_merge", "heatmaps", "joints",
+    "published",
 )  # fmt: skip
 
 

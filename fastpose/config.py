@@ -115,6 +115,8 @@ class ModelConfig:
     """Standard deviation of the heatmaps' Gaussians in pixels."""
     joint_merge: Literal["sum", "max"] = "sum"
     """Grayscale input: how joints are merged."""
+    heatmaps: Literal["implicit", "explicit"] = "implicit"
+    """Other inputs than skeletons: implicit computes the first convolution from the keypoints, explicit draws them."""
     joints: Literal["h36m17", "own"] = "h36m17"
     """MotionBERT: its own joints, made from the data's; own: the data's, to train from scratch."""
     published: bool = False

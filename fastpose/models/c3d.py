@@ -7,6 +7,7 @@ by Duan et al., CVPR 2022; keys of PYSKL's C3D: `conv1a.{conv,bn}`, …, `conv4b
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm
 from fastpose.models.pose_network import PoseNetwork
 
@@ -27,7 +28,7 @@ class C3D(nn.Module):
         self.conv4a = ConvNorm(128, 256, KERNEL)
         self.conv4b = ConvNorm(256, self.num_features, KERNEL)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 256, T, max(⌊H/8⌋, 1), max(⌊W/8⌋, 1)]."""
         x = halve(self.conv1a(x))
         x = halve(self.conv2a(x))

@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
+from fastpose.models.inputs import keypoints_of
+
 
 def memory_format_for(model: nn.Module, dtype: torch.dtype) -> torch.memory_format:
     """The layout of weights and inputs in which ``model`` is fast when its matrix products are in ``dtype``."""
@@ -26,10 +29,12 @@ class InputMaker:
         self.dtype = dtype
         self._memory: dict[str, Tensor] = {}
 
-    def make(self, model: nn.Module, batches: Sequence[Any], name: str = "") -> Tensor:
+    def make(self, model: nn.Module, batches: Sequence[Any], name: str = "") -> Tensor | ImplicitHeatmaps:
         """The input of ``model`` for batches of one size, stacked; a drawn one lasts until ``name`` comes again."""
         if model.pose_input.input == "skeleton":
             return torch.cat([model.prepare_input(batch) for batch in batches])
+        if model.pose_input.is_implicit:
+            return model.implicit_input(torch.cat([keypoints_of(batch) for batch in batches]))
         count, *volume = model.pose_input.shape(batches[0].keypoints)
         total = count * len(batches)
         memory = self._memory_of(name, (total, *volume), model, batches[0].keypoints.device)

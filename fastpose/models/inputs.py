@@ -9,13 +9,19 @@ import torch
 from torch import Tensor
 
 from fastpose.data.layouts import Layout, get_layout
+from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 
 INPUTS = ("heatmap", "grayscale", "limb", "skeleton")
+HEATMAPS = ("implicit", "explicit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseInput:
-    """How a batch becomes the input of a model; the arguments are those of ``prepare_input``."""
+    """How a batch becomes the input of a model; the arguments are those of ``prepare_input``.
+
+    ``heatmaps`` says how a model that is given keypoints sees heatmaps, limbs or grayscale images: "implicit",
+    its first convolution is computed from the keypoints; or "explicit", they are drawn.
+    """
 
     input: str
     layout: Layout | str | None = None
@@ -26,10 +32,13 @@ class PoseInput:
     score_channel: bool = False
     normalize: bool = True
     duplicate_person: bool = False
+    heatmaps: str = "implicit"
 
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
             raise ValueError(f"unknown input {self.input!r}; there are: {', '.join(INPUTS)}")
+        if self.heatmaps not in HEATMAPS:
+            raise ValueError(f"heatmaps must be one of {', '.join(HEATMAPS)}, got {self.heatmaps!r}")
         if self.layout is not None:
             object.__setattr__(self, "layout", get_layout(self.layout))
         if self.input == "limb" and not (self.layout and self.layout.limbs):
@@ -40,6 +49,8 @@ class PoseInput:
         if self.input != "skeleton":
             idle += [name for name in ("score_channel", "duplicate_person") if getattr(self, name)]
             idle += [] if self.normalize else ["normalize"]
+        elif self.heatmaps == "explicit":
+            idle.append("heatmaps")
         if self.input != "grayscale" and self.joint_merge is not None:
             idle.append("joint_merge")
         for name in idle:
@@ -54,6 +65,11 @@ class PoseInput:
         return 1 if self.input == "grayscale" else num_keypoints
 
     @property
+    def is_implicit(self) -> bool:
+        """Whether a model that is given keypoints draws nothing; joints merged by maximum have to be drawn."""
+        return self.input != "skeleton" and self.heatmaps == "implicit" and self.joint_merge != "max"
+
+    @property
     def axes(self) -> dict[int, str]:
         """The axes of the input whose size a model leaves open, by what they count."""
         image = {} if self.input == "skeleton" else {3: "height", 4: "width"}
@@ -65,11 +81,13 @@ class PoseInput:
         size = (1, 1) if self.input == "skeleton" else self.size
         return batch, self.num_channels(joints), frames, *size
 
+    def implicit(self, batch: Any) -> ImplicitHeatmaps:
+        """The input that ``prepare`` draws, not drawn."""
+        return ImplicitHeatmaps(self._checked(batch), self)
+
     def prepare(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
         """The input [B, channels, T, H, W] or [B, channels, T, 1, 1]; see ``prepare_input``."""
-        keypoints = keypoints_of(batch)
-        if self.layout is not None:
-            check_joints(keypoints, self.layout)
+        keypoints = self._checked(batch)
         if self.input == "skeleton":
             return self._skeleton(keypoints, dtype, out)
         from fastpose.ops import render_heatmaps  # the skeleton input needs no renderer
@@ -84,6 +102,12 @@ class PoseInput:
             dtype=dtype,
             out=out,
         )
+
+    def _checked(self, batch: Any) -> Tensor:
+        keypoints = keypoints_of(batch)
+        if self.layout is not None:
+            check_joints(keypoints, self.layout)
+        return keypoints
 
     def _skeleton(self, keypoints: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
         batch, _, frames = keypoints.shape[:3]

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.ops.batch_norm import batch_norm_relu
 from fastpose.ops.depthwise import depthwise_conv3d
 
@@ -35,6 +36,7 @@ class Convolution(nn.Conv3d):
     """A convolution without bias that pads by half its kernel; ``depthwise`` filters each channel alone.
 
     On the CPU, depthwise kernels run natively, and 1×1×1 kernels on channels_last_3d volumes as matrix products.
+    Heatmaps that are not drawn are convolved from their keypoints.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Convolution(nn.Conv3d):
         super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
         self.depthwise = depthwise
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
+        if isinstance(x, ImplicitHeatmaps):
+            return x.convolve(self.weight, self.stride, self.padding)
         if x.device.type == "cpu" and not torch.compiler.is_exporting():
             if self.depthwise:
                 return depthwise_conv3d(x, self.weight, self.stride)
@@ -80,7 +84,7 @@ class ConvNorm(nn.Module):
         self.bn = BatchNorm(out_channels)
         self.relu = relu
 
-    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor | ImplicitHeatmaps, residual: Tensor | None = None) -> Tensor:
         return self.bn(self.conv(x), relu=self.relu or residual is not None, residual=residual)
 
 

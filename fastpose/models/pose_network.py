@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastpose.data.sampling import PoseBatch
+from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.models.inputs import PoseInput, keypoints_of
 from fastpose.models.layers import BatchNorm, ResidualBlock
 from fastpose.models.outputs import ModelOutput
@@ -103,36 +105,47 @@ class PoseNetwork(nn.Module):
         self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None
     ) -> Tensor:
         """Input of this model from a ``PoseBatch`` or keypoints [B, M, T, V, 3]; see that function."""
+        return self.pose_input.prepare(self._keypoints(batch), dtype, out)
+
+    def implicit_input(self, batch: Any) -> ImplicitHeatmaps:
+        """The same input, not drawn: its first convolution is computed from the keypoints."""
+        return self.pose_input.implicit(self._keypoints(batch))
+
+    def forward(self, x: Tensor | ImplicitHeatmaps | PoseBatch) -> ModelOutput:
+        """Volumes [B, C, T, H, W] → ``ModelOutput`` of logits [B, K] and pooled features [B, D].
+
+        A ``PoseBatch`` is made into this model's input, which is not drawn where it need not be.
+
+        Raises:
+            ValueError: x is not a floating-point volume with this model's channels.
+        """
+        if isinstance(x, PoseBatch):
+            x = self.implicit_input(x) if self.pose_input.is_implicit else self.prepare_input(x)
+        self._check(x)
+        features = self.pooled(x, self.cls_head.fc_cls.weight.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            return ModelOutput(self.cls_head(features), features)
+
+    def pooled(self, x: Tensor | ImplicitHeatmaps, dtype: torch.dtype) -> Tensor:
+        """Means [B, D] of the backbone's output over time and space, accumulated in ``dtype``."""
+        return self.backbone(x).mean((2, 3, 4), dtype=dtype)
+
+    def _keypoints(self, batch: Any) -> Tensor:
         keypoints = keypoints_of(batch)
         if keypoints.shape[3] != self.num_keypoints:
             raise ValueError(
                 f"this model takes {self.num_keypoints} keypoints, got {keypoints.shape[3]} in "
                 f"{tuple(keypoints.shape)} [B, M, T, V, 3]"
             )
-        return self.pose_input.prepare(keypoints, dtype, out)
+        return keypoints
 
-    def forward(self, x: Tensor) -> ModelOutput:
-        """Volumes [B, C, T, H, W] → ``ModelOutput`` of logits [B, K] and pooled features [B, D].
-
-        Raises:
-            ValueError: x is not a floating-point volume with this model's channels.
-        """
-        self._check(x)
-        features = self.pooled(x, self.cls_head.fc_cls.weight.dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            return ModelOutput(self.cls_head(features), features)
-
-    def pooled(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Means [B, D] of the backbone's output over time and space, accumulated in ``dtype``."""
-        return self.backbone(x).mean((2, 3, 4), dtype=dtype)
-
-    def _check(self, x: Tensor) -> None:
+    def _check(self, x: Tensor | ImplicitHeatmaps) -> None:
         kind, skeleton = self.pose_input.input, self.pose_input.input == "skeleton"
         if (
-            x.dim() != 5
+            len(x.shape) != 5
             or x.shape[1] != self.in_channels
             or 0 in x.shape
-            or not x.is_floating_point()
+            or not x.dtype.is_floating_point
             or (skeleton and x.shape[3:] != (1, 1))
         ):
             raise ValueError(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpose.models.center_taps import forward_center_taps
+from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, ResidualBlock, Size3
 from fastpose.models.pose_network import PoseNetwork
 
@@ -59,7 +60,7 @@ class SlowOnly(nn.Module):
             width *= 2
         self.layer1, self.layer2, self.layer3 = stages
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 512, ⌈T/2⌉, ⌈H/8⌉, ⌈W/8⌉]."""
         return self.layer3(self.layer2(self.layer1(self.maxpool(self.conv1(x)))))
 
@@ -75,8 +76,8 @@ class PoseConv3D(PoseNetwork):
     def make_backbone(self, in_channels: int) -> nn.Module:
         return SlowOnly(in_channels, self.blocks)
 
-    def pooled(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        if x.shape[3:] == (1, 1):
+    def pooled(self, x: Tensor | ImplicitHeatmaps, dtype: torch.dtype) -> Tensor:
+        if isinstance(x, Tensor) and x.shape[3:] == (1, 1):
             return forward_center_taps(self.backbone, x[..., 0, 0]).mean(0, dtype=dtype)
         return super().pooled(x, dtype)
 

@@ -9,6 +9,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
+from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, Convolution, ResidualBlock
 from fastpose.models.pose_network import PoseNetwork
 
@@ -54,7 +55,7 @@ class X3D(nn.Module):
         self.layer1, self.layer2, self.layer3 = stages
         self.conv5 = ConvNorm(channels, self.num_features, POINT)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 216, T, ⌈H/16⌉, ⌈W/16⌉]."""
         x = self.conv1_t(self.conv1_s(x))
         return self.conv5(self.layer3(self.layer2(self.layer1(x))))

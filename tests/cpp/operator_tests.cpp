@@ -1,12 +1,10 @@
 // The operators on rows of channels against their definitions in float64, for the instructions it is built
 // for.
 #include <algorithm>
-#include <bit>
 #include <cmath>
-#include <limits>
-#include <random>
 #include <vector>
 
+#include "arrays.hpp"
 #include "attention.hpp"
 #include "batch_norm.hpp"
 #include "check.hpp"
@@ -15,53 +13,6 @@
 namespace {
 
 using namespace fastpose;
-using Values = std::vector<float>;
-using Truth = std::vector<double>;
-
-constexpr int kThreads = 3;
-
-Values draw(std::int64_t count) {
-  static std::mt19937 random(1);
-  std::normal_distribution<float> normal;
-  Values values(static_cast<std::size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
-// Memory that shows what was not written.
-Values fresh(std::size_t count) {
-  return Values(count, std::numeric_limits<float>::quiet_NaN());
-}
-
-bool close(const Values& found, const Truth& truth, double tolerance) {
-  double largest = 1, error = 0;
-  for (std::size_t i = 0; i < truth.size(); ++i) {
-    if (!std::isfinite(found[i])) return false;
-    largest = std::max(largest, std::abs(truth[i]));
-    error = std::max(error, std::abs(found[i] - truth[i]));
-  }
-  return error <= tolerance * largest;
-}
-
-// Values of an array in the element's format, and back.
-struct Halves {
-  std::vector<std::uint16_t> bits;
-
-  explicit Halves(std::size_t count) : bits(count, 0x7FC0) {}
-  explicit Halves(const Values& values) {
-    for (const float value : values) {
-      bits.push_back(static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(value) >> 16));
-    }
-  }
-  Values widened() const {
-    Values values;
-    for (const std::uint16_t each : bits) {
-      values.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(each) << 16));
-    }
-    return values;
-  }
-};
-
 void test_depthwise(std::int64_t channels, const Volume& input, const Volume& kernel, const Volume& stride) {
   constexpr std::int64_t kBatch = 2;
   DepthwiseConv conv{kBatch, channels, input, kernel, stride, ElementType::kFloat32, kThreads};

@@ -13,8 +13,9 @@ def batches(count=2, size=(12, 10), batch_size=3):
 
 
 def model_of(kind):
+    drawn = {} if kind == "skeleton" else {"heatmaps": "explicit"}
     return create_model(
-        "x3d_shallow", input=kind, num_classes=3, layout="coco17", max_persons=1, size=(12, 10)
+        "x3d_shallow", input=kind, num_classes=3, layout="coco17", max_persons=1, size=(12, 10), **drawn
     )
 
 
