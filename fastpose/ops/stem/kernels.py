@@ -163,7 +163,7 @@ def convolve_maps(
     keypoints,  # float32 [B, M, T, V, 3]
     limbs,  # int32 [L, 2]; LIMBS only
     weight,  # float32 [C, KT, KH, KW, OUT_CHANNELS]
-    out,  # [B, T', H', OUT_WIDTH, OUT_CHANNELS]
+    out,  # [B, OUT_FRAMES, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS]
     num_tiles,
     num_persons,
     num_frames,
@@ -171,10 +171,10 @@ def convolve_maps(
     num_marks,  # joints or limbs
     height,
     width,
-    out_frames,
-    out_height,
     radius,
     decay,  # of exp2
+    OUT_FRAMES: tl.constexpr,  # constants, as 64-bit divisions by others are dear for so small a tile
+    OUT_HEIGHT: tl.constexpr,
     OUT_WIDTH: tl.constexpr,
     OUT_CHANNELS: tl.constexpr,
     KT: tl.constexpr,
@@ -198,13 +198,13 @@ def convolve_maps(
         return
     column_tiles: tl.constexpr = (OUT_WIDTH + COLUMNS - 1) // COLUMNS
     output_tiles: tl.constexpr = (OUT_CHANNELS + OUTPUTS - 1) // OUTPUTS
-    row_tiles = (out_height + ROWS - 1) // ROWS
+    row_tiles: tl.constexpr = (OUT_HEIGHT + ROWS - 1) // ROWS
     first_output = (place % output_tiles).to(tl.int32) * OUTPUTS
     left = (place // output_tiles % column_tiles).to(tl.int32) * COLUMNS
     image = place // output_tiles // column_tiles // row_tiles
     top = (place // output_tiles // column_tiles % row_tiles).to(tl.int32) * ROWS
-    clip = image // out_frames
-    out_frame = (image % out_frames).to(tl.int32)
+    clip = image // OUT_FRAMES
+    out_frame = (image % OUT_FRAMES).to(tl.int32)
 
     output = first_output + tl.arange(0, OUTPUTS)[None, None, :]
     row = (top + tl.arange(0, ROWS)[:, None, None]) * SY - PY
@@ -262,11 +262,11 @@ def convolve_maps(
                             )  # fmt: skip
                 current = tl.min(tl.where(reaches & (mark > current), mark, MARKS))
 
-    start = ((image * out_height + top) * OUT_WIDTH + left) * OUT_CHANNELS
+    start = ((image * OUT_HEIGHT + top) * OUT_WIDTH + left) * OUT_CHANNELS
     out_row = tl.arange(0, ROWS)[:, None, None]
     out_column = tl.arange(0, COLUMNS)[None, :, None]
     offset = (out_row.to(tl.int64) * OUT_WIDTH + out_column) * OUT_CHANNELS + output
-    inside = (top + out_row < out_height) & (left + out_column < OUT_WIDTH) & (output < OUT_CHANNELS)
+    inside = (top + out_row < OUT_HEIGHT) & (left + out_column < OUT_WIDTH) & (output < OUT_CHANNELS)
     tl.store(out + start + offset, tile.to(out.dtype.element_ty), mask=inside)
 
 
@@ -290,8 +290,10 @@ def outputs_last(weight: Tensor) -> Tensor:
 
 def tile_constants(out: Tensor, num_marks: int) -> dict[str, int]:
     """Constants of a convolution that writes ``out`` [B, O, T', H', W']."""
-    _, channels, _, height, width = out.shape
+    _, channels, frames, height, width = out.shape
     return {
+        "OUT_FRAMES": frames,
+        "OUT_HEIGHT": height,
         "OUT_WIDTH": width,
         "OUT_CHANNELS": channels,
         "MARKS": triton.next_power_of_2(num_marks),
@@ -320,17 +322,16 @@ def convolve(
         return
     keypoints = dense_keypoints(keypoints)
     _, num_persons, num_frames, num_joints, _ = keypoints.shape
-    num_clips, _, out_frames, out_height, out_width = out.shape
+    num_clips, out_channels, out_frames, out_height, out_width = out.shape
     num_marks = len(limbs) // 2 if drawing == "limbs" else num_joints
     constants = tile_constants(out, num_marks)
-    num_tiles = num_clips * out_frames * triton.cdiv(out_height, constants["ROWS"])
-    num_tiles *= triton.cdiv(out_width, constants["COLUMNS"]) * triton.cdiv(
-        out.shape[1], constants["OUTPUTS"]
-    )
+    num_tiles = num_clips * out_frames
+    for side, tile in ((out_height, "ROWS"), (out_width, "COLUMNS"), (out_channels, "OUTPUTS")):
+        num_tiles *= triton.cdiv(side, constants[tile])
     launch(
         convolve_maps, grid(num_tiles),
         keypoints, limb_table(tuple(limbs), keypoints.device), outputs_last(weight), out, num_tiles, num_persons,
-        num_frames, num_joints, num_marks, *size, out_frames, out_height, 3 * sigma,
+        num_frames, num_joints, num_marks, *size, 3 * sigma,
         -LOG2_E / (2 * sigma * sigma),
         **constants, **geometry(weight.shape[2:], stride, padding, drawing), num_warps=1,
         maxnreg=REGISTERS[drawing], enable_fp_fusion=True,

@@ -36,6 +36,7 @@ from fastpose.ops.stem.kernels import (
 )
 
 MAX_GATHERED = 16  # outputs in one step
+REGISTERS = 224  # of a lane, at most: as few as spill nothing
 
 
 @triton.jit
@@ -217,6 +218,6 @@ def keypoint_gradient(
         num_joints_of_all, num_persons, num_frames, num_joints, len(limbs) // 2, *size, *gradient.shape[2:],
         3 * sigma, -LOG2_E / (2 * sigma * sigma), 1 / (sigma * sigma),
         **gather_constants(weight.shape), **geometry(weight.shape[2:], stride, padding, drawing),
-        num_warps=1, enable_fp_fusion=False,
+        num_warps=1, maxnreg=REGISTERS, enable_fp_fusion=False,
     )  # fmt: skip
     return result

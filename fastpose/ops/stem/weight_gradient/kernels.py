@@ -167,13 +167,14 @@ def correlate_maps(
     first_mark = 0 if GRAYSCALE else channel
     last_mark = num_joints - 1 if GRAYSCALE else channel
     sums = tl.zeros([ROWS, COLUMNS, OUTPUTS], tl.float32)
+    first = share * frames_per_share
     for step in range(frames_per_share):
-        image = share * frames_per_share + step
-        clip = image // num_frames
-        frame = (image % num_frames).to(tl.int32)
+        position = (first % num_frames).to(tl.int32) + step
+        clip = first // num_frames + position // num_frames
+        frame = position % num_frames
         since = frame + PT - kt  # times the stride, from the first output
         out_frame = since // ST
-        if (image < all_frames) & (since >= 0) & (out_frame * ST == since) & (out_frame < out_frames):
+        if (first + step < all_frames) & (since >= 0) & (out_frame * ST == since) & (out_frame < out_frames):
             frame_pose = keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3
             source = gradient + (clip * out_frames + out_frame) * out_height * out_width * OUT_CHANNELS
             for mark in range(first_mark, last_mark + 1):
