@@ -101,7 +101,8 @@ def pose_stem(
         volumes = pose_stem_reference(
             keypoints, weight, size, sigma, mode, limb_pairs, joint_merge, stride, padding, dtype
         )
-        return volumes.contiguous(memory_format=CHANNELS_LAST)
+        # Within torch.func memory formats cannot be asked for.
+        return volumes if transform_obstacle() else volumes.contiguous(memory_format=CHANNELS_LAST)
     limb_joints = [joint for pair in limb_pairs for joint in pair]
     return torch.ops.fastpose.pose_stem(
         keypoints, weight, size, sigma, drawing, limb_joints, stride, padding, dtype

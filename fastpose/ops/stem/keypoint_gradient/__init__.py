@@ -1,0 +1,1 @@
+"""The gradient of the stem with respect to the keypoints, on the GPU."""
