@@ -23,16 +23,18 @@ def accumulate_gradient(
     epoch: int,
     autocast: Callable,
     micro_batch: int | None = None,
+    objective: Callable | None = None,
 ) -> dict[str, Tensor]:
     """Add the gradient of the batch's loss to that of the parameters; return what ``task.step`` does, detached.
 
     Args:
         micro_batch: most clips that pass through the model together, of each view; all by default. Where the
             loss compares clips with each other they pass twice: once for their features, once for the gradient.
+        objective: called in place of ``task.step`` where all clips pass together.
     """
     parts = micro_batches(batches, micro_batch)
     if len(parts) == 1:
-        result = task.step(model, batches, epoch, autocast)
+        result = (objective or task.step)(model, batches, epoch, autocast)
         result["loss"].backward()
         return _detached(result)
     if task.couples_clips(epoch):

@@ -22,6 +22,5 @@ class MovingAverage(AveragedModel):
         count = int(self.n_averaged)
         decay = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
         torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
-        for ours, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
-            ours.copy_(theirs)
+        torch._foreach_copy_(list(self.module.buffers()), list(model.buffers()))
         self.n_averaged += 1

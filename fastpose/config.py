@@ -187,6 +187,10 @@ class OptimConfig:
     are those of each micro-batch. None for the whole batch."""
     checkpoint_activations: bool = False
     """Compute activations a second time in the backward pass instead of keeping them: slower, in less memory."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of passes and loss; auto: on CUDA. Not with micro_batch or checkpoint_activations."""
+    cuda_graph: Literal["auto", "off"] = "auto"
+    """auto: on CUDA a step is one CUDA graph. Not with micro_batch or checkpoint_activations."""
     lr: float = 1e-3
     head_lr: float | None = None
     """Learning rate of the classifier, where it is another."""
@@ -307,6 +311,10 @@ class RunConfig:
             idle.append(("val_alphas", "val_every = 0"))
         if self.optim.micro_batch is not None and self.optim.micro_batch >= self.optim.batch_size:
             idle.append(("micro_batch", f"batch_size = {self.optim.batch_size}"))
+        if self.optim.compile == "on" and self.optim.micro_batch is not None:
+            idle.append(("compile", f"micro_batch = {self.optim.micro_batch}"))
+        if self.optim.compile == "on" and self.optim.checkpoint_activations:
+            idle.append(("compile", "checkpoint_activations = True"))
         return [f"{name} has no effect with {reason}" for name, reason in idle]
 
 

@@ -65,6 +65,10 @@ class PoseTask:
             views = tuple(dict.fromkeys((CLEAN, self.anchor, NOISY)))
         self.views = {view: (STREAMS[view], noise if view == NOISY else 0.0) for view in views}
 
+    def phase(self, epoch: int) -> int:
+        """The first epoch whose loss has the terms that it has in ``epoch``."""
+        return self.loss.sup_thresh if self.loss.needs_views(epoch) else 0
+
     def forward(self, model: nn.Module, batches: Views) -> dict[str, ModelOutput]:
         """Run the model on each view: clean first, in passes of their own or in one common pass."""
         if not self.config.optim.joint_pass or len(batches) == 1:

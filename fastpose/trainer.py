@@ -43,7 +43,7 @@ from fastpose.robustness import Curve, measure_curve
 from fastpose.schedules import learning_rate_factor
 from fastpose.scoring import evaluation_sampler
 from fastpose.tasks import PoseTask, Views
-from fastpose.training_step import TrainingStep
+from fastpose.training_step import TrainingStep, make_optimizer, restore_optimizer
 
 
 def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
@@ -122,10 +122,8 @@ class Trainer:
             model.reset_head()  # equal numbers of classes need not be the same classes
             self._echo(str(report))
         self.model = model.to(self.device, memory_format=memory_format_for(model, self.dtype))
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.model, config.optim),
-            lr=config.optim.lr, weight_decay=config.optim.weight_decay, fused=True,
-        )  # fmt: skip
+        groups = parameter_groups(self.model, config.optim)
+        self.optimizer = make_optimizer(groups, config.optim, self.device)
         self.average = MovingAverage(self.model, config.optim.ema) if config.optim.ema else None
         self.early_stop = EarlyStop(config.optim.patience) if config.optim.patience else None
         recompute_activations(self.model, config.optim.checkpoint_activations)
@@ -307,7 +305,7 @@ class Trainer:
         state = read_checkpoint(self.folder)
         try:
             self.model.load_state_dict(state["model"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            restore_optimizer(self.optimizer, state["optimizer"])
             if self.average is not None:
                 self.average.load_state_dict(state["average"])
             if self.early_stop is not None:

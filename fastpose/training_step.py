@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from fastpose.averaging import MovingAverage
 from fastpose.config import OptimConfig
 from fastpose.memory import available_memory, counted_bytes, format_bytes, is_out_of_memory
 from fastpose.models.recompute import kept_statistics
+from fastpose.step_compiler import CompiledObjective
+from fastpose.step_graph import GraphedStep
 from fastpose.tasks import PoseTask, Views, labels_of
 
 FEW_CLIPS = 8  # of which it is not worth asking beforehand whether they fit
@@ -37,6 +40,51 @@ def largest_batch(measure: Callable[[int], float], available: float, most: int, 
     return size
 
 
+def compiles(optim: OptimConfig, device: torch.device) -> bool:
+    """Whether training on ``device`` goes through ``torch.compile``, which knows no passes in parts or again."""
+    wanted = optim.compile == "on" or (optim.compile == "auto" and device.type == "cuda")
+    return wanted and optim.micro_batch is None and not optim.checkpoint_activations
+
+
+def graphs(optim: OptimConfig, device: torch.device) -> bool:
+    """Whether training steps on ``device`` are CUDA graphs."""
+    plain = optim.micro_batch is None and not optim.checkpoint_activations  # else random states are set
+    return device.type == "cuda" and optim.cuda_graph == "auto" and plain
+
+
+def make_optimizer(
+    groups: list[dict[str, Any]], optim: OptimConfig, device: torch.device
+) -> torch.optim.Optimizer:
+    """AdamW in one kernel for all weights; where steps are CUDA graphs, its rates are tensors that they read."""
+    if not graphs(optim, device):
+        return torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
+    for group in groups:
+        group["lr"] = torch.tensor(optim.lr, device=device)
+    return torch.optim.AdamW(groups, weight_decay=optim.weight_decay, fused=True, capturable=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of each group, of the head in proportion."""
+    for group in optimizer.param_groups:
+        own = rate * group.get("lr_scale", 1.0)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(own)
+        else:
+            group["lr"] = own
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load a checkpoint's state, and keep rates that are tensors where they are."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if isinstance(rate, Tensor):
+            group["lr"] = rate.fill_(float(group["lr"]))
+        else:
+            group["lr"] = float(group["lr"])
+            group["capturable"] = False
+
+
 class TrainingStep:
     """Computes the gradient of a batch, clips it and moves the weights and their moving average."""
 
@@ -52,6 +100,8 @@ class TrainingStep:
         self.task, self.model, self.optimizer = task, model, optimizer
         self.optim, self.autocast, self.average = optim, autocast, average
         self.device = next(model.parameters()).device
+        self._objective = CompiledObjective(task) if compiles(optim, self.device) else None
+        self._take = GraphedStep(self._launch, task) if graphs(optim, self.device) else self._launch
         self._is_checked = self.device.type != "cpu"  # allocators of others refuse what does not fit
 
     def __call__(self, batches: Views, epoch: int, rate: float) -> dict[str, Tensor]:
@@ -63,25 +113,25 @@ class TrainingStep:
         if not self._is_checked:
             self._check_memory(batches, epoch)
             self._is_checked = True
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group.get("lr_scale", 1.0)
+        set_rate(self.optimizer, rate)
         try:
-            return self._take(batches, epoch)
+            result = self._take(batches, epoch)
+            if self.average is not None:
+                self.average.update_parameters(self.model)
+            return result
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
         # Here, because the handler's traceback holds the memory of the failed step.
         raise self._does_not_fit(batches, epoch)
 
-    def _take(self, batches: Views, epoch: int) -> dict[str, Tensor]:
+    def _launch(self, batches: Views, epoch: int) -> dict[str, Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
         result = accumulate_gradient(
-            self.task, self.model, batches, epoch, self.autocast, self.optim.micro_batch
+            self.task, self.model, batches, epoch, self.autocast, self.optim.micro_batch, self._objective
         )
         nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.grad_clip)
         self.optimizer.step()
-        if self.average is not None:
-            self.average.update_parameters(self.model)
         return result
 
     def measure(self, batches: Views, epoch: int) -> float:

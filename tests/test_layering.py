@@ -14,7 +14,9 @@ RANKS = {
     **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
     **dict.fromkeys(["allocator", "averaging", "early_stop", "memory", "schedules"], 4),
     "checkpoint": 5,
-    **dict.fromkeys(["robustness", "scoring", "tasks", "accumulation", "training_step"], 6),
+    **dict.fromkeys(
+        ["robustness", "scoring", "tasks", "accumulation", "training_step", "step_compiler", "step_graph"], 6
+    ),
     "batch_size": 7,
     **dict.fromkeys(
         ["trainer", "experiment", "evaluation", "exporting", "foreign", "prediction", "prediction_files"], 7

@@ -67,6 +67,16 @@ class PoseBatch:
         """Clips ``begin`` to ``end`` - 1 of the batch, in the same memory."""
         return self._map(lambda tensor: tensor[begin:end])
 
+    def clone(self) -> "PoseBatch":
+        """The same batch in memory of its own."""
+        return self._map(torch.clone)
+
+    def copy_(self, other: "PoseBatch") -> None:
+        """Take over the values of ``other``, a batch of the same shape."""
+        for name in ("keypoints", "labels", "frames", "indices", "draws"):
+            if (ours := getattr(self, name)) is not None:
+                ours.copy_(getattr(other, name), non_blocking=True)
+
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "PoseBatch":
         tensors = (self.keypoints, self.labels, self.frames, self.indices, self.draws)
         return PoseBatch(*(None if tensor is None else function(tensor) for tensor in tensors))

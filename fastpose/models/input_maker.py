@@ -47,12 +47,17 @@ class InputMaker:
         self._memory.clear()
 
     def _memory_of(self, name: str, shape: tuple[int, ...], model: nn.Module, device: torch.device) -> Tensor:
-        kept = None if torch.compiler.is_compiling() else self._memory.get(name)
+        planned = torch.compiler.is_compiling() or _is_captured(device)  # a graph plans its own memory
+        kept = None if planned else self._memory.get(name)
         if kept is not None and len(kept) >= shape[0] and kept.shape[1:] == shape[1:]:
             return kept
         fresh = torch.empty(
             shape, dtype=self.dtype, device=device, memory_format=memory_format_for(model, self.dtype)
         )
-        if not torch.compiler.is_compiling():  # a compiled graph plans its own memory
+        if not planned:
             self._memory[name] = fresh
         return fresh
+
+
+def _is_captured(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.is_current_stream_capturing()
