@@ -3,6 +3,8 @@
 Attribute names (conv, bn, conv1, …, downsample) are those of PYSKL's modules, so that state dicts fit.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,8 +65,8 @@ class Convolution(nn.Conv3d):
             if x.shape[3:] == (1, 1):
                 return self._convolve_point(x)
             if self.kernel_size == (1, 1, 1) and x.is_contiguous(memory_format=torch.channels_last_3d):
-                t, h, w = self.stride
-                places = x[:, :, ::t, ::h, ::w].permute(0, 2, 3, 4, 1).contiguous()  # [B, T, H, W, C]
+                places = x if self.stride == (1, 1, 1) else _EveryNth.apply(x, self.stride)
+                places = places.permute(0, 2, 3, 4, 1)  # [B, T, H, W, C]
                 return F.linear(places, self.weight.flatten(1)).permute(0, 4, 1, 2, 3)
         return super().forward(x)
 
@@ -72,6 +74,28 @@ class Convolution(nn.Conv3d):
         time, height, width = self.kernel_size
         centers = self.weight[..., height // 2, width // 2, None, None]
         return F.conv3d(x, centers, None, (self.stride[0], 1, 1), (time // 2, 0, 0))
+
+
+class _EveryNth(torch.autograd.Function):
+    """x[:, :, ::t, ::h, ::w], dense in channels_last_3d order; slicing would fill its gradient axis by axis."""
+
+    @staticmethod
+    def forward(x: Tensor, stride: Size3) -> Tensor:
+        t, h, w = stride
+        return x[:, :, ::t, ::h, ::w].contiguous(memory_format=torch.channels_last_3d)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Size3], output: Tensor) -> None:
+        ctx.shape, ctx.stride = inputs[0].shape, inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        t, h, w = ctx.stride
+        result = torch.empty(
+            ctx.shape, dtype=gradient.dtype, device=gradient.device, memory_format=torch.channels_last_3d
+        ).zero_()
+        result[:, :, ::t, ::h, ::w] = gradient
+        return result, None
 
 
 class ConvNorm(nn.Module):
