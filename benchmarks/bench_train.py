@@ -13,7 +13,7 @@ from fastpose.data import LAYOUTS, PackedClips, PoseClip
 from fastpose.trainer import Trainer
 
 NUM_CLASSES = 60
-BATCH = {"skeleton": 32, "heatmap": 4, "grayscale": 4}
+BATCH = {"skeleton": 32, "heatmap": 8, "grayscale": 8}
 
 
 def make_clips(count: int) -> list[PoseClip]:
