@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fastpose._files import atomic_path, sort_metadata
-from fastpose.config import ModelConfig, RunConfig, from_dict
+from fastpose.config import ModelConfig, RunConfig
+from fastpose.config_files import from_dict
 from fastpose.data.layouts import Layout
 from fastpose.models.registry import create_model, input_settings
 

@@ -1,21 +1,16 @@
-"""Settings of an experiment: dataclasses, checked; from presets and JSON files."""
+"""Settings of an experiment: dataclasses that check themselves."""
 
-import dataclasses
-import difflib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
-
-from fastpose.presets import PRESETS
+from typing import Any, Literal
 
 Arm = Literal["supervised", "augmented", "contrastive"]
 ALPHA_GRID = (0.0, 0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)
 
@@ -23,7 +18,7 @@ def _require(condition: bool, message: str) -> None:
 def _check(config: Any, expected: str, holds: Callable[[Any], bool], *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        _require(holds(value), f"{name} = {value!r}: expected {expected}")
+        require(holds(value), f"{name} = {value!r}: expected {expected}")
 
 
 def _check_levels(config: Any, name: str) -> None:
@@ -42,7 +37,7 @@ def parse_alpha(text: str) -> tuple[float, float]:
         low, high = float(parts[0]), float(parts[-1])
     except ValueError:
         low = high = math.nan
-    _require(
+    require(
         len(parts) <= 2 and 0 <= low <= high < math.inf,
         f"alpha = {text!r}: expected a number ≥ 0 such as 0.025, or a range such as 0:0.2",
     )
@@ -96,7 +91,7 @@ class DataConfig:
         _check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "crop_padding", "min_box")
         _check(self, "0 < low ≤ high ≤ 1", lambda r: 0 < r[0] <= r[1] <= 1, "crop_area")
         _check(self, "0 < low ≤ high", lambda r: 0 < r[0] <= r[1] < math.inf, "crop_aspect")
-        _require(
+        require(
             self.test_on == "test" or self.val_clips > 0,
             "test_on = 'val': expected val_clips > 0, so that there are clips to measure on",
         )
@@ -233,7 +228,7 @@ class OptimConfig:
         _check(self, "at least 1", lambda n: n >= 1, "epochs")
         _check(self, "at least 1, or auto", lambda n: n == "auto" or n >= 1, "batch_size")
         _check(self, "at least 1, or none for a whole batch", lambda n: n is None or n >= 1, "micro_batch")
-        _require(
+        require(
             self.micro_batch is None or self.batch_size != "auto",
             f"batch_size = 'auto': expected no micro_batch, with which any batch fits, got {self.micro_batch}",
         )
@@ -248,7 +243,7 @@ class OptimConfig:
         _check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
         _check(self, "0 or more", lambda n: n >= 0, "val_every", "patience")
         _check_levels(self, "val_alphas")
-        _require(
+        require(
             self.patience == 0 or self.val_every > 0,
             f"patience = {self.patience}: expected val_every > 0, so that there are validations to compare",
         )
@@ -287,11 +282,11 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _check(self, "a seed from 0 to 2^63 - 1", lambda n: 0 <= n < 2**63, "seed")
-        _require(
+        require(
             not self.model.published or self.data.crop == "frame",
             "published = True: expected crop = 'frame', as the preset motionbert-published has",
         )
-        _require(
+        require(
             not self.optim.val_every or self.data.val_clips > 0,
             f"val_every = {self.optim.val_every}: expected val_clips > 0, so that there are clips to validate on",
         )
@@ -334,74 +329,3 @@ class CheckpointConfig:
     """Text file of class names, one a line; by default they are numbered."""
     max_persons: int = 2
     """Persons that it takes."""
-
-
-def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str = "config") -> RunConfig:
-    """Return ``base`` with nested ``values`` put in place; unknown keys and wrong types are errors."""
-    return _merge(base or RunConfig(), values, source)
-
-
-def _merge(base: Any, values: Any, where: str) -> Any:
-    _require(isinstance(values, dict), f"{where}: expected an object of settings, got {values!r}")
-    hints = get_type_hints(type(base))
-    changes = {}
-    for key, value in values.items():
-        if key not in hints:
-            close = difflib.get_close_matches(key, hints, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(hints)}"
-            raise ValueError(f"{where}: unknown setting {key!r}{hint}")
-        current = getattr(base, key)
-        if dataclasses.is_dataclass(current):
-            changes[key] = _merge(current, value, f"{where}: {key}")
-        else:
-            changes[key] = _coerce(value, hints[key], f"{where}: {key}")
-    return dataclasses.replace(base, **changes)
-
-
-def _coerce(value: Any, hint: Any, where: str) -> Any:
-    """Check ``value`` from JSON against the field's type, turning lists to tuples and alphas to text."""
-    args = getattr(hint, "__args__", ())
-    origin = getattr(hint, "__origin__", None)
-    if origin is Literal:
-        _require(value in args, f"{where} = {value!r}: expected one of {', '.join(map(repr, args))}")
-        return value
-    if origin is tuple:
-        _require(isinstance(value, list | tuple), f"{where} = {value!r}: expected a list")
-        _require(
-            Ellipsis in args or len(value) == len(args), f"{where} = {value!r}: expected {len(args)} numbers"
-        )
-        return tuple(_coerce(item, args[0], where) for item in value)
-    if args:  # a union with None
-        if value is None and type(None) in args:
-            return None
-        if any(value in getattr(arg, "__args__", ()) for arg in args):  # a word among numbers
-            return value
-        return _coerce(value, args[0], where)
-    if hint is str and where.endswith("alpha") and isinstance(value, int | float | list):
-        return ":".join(map(str, value)) if isinstance(value, list) else str(value)
-    if hint is float and type(value) is int:
-        return float(value)
-    _require(type(value) is hint, f"{where} = {value!r}: expected {hint.__name__}")
-    return value
-
-
-def from_preset(name: str) -> RunConfig:
-    """Return the settings of a named preset; ValueError lists the names there are."""
-    _require(name in PRESETS, f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
-    return from_dict(PRESETS[name], source=f"preset {name}")
-
-
-def from_file(path: str | Path, base: RunConfig | None = None) -> RunConfig:
-    """Read settings from a JSON file over ``base``."""
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
-    return from_dict(values, base, source=str(path))
-
-
-def to_json(config: RunConfig) -> str:
-    """Return all settings as JSON text that `from_file` reads."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"

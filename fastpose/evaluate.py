@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 import tyro
 
 from fastpose._command import read_first, run_command
-from fastpose.config import EvalConfig, from_preset
+from fastpose.config import EvalConfig
+from fastpose.config_files import from_preset
 from fastpose.presets import PRESETS
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from fastpose._files import write_text
 from fastpose.batch_size import choose_batch_size
-from fastpose.config import Arm, RunConfig, from_file, to_json
+from fastpose.config import Arm, RunConfig
+from fastpose.config_files import from_file, to_json
 from fastpose.data.packed import PackedClips
 from fastpose.environment import describe
 from fastpose.robustness import (

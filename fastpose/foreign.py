@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from fastpose.checkpoint import ModelCard, build_model, load_model
-from fastpose.config import CheckpointConfig, RunConfig, from_preset
+from fastpose.config import CheckpointConfig, RunConfig
+from fastpose.config_files import from_preset
 from fastpose.data.clip_builder import class_name_tuple
 from fastpose.data.layouts import Layout, get_layout
 from fastpose.evaluation import find_run

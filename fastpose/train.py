@@ -10,7 +10,7 @@ from pathlib import Path
 
 import tyro
 
-from fastpose import config as settings
+from fastpose import config_files as settings
 from fastpose._command import read_first, run_command
 from fastpose.config import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
 from fastpose.presets import PRESET_ARMS

@@ -5,17 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpose import config
-from fastpose.config import RunConfig
+from fastpose import config_files
+from fastpose.config import RunConfig, parse_alpha
 from fastpose.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_json_round_trip(name, tmp_path):
-    run = config.from_preset(name)
+    run = config_files.from_preset(name)
     path = tmp_path / "config.json"
-    path.write_text(config.to_json(run))
-    assert config.from_file(path) == run
+    path.write_text(config_files.to_json(run))
+    assert config_files.from_file(path) == run
 
 
 def test_defaults_are_the_reports():
@@ -27,7 +27,7 @@ def test_defaults_are_the_reports():
 
 
 def test_reference_code_differs_as_published():
-    run = config.from_preset("reference-code")
+    run = config_files.from_preset("reference-code")
     assert run.loss.temperature == 0.5
     assert run.loss.symmetric
     assert run.loss.detach_clean
@@ -38,37 +38,37 @@ def test_reference_code_differs_as_published():
 
 
 def test_motionbert_has_settings_of_its_own():
-    run = config.from_preset("motionbert")
+    run = config_files.from_preset("motionbert")
     assert (run.model.model, run.model.input, run.data.clip_len) == ("motionbert", "skeleton", 24)
     assert (run.optim.lr, run.optim.head_lr, run.optim.schedule, run.optim.lr_decay) == (
         1e-4, 1e-3, "step", 0.99,
     )  # fmt: skip
     assert (run.optim.alpha, run.loss.gamma1, run.loss.gamma2, run.loss.sup_thresh) == ("0.01", 1, 0.3, 0)
-    published = config.from_preset("motionbert-published")
+    published = config_files.from_preset("motionbert-published")
     assert published.model.published
     assert (published.data.clip_len, published.data.max_persons) == (243, 2)
     assert (published.optim.epochs, published.optim.batch_size, published.model.dropout) == (300, 32, 0.5)
 
 
 def test_settings_without_effect_are_named():
-    run = config.from_dict({"data": {"crop": "frame", "min_box": 5}, "optim": {"lr_decay": 0.5}})
+    run = config_files.from_dict({"data": {"crop": "frame", "min_box": 5}, "optim": {"lr_decay": 0.5}})
     assert run.idle_settings() == [
         "min_box has no effect with crop = 'frame'",
         "lr_decay has no effect with schedule = 'constant'",
     ]
     for name in PRESETS:
-        assert config.from_preset(name).idle_settings() == []
+        assert config_files.from_preset(name).idle_settings() == []
 
 
 @given(low=st.floats(0, 10), width=st.floats(0, 10))
 def test_alpha_ranges_survive_text(low, width):
-    assert config.parse_alpha(f"{low!r}:{low + width!r}") == (low, low + width)
+    assert parse_alpha(f"{low!r}:{low + width!r}") == (low, low + width)
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "0.2:0.1", "a", "", "1:2:3", "0:inf", ":"])
 def test_bad_alphas_are_named(text):
     with pytest.raises(ValueError, match="alpha"):
-        config.parse_alpha(text)
+        parse_alpha(text)
 
 
 @pytest.mark.parametrize(
@@ -101,28 +101,28 @@ def test_bad_alphas_are_named(text):
 )
 def test_bad_settings_are_named(values, message):
     with pytest.raises(ValueError, match=message):
-        config.from_dict(values)
+        config_files.from_dict(values)
 
 
 def test_alpha_may_be_a_number_or_a_list_in_json():
-    assert config.from_dict({"optim": {"alpha": 0.025}}).optim.alpha == "0.025"
-    assert config.from_dict({"optim": {"alpha": [0, 0.2]}}).optim.alpha == "0:0.2"
+    assert config_files.from_dict({"optim": {"alpha": 0.025}}).optim.alpha == "0.025"
+    assert config_files.from_dict({"optim": {"alpha": [0, 0.2]}}).optim.alpha == "0:0.2"
 
 
 def test_the_batch_size_may_be_a_word_in_json():
-    assert config.from_dict({"optim": {"batch_size": "auto"}}).optim.batch_size == "auto"
-    idle = config.from_dict({"optim": {"batch_size": 8, "micro_batch": 8}}).idle_settings()
+    assert config_files.from_dict({"optim": {"batch_size": "auto"}}).optim.batch_size == "auto"
+    idle = config_files.from_dict({"optim": {"batch_size": 8, "micro_batch": 8}}).idle_settings()
     assert idle == ["micro_batch has no effect with batch_size = 8"]
 
 
 def test_unknown_preset_and_unreadable_files(tmp_path):
     with pytest.raises(ValueError, match="unknown preset 'best'; expected one of report"):
-        config.from_preset("best")
+        config_files.from_preset("best")
     with pytest.raises(ValueError, match="absent.json: cannot be read"):
-        config.from_file(tmp_path / "absent.json")
+        config_files.from_file(tmp_path / "absent.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match="not a JSON file"):
-        config.from_file(tmp_path / "bad.json")
+        config_files.from_file(tmp_path / "bad.json")
 
 
 def test_flags_are_unique_across_sections():
@@ -132,6 +132,6 @@ def test_flags_are_unique_across_sections():
         for field in dataclasses.fields(getattr(RunConfig(), section))
     ]
     assert len(names) == len(set(names))
-    assert json.loads(config.to_json(RunConfig())).keys() == {
+    assert json.loads(config_files.to_json(RunConfig())).keys() == {
         "arm", "seed", "data", "model", "loss", "optim", "eval",
     }  # fmt: skip

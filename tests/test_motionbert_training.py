@@ -11,7 +11,8 @@ from helpers import waving_clips
 
 from fastpose import evaluate, train
 from fastpose.checkpoint import ModelCard, build_model, load_model
-from fastpose.config import DataConfig, ModelConfig, RunConfig, from_preset
+from fastpose.config import DataConfig, ModelConfig, RunConfig
+from fastpose.config_files import from_preset
 from fastpose.data.layouts import COCO17, PENN13, Layout
 from fastpose.data.packed import PackedClips
 from fastpose.models import registry

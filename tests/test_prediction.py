@@ -11,7 +11,7 @@ from packing_helpers import TRIANGLE
 from prediction_helpers import CLASSES, moving_clip, with_input, write_run
 
 from fastpose.checkpoint import load_model
-from fastpose.config import from_preset
+from fastpose.config_files import from_preset
 from fastpose.data import ClipSampler, PackedClips, get_layout
 from fastpose.data.layouts import convert
 from fastpose.data.motionbert import match_clips

@@ -6,7 +6,7 @@ import pytest
 from helpers import waving_clips
 
 from fastpose import train
-from fastpose.config import from_preset, to_json
+from fastpose.config_files import from_preset, to_json
 from fastpose.presets import PRESETS
 
 

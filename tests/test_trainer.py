@@ -8,7 +8,8 @@ import torch
 from helpers import waving_clips
 
 from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint, save_weights
-from fastpose.config import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, to_json
+from fastpose.config import DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
+from fastpose.config_files import to_json
 from fastpose.experiment import check_folder, plan_runs, run_experiment
 from fastpose.trainer import Trainer, epoch_order
 

@@ -9,7 +9,8 @@ from helpers import waving_clips
 from test_trainer import TIMES, TINY, rows_of
 
 from fastpose.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint
-from fastpose.config import RunConfig, from_dict
+from fastpose.config import RunConfig
+from fastpose.config_files import from_dict
 from fastpose.data.holdout import held_out_clips
 from fastpose.trainer import Trainer
 

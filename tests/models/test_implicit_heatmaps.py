@@ -11,6 +11,7 @@ from fastpose.data import ClipSampler
 from fastpose.models import create_model
 from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.models.input_maker import InputMaker
+from fastpose.models.recompute import recompute_activations
 
 SIZE = (24, 20)
 
@@ -96,3 +97,14 @@ def test_wrong_batches_are_refused():
         model_of(heatmaps="drawn")
     with pytest.warns(UserWarning, match="heatmaps has no effect on the skeleton input"):
         model_of(input="skeleton", heatmaps="explicit")
+
+
+@pytest.mark.parametrize("name", ["posec3d", "c3d_light", "x3d_shallow"])
+def test_activations_are_recomputed_from_keypoints_too(name):
+    kept = model_of(name).train()
+    again = copy.deepcopy(kept)
+    recompute_activations(again)
+    loss, gradients = loss_and_gradients(kept, batch_of())
+    other_loss, others = loss_and_gradients(again, batch_of())
+    assert torch.equal(loss, other_loss)
+    assert all(torch.equal(gradient, others[key]) for key, gradient in gradients.items())
