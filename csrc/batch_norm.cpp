@@ -1,12 +1,12 @@
 #include "batch_norm.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <new>
 #include <vector>
 
 #include "aligned_floats.hpp"
+#include "norm_scale.hpp"
 #include "row_parts.hpp"
 
 namespace fastpose {
@@ -137,19 +137,22 @@ struct Normalize {
 };
 
 template <class Element>
-bool forward(const BatchNorm& norm, const BatchNormForward& arrays) {
+bool find_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) {
   const Parts parts(norm);
   const AlignedFloats moments = allocate_floats(parts.count() * 3 * norm.channels);
   if (moments == nullptr) return false;
   for_parts(norm, parts,
-            PartMoments<Element>{norm, parts, static_cast<const Element*>(arrays.input), moments.get()});
-  merge_moments(norm, parts, moments.get(), arrays.mean, arrays.variance);
-  std::vector<float> scale(static_cast<std::size_t>(norm.channels)), shift(scale.size());
-  for (std::size_t c = 0; c < scale.size(); ++c) {
-    scale[c] = arrays.weight[c] / std::sqrt(arrays.variance[c] + norm.eps);
-    shift[c] = arrays.bias[c] - arrays.mean[c] * scale[c];
-  }
-  for_parts(norm, parts, Normalize<Element>{norm, parts, arrays, scale.data(), shift.data()});
+            PartMoments<Element>{norm, parts, static_cast<const Element*>(input), moments.get()});
+  merge_moments(norm, parts, moments.get(), mean, variance);
+  return true;
+}
+
+template <class Element>
+bool forward(const BatchNorm& norm, const BatchNormForward& arrays) {
+  if (!find_moments<Element>(norm, arrays.input, arrays.mean, arrays.variance)) return false;
+  const NormScale values(norm, arrays.weight, arrays.bias, arrays.mean, arrays.variance);
+  const Parts parts(norm);
+  for_parts(norm, parts, Normalize<Element>{norm, parts, arrays, values.scale.data(), values.shift.data()});
   return true;
 }
 
@@ -159,6 +162,15 @@ bool batch_norm(const BatchNorm& norm, const BatchNormForward& arrays) noexcept 
   try {
     return norm.element == ElementType::kFloat32 ? forward<float>(norm, arrays)
                                                  : forward<BFloat16>(norm, arrays);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+bool batch_norm_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) noexcept {
+  try {
+    return norm.element == ElementType::kFloat32 ? find_moments<float>(norm, input, mean, variance)
+                                                 : find_moments<BFloat16>(norm, input, mean, variance);
   } catch (const std::bad_alloc&) {
     return false;
   }

@@ -1,9 +1,12 @@
+#include <algorithm>
 #include <cmath>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "aligned_floats.hpp"
 #include "batch_norm.hpp"
+#include "norm_scale.hpp"
 #include "row_parts.hpp"
 
 namespace fastpose {
@@ -120,6 +123,7 @@ struct InputGradient {
     const ChannelBlocks blocks{stride};
     auto* result = static_cast<Element*>(arrays.input_gradient);
     auto* residual = static_cast<Element*>(arrays.residual_gradient);
+    constexpr LaneBits numbers{0, 1, 2, 3, 4, 5, 6, 7};
     for (std::int64_t part = begin; part < end; ++part) {
       const Lookahead<Element> next(norm, parts, part, end);
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
@@ -136,10 +140,13 @@ struct InputGradient {
         access.read(channels.mean.data() + channel, mean);
         access.read(channels.slope.data() + channel, slope);
         access.read(channels.offset.data() + channel, offset);
+        const auto done = static_cast<std::uint32_t>(
+            arrays.input_gradient == arrays.output_gradient ? block * kLanes - channel : 0);
         for (; at < stop; at += stride) {
           Lanes value, g;
           reader.read_row(at, value, g);
           value = g * reader.scale + ((value - mean) * slope + offset);
+          value = numbers < done ? g : value;  // in place, which the block before has written
           access.write(value, result + at);
           if constexpr (kResidual) access.write(g, residual + at);
         }
@@ -150,23 +157,24 @@ struct InputGradient {
 
 Channels prepare_channels(const BatchNorm& norm, const BatchNormBackward& arrays) {
   const auto count = static_cast<std::size_t>(norm.channels);
-  Channels channels{std::vector<float>(arrays.mean, arrays.mean + count), std::vector<float>(count),
-                    std::vector<float>(count), std::vector<float>(count), std::vector<float>(count)};
-  for (std::size_t c = 0; c < count; ++c) {
-    channels.scale[c] = arrays.weight[c] / std::sqrt(arrays.variance[c] + norm.eps);
-    channels.shift[c] = arrays.bias[c] - arrays.mean[c] * channels.scale[c];
-  }
-  return channels;
+  NormScale values(norm, arrays.weight, arrays.bias, arrays.mean, arrays.variance);
+  return {std::vector<float>(arrays.mean, arrays.mean + count), std::move(values.scale),
+          std::move(values.shift), std::vector<float>(count), std::vector<float>(count)};
 }
 
-void merge_gradients(const BatchNorm& norm, const Parts& parts, const float* sums,
-                     const BatchNormBackward& arrays, Channels& channels) {
-  const auto count = static_cast<std::size_t>(norm.channels);
-  const auto rows = static_cast<double>(norm.rows);
-  std::vector<double> totals(2 * count);  // of g, of g·(input - mean)
+std::vector<double> total_parts(const BatchNorm& norm, const Parts& parts, const float* sums) {
+  std::vector<double> totals(2 * static_cast<std::size_t>(norm.channels));
   for (std::int64_t part = 0; part < parts.count(); ++part, sums += totals.size()) {
     for (std::size_t i = 0; i < totals.size(); ++i) totals[i] += sums[i];
   }
+  return totals;
+}
+
+// `totals` are of g, then of g·(input - mean).
+void finish_channels(const BatchNorm& norm, const double* totals, const BatchNormBackward& arrays,
+                     Channels& channels) {
+  const auto count = static_cast<std::size_t>(norm.channels);
+  const auto rows = static_cast<double>(norm.rows);
   for (std::size_t c = 0; c < count; ++c) {
     const double inverse_variance = 1.0 / (static_cast<double>(arrays.variance[c]) + norm.eps);
     arrays.bias_gradient[c] = static_cast<float>(totals[c]);
@@ -183,7 +191,7 @@ bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
   if (sums == nullptr) return false;
   Channels channels = prepare_channels(norm, arrays);
   for_parts(norm, parts, PartGradients<Element, kMask>{norm, parts, arrays, channels, sums.get()});
-  merge_gradients(norm, parts, sums.get(), arrays, channels);
+  finish_channels(norm, total_parts(norm, parts, sums.get()).data(), arrays, channels);
   for_parts(norm, parts, InputGradient<Element, kMask>{norm, parts, arrays, channels});
   return true;
 }
@@ -195,12 +203,31 @@ bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
                                   : backward<Element, Mask::kFromOutput>(norm, arrays);
 }
 
+template <class Element>
+bool finish_backward(const BatchNorm& norm, const double* sums, const BatchNormBackward& arrays) {
+  const Parts parts(norm);
+  Channels channels = prepare_channels(norm, arrays);
+  finish_channels(norm, sums, arrays, channels);
+  for_parts(norm, parts, InputGradient<Element, Mask::kNone>{norm, parts, arrays, channels});
+  return true;
+}
+
 }  // namespace
 
 bool batch_norm_backward(const BatchNorm& norm, const BatchNormBackward& arrays) noexcept {
   try {
     return norm.element == ElementType::kFloat32 ? backward<float>(norm, arrays)
                                                  : backward<BFloat16>(norm, arrays);
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+bool batch_norm_finish_backward(const BatchNorm& norm, const double* sums,
+                                const BatchNormBackward& arrays) noexcept {
+  try {
+    return norm.element == ElementType::kFloat32 ? finish_backward<float>(norm, sums, arrays)
+                                                 : finish_backward<BFloat16>(norm, sums, arrays);
   } catch (const std::bad_alloc&) {
     return false;
   }
