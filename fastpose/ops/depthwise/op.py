@@ -35,13 +35,16 @@ def depthwise_conv3d(
     """
     stride = check_depthwise("depthwise_conv3d", x, weight, stride)
     x = autocast_input(x)
-    backend = resolve_backend("depthwise_conv3d", backend, _native_obstacle(x, weight), "does not exist")
+    backend = resolve_backend(
+        "depthwise_conv3d", backend, native_depthwise_obstacle(x, weight), "does not exist"
+    )
     if backend == "reference":
         return depthwise_conv3d_reference(x, weight, stride)
     return torch.ops.fastpose.depthwise_conv3d(x, weight, stride)
 
 
-def _native_obstacle(x: Tensor, weight: Tensor) -> str | None:
+def native_depthwise_obstacle(x: Tensor, weight: Tensor) -> str | None:
+    """Why native code cannot convolve x with weight, or None."""
     if x.device.type != "cpu":
         return f"runs on the CPU, and x is on {x.device}"
     if x.dtype not in NATIVE_DTYPES:
