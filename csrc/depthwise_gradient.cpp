@@ -41,13 +41,13 @@ void gather_pixels(const std::vector<RowTaps>& taps, const float* window, const 
   for (int pixel = 0; pixel < kPixels; ++pixel) gradients[pixel] = running[pixel];
 }
 
-// Reads inputs as the convolution does, and passes their gradients back.
+// Reads inputs as the convolution does, and writes their gradients.
 template <class Element, class Access>
 struct PlainInput {
   Access access;
   PlainInput(const Access& block_access, const InputNorm*, std::int64_t, float*) : access(block_access) {}
   void read(const Element* at, Lanes& lanes) const { access.read(at, lanes); }
-  void pass(const Element*, Lanes&) {}
+  void write(const Element*, const Lanes& gradient, Element* target) const { access.write(gradient, target); }
   void finish() const {}
 };
 
@@ -70,22 +70,23 @@ struct NormedInput {
     lanes = lanes * scale + shift;
     lanes = lanes < floor ? floor : lanes;
   }
-  void pass(const Element* at, Lanes& gradient) {
-    Lanes input;
+  void write(const Element* at, const Lanes& gradient, Element* target) {
+    Lanes input, written;
     access.read(at, input);
     const Lanes output = input * scale + shift;
-    gradient = output <= floor ? Lanes{} : gradient;
-    sum += gradient;
-    product += gradient * (input - mean);
+    access.write(output <= floor ? Lanes{} : gradient, target);
+    access.read(target, written);  // the sums are those of rounded values
+    sum += written;
+    product += written * (input - mean);
   }
   void finish() const {
     Lanes before;
     fastpose::read(sums, before);
     before += sum;
-    write<BaselineTarget>(before, sums);
+    fastpose::write<BaselineTarget>(before, sums);
     fastpose::read(sums + kLanes, before);
     before += product;
-    write<BaselineTarget>(before, sums + kLanes);
+    fastpose::write<BaselineTarget>(before, sums + kLanes);
   }
 };
 
@@ -156,8 +157,7 @@ struct Gradients {
           gather_pixels<kPixels, kTaps>(taps, values, block_weights, phase.weight_step, read, block_sums,
                                         gradients);
           for (int i = 0; i < kPixels; ++i) {
-            input.pass(inputs + at + i * stride, gradients[i]);
-            input.access.write(gradients[i], target + at + i * stride);
+            input.write(inputs + at + i * stride, gradients[i], target + at + i * stride);
           }
         });
       });

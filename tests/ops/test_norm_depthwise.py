@@ -65,11 +65,11 @@ def test_any_shape(shape, kernel, stride, relu, dtype):
     tensors = sample(shape, kernel, dtype)
     truths = results([t.double() for t in tensors], stride, relu, "reference")
     found = results(tensors, stride, relu)
-    references = results(tensors, stride, relu, "reference")
-    for i, (native, reference, truth) in enumerate(zip(found, references, truths, strict=True)):
+    # Not against torch in bfloat16, whose gradient of depthwise weights can be memory that nobody wrote.
+    for i, (native, truth) in enumerate(zip(found, truths, strict=True)):
         assert native.shape == truth.shape
-        assert native.dtype == reference.dtype
-        assert error(native, truth) <= error(reference, truth) + TOLERANCE[dtype], i
+        assert native.dtype == (dtype if i in (0, 3) else torch.float32)
+        assert error(native, truth) <= TOLERANCE[dtype], i
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
