@@ -30,6 +30,10 @@ struct BatchNormForward {
 // False: out of memory. Safe to call from several threads at once.
 [[nodiscard]] bool batch_norm(const BatchNorm& norm, const BatchNormForward& arrays) noexcept;
 
+// The first half of it: mean and variance, which need no weight.
+[[nodiscard]] bool batch_norm_moments(const BatchNorm& norm, const void* input, float* mean,
+                                      float* variance) noexcept;
+
 struct BatchNormBackward {
   const void* output_gradient;
   const void* input;
@@ -45,5 +49,10 @@ struct BatchNormBackward {
 };
 
 [[nodiscard]] bool batch_norm_backward(const BatchNorm& norm, const BatchNormBackward& arrays) noexcept;
+
+// The second half of it, where neither ReLU nor residual are left, from `sums` [2, channels] over all rows of
+// the output's gradient g and of g·(input - mean). The input's gradient may take the place of the output's.
+[[nodiscard]] bool batch_norm_finish_backward(const BatchNorm& norm, const double* sums,
+                                              const BatchNormBackward& arrays) noexcept;
 
 }  // namespace fastpose

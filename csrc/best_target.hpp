@@ -6,20 +6,28 @@
 namespace fastpose {
 
 // What a loop may assume. Vectors have 32 bytes: with 64, a Zen 4 core was no faster, and code for AVX2 three
-// times slower. kSums: registers of 32 bytes for running sums.
+// times slower. kSums: registers of 32 bytes for running sums;
+// kGradients: where as many inputs and the sums of three weights share them.
+// kWidens: 16 to 32 bits in an instruction.
 struct BaselineTarget {
   static constexpr int kVectorRegisters = 16;
   static constexpr int kSums = 2;
+  static constexpr int kGradients = 1;
+  static constexpr bool kWidens = false;
   static constexpr bool kRoundsToBFloat16 = false;
 };
 struct Avx2Target {
   static constexpr int kVectorRegisters = 16;
   static constexpr int kSums = 9;
+  static constexpr int kGradients = 4;
+  static constexpr bool kWidens = true;
   static constexpr bool kRoundsToBFloat16 = false;
 };
 struct Avx512BFloat16Target {
   static constexpr int kVectorRegisters = 32;
   static constexpr int kSums = 9;
+  static constexpr int kGradients = 7;
+  static constexpr bool kWidens = true;
   static constexpr bool kRoundsToBFloat16 = true;
 };
 

@@ -26,17 +26,29 @@ struct DepthwiseConv {
   }
 };
 
+// What the convolution is of: max(input·scale + shift, 0), or without the maximum; arrays [channels].
+struct InputNorm {
+  const float* mean;  // of the input, about which sums are taken
+  const float* scale;
+  const float* shift;
+  bool relu;
+};
+
 // Volumes are [batch, frames, rows, columns, channels], weights [channels, kernel volume]; sizes are at least
-// 1. Every element of the result is written. False: out of memory, the result is partly written. Safe to call
-// from several threads at once.
-[[nodiscard]] bool depthwise_conv(const DepthwiseConv& conv, const void* input, const float* weight,
-                                  void* output) noexcept;
+// 1; `norm` may be null. Every element of the result is written. False: out of memory, the result is partly
+// written. Safe to call from several threads at once.
+[[nodiscard]] bool depthwise_conv(const DepthwiseConv& conv, const InputNorm* norm, const void* input,
+                                  const float* weight, void* output) noexcept;
 
-[[nodiscard]] bool depthwise_conv_input_gradient(const DepthwiseConv& conv, const void* output_gradient,
-                                                 const float* weight, void* input_gradient) noexcept;
+struct DepthwiseGradients {
+  void* input;  // of the normed input, past the ReLU, where there is a norm
+  float* weight;
+  double* norm_sums;  // [2, channels] where there is a norm: of input's gradient g, and of g·(input - mean)
+};
 
-[[nodiscard]] bool depthwise_conv_weight_gradient(const DepthwiseConv& conv, const void* input,
-                                                  const void* output_gradient,
-                                                  float* weight_gradient) noexcept;
+[[nodiscard]] bool depthwise_conv_gradients(const DepthwiseConv& conv, const InputNorm* norm,
+                                            const void* input, const void* output_gradient,
+                                            const float* weight,
+                                            const DepthwiseGradients& gradients) noexcept;
 
 }  // namespace fastpose

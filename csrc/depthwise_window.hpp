@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "aligned_floats.hpp"
 #include "best_target.hpp"
+#include "depthwise_conv.hpp"
 #include "lanes.hpp"
 
 namespace fastpose {
@@ -25,7 +27,7 @@ struct GatherAxis {
   std::int64_t target;
   std::int64_t step;
   std::int64_t phases;
-  std::vector<std::vector<Tap>> taps;  // [phase]
+  std::vector<std::vector<Tap>> taps;  // [phase], neighbours in the source
 
   // The output from the input.
   static GatherAxis forward(std::int64_t input, std::int64_t kernel, std::int64_t stride) {
@@ -39,7 +41,7 @@ struct GatherAxis {
     GatherAxis axis{(input - 1) / stride + 1, input, 1, stride, {}};
     axis.taps.resize(static_cast<std::size_t>(stride));
     for (std::int64_t phase = 0; phase < stride; ++phase) {
-      for (std::int64_t k = 0; k < kernel; ++k) {
+      for (std::int64_t k = kernel - 1; k >= 0; --k) {
         const std::int64_t distance = phase + kernel / 2 - k;
         if (distance % stride == 0) axis.taps_of(phase).push_back({k, distance / stride});
       }
@@ -71,8 +73,52 @@ struct GatherAxis {
   }
 };
 
-// A ring of planes [frame % slots][block][row][column][lane] of one clip. A row past the last one and the
-// columns at both sides stay zero.
+// What a window holds of an array: its values.
+template <class Element>
+struct PlainSource {
+  using Type = Element;
+  const Element* values;
+
+  template <class Access>
+  struct Block {
+    Access access;
+    void read(const Element* at, Lanes& lanes) const { access.read(at, lanes); }
+  };
+  template <class Access>
+  Block<Access> block(const Access& access, std::int64_t) const {
+    return {access};
+  }
+};
+
+// The same, normalised.
+template <class Element>
+struct NormedSource {
+  using Type = Element;
+  const Element* values;
+  InputNorm norm;
+
+  template <class Access>
+  struct Block {
+    Access access;
+    Lanes scale, shift, floor;
+    void read(const Element* at, Lanes& lanes) const {
+      access.read(at, lanes);
+      lanes = lanes * scale + shift;
+      lanes = lanes < floor ? floor : lanes;  // NaN stays
+    }
+  };
+  template <class Access>
+  Block<Access> block(const Access& access, std::int64_t channel) const {
+    Block<Access> result{access, {}, {}, {}};
+    access.read(norm.scale + channel, result.scale);
+    access.read(norm.shift + channel, result.shift);
+    result.floor = Lanes{} + (norm.relu ? 0.0f : -std::numeric_limits<float>::infinity());
+    return result;
+  }
+};
+
+// A ring of planes [frame % slots][row][block][column][lane] of one clip. The columns at both sides stay
+// zero.
 class SourceWindow {
  public:
   SourceWindow(const GatherAxis& x, ChannelBlocks blocks, std::int64_t slots, std::int64_t rows)
@@ -89,12 +135,12 @@ class SourceWindow {
   }
 
   bool allocate() {
-    values_ = allocate_floats(slots_ * blocks_.count() * block_floats());
+    values_ = allocate_floats(slots_ * rows_ * row_floats());
     return values_ != nullptr;
   }
 
   std::int64_t bytes_per_row() const {
-    return slots_ * blocks_.count() * width_ * kLanes * static_cast<std::int64_t>(sizeof(float));
+    return slots_ * row_floats() * static_cast<std::int64_t>(sizeof(float));
   }
 
   // Starts on the source rows [begin, end) of a clip of dense [frames, rows, columns, channels].
@@ -104,40 +150,46 @@ class SourceWindow {
     loaded_ = -1;
   }
 
-  // Makes the source frames [begin, end) present; calls go forward in time, at most `slots` frames a call.
-  template <class Element>
-  void need(const Element* clip, std::int64_t source_rows, std::int64_t begin, std::int64_t end) {
+  // Makes the source frames [begin, end) of the clip that starts at an element present; calls go forward in
+  // time, at most `slots` frames a call.
+  template <class Source, class Access>
+  void need(const Source& source, const Access& access, std::int64_t clip, std::int64_t source_rows,
+            std::int64_t begin, std::int64_t end) {
     for (std::int64_t frame = std::max(begin, loaded_ + 1); frame < end; ++frame) {
-      const Element* plane = clip + frame * source_rows * columns_ * blocks_.channels;
-      load(plane, values_.get() + frame % slots_ * blocks_.count() * block_floats());
+      for (std::int64_t row = row_begin_; row < row_end_; ++row) {
+        load(source, access, clip + (frame * source_rows + row) * columns_ * blocks_.channels,
+             values_.get() + row_offset(frame, row));
+      }
       loaded_ = frame;
     }
   }
 
-  const float* block(std::int64_t index) const { return values_.get() + index * block_floats(); }
+  // Of a row's blocks from one another.
+  std::int64_t block_floats() const { return width_ * kLanes; }
+  const float* values() const { return values_.get(); }
 
-  // Offsets from a block's start, at column 0 of the source.
+  // Offset at column 0 of the source.
   std::int64_t row_offset(std::int64_t frame, std::int64_t row) const {
-    return frame % slots_ * blocks_.count() * block_floats() + ((row - row_begin_) * width_ + left_) * kLanes;
+    return (frame % slots_ * rows_ + row - row_begin_) * row_floats() + left_ * kLanes;
   }
-  std::int64_t zero_row_offset() const { return (rows_ * width_ + left_) * kLanes; }
 
  private:
-  std::int64_t block_floats() const { return (rows_ + 1) * width_ * kLanes; }
+  std::int64_t row_floats() const { return blocks_.count() * block_floats(); }
 
-  template <class Element>
-  void load(const Element* plane, float* target) const {
-    for (std::int64_t row = row_begin_; row < row_end_; ++row) {
-      const Element* pixel = plane + row * columns_ * blocks_.channels;
-      float* at = target + ((row - row_begin_) * width_ + left_) * kLanes;
-      for (std::int64_t column = 0; column < columns_; ++column) {
-        for (std::int64_t block = 0; block < blocks_.count(); ++block) {
-          Lanes lanes;
-          blocks_.read_block(pixel + blocks_.begin(block), lanes);
-          write<BaselineTarget>(lanes, at + block * block_floats());
-        }
-        pixel += blocks_.channels;
-        at += kLanes;
+  template <class Source, class Access>
+  void load(const Source& source, const Access& access, std::int64_t first, float* target) const {
+    using Element = typename Source::Type;
+    constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Element));
+    const std::int64_t channels = blocks_.channels, size = columns_ * channels;
+    for (std::int64_t i = 0; i < size; i += kLine) __builtin_prefetch(source.values + first + size + i);
+    for (std::int64_t block = 0; block < blocks_.count(); ++block) {
+      const auto reader = source.block(access, blocks_.begin(block));
+      const Element* pixel = source.values + first + blocks_.begin(block);
+      float* at = target + block * block_floats();
+      for (std::int64_t column = 0; column < columns_; ++column, pixel += channels, at += kLanes) {
+        Lanes lanes;
+        reader.read(pixel, lanes);
+        write<BaselineTarget>(lanes, at);
       }
     }
   }

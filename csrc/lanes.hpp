@@ -25,6 +25,27 @@ inline void read(const BFloat16* values, Lanes& lanes) {
   lanes = reinterpret_cast<Lanes>(__builtin_convertvector(halves, LaneBits) << 16);
 }
 
+// The same by the target's own instruction: as a template has no target, GCC splits the conversion above.
+template <class Target>
+void read(const float* values, Lanes& lanes) {
+  read(values, lanes);
+}
+
+template <class Target>
+void read(const BFloat16* values, Lanes& lanes) {
+#if defined(__x86_64__) && defined(__OPTIMIZE__) && !defined(__clang__)
+  if constexpr (Target::kWidens) {
+    LaneHalves halves;
+    std::memcpy(&halves, values, sizeof(halves));
+    LaneBits bits;
+    asm("vpmovzxwd %1, %0" : "=v"(bits) : "vm"(halves));
+    lanes = reinterpret_cast<Lanes>(bits << 16);
+    return;
+  }
+#endif
+  read(values, lanes);
+}
+
 template <class Target>
 void write(const Lanes& lanes, float* values) {
   std::memcpy(values, &lanes, sizeof(lanes));
@@ -82,5 +103,43 @@ struct ChannelBlocks {
     std::memcpy(values, padded, static_cast<std::size_t>(channels) * sizeof(Element));
   }
 };
+
+// How loops touch a block of any number of channels ≥ kLanes.
+template <class Target>
+struct WholeBlock {
+  template <class Element>
+  void read(const Element* values, Lanes& lanes) const {
+    fastpose::read<Target>(values, lanes);
+  }
+  template <class Element>
+  void write(const Lanes& lanes, Element* values) const {
+    fastpose::write<Target>(lanes, values);
+  }
+};
+
+// The same for fewer.
+template <class Target>
+struct PartBlock {
+  ChannelBlocks blocks;
+
+  template <class Element>
+  void read(const Element* values, Lanes& lanes) const {
+    blocks.read_block(values, lanes);
+  }
+  template <class Element>
+  void write(const Lanes& lanes, Element* values) const {
+    blocks.template write_block<Target>(lanes, values);
+  }
+};
+
+// Calls body with the one that fits: decided here, not at each element.
+template <class Target, class Body>
+void with_block_access(const ChannelBlocks& blocks, const Body& body) {
+  if (blocks.channels >= kLanes) {
+    body(WholeBlock<Target>{});
+  } else {
+    body(PartBlock<Target>{blocks});
+  }
+}
 
 }  // namespace fastpose

@@ -12,6 +12,7 @@
 #include "depthwise_conv.hpp"
 #include "heatmap_gradient.hpp"
 #include "heatmap_renderer.hpp"
+#include "norm_depthwise.hpp"
 #include "pose_stem.hpp"
 
 namespace py = pybind11;
@@ -131,47 +132,75 @@ void run_or_throw(const Work& work) {
   if (!done) throw std::bad_alloc();
 }
 
-// Addresses of dense volumes [B, T, H, W, C] and float32 weights [C, kt·kh·kw]; see depthwise_conv.hpp.
+// Addresses of dense volumes [B, T, H, W, C] and float32 weights [C, kt·kh·kw]; see depthwise_conv.hpp and
+// norm_depthwise.hpp.
 void bind_depthwise(py::module_& module) {
   using Address = std::uintptr_t;
   using Shape = std::array<std::int64_t, 5>;
   using fastpose::ElementType;
   using fastpose::Volume;
-  const auto define = [&](const char* name, const char* first, const char* second, auto function) {
-    module.def(name, function, py::arg("shape"), py::arg("kernel"), py::arg("stride"), py::arg("element"),
-               py::arg(first), py::arg(second), py::arg("result"), py::arg("threads"),
-               "Fill the result at an address; shape is the input's [B, C, T, H, W]. fastpose.ops checks.");
+  const auto rows = [](Address address) { return reinterpret_cast<void*>(address); };
+  const auto floats = [](Address address) { return reinterpret_cast<float*>(address); };
+  const auto define = [&](const char* name, auto function, auto... operands) {
+    module.def(
+        name, function, py::arg("shape"), py::arg("kernel"), py::arg("stride"), py::arg("element"),
+        py::arg("threads"), operands...,
+        "Fill the results at their addresses; shape is the input's [B, C, T, H, W]. fastpose.ops checks.");
   };
-  define("depthwise_conv", "input", "weight",
-         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
-            Address input, Address weight, Address result, int threads) {
-           const auto job = depthwise_job(shape, kernel, stride, element, threads);
-           run_or_throw([&] {
-             return fastpose::depthwise_conv(job, reinterpret_cast<const void*>(input),
-                                             reinterpret_cast<const float*>(weight),
-                                             reinterpret_cast<void*>(result));
-           });
-         });
-  define("depthwise_conv_input_gradient", "gradient", "weight",
-         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
-            Address gradient, Address weight, Address result, int threads) {
-           const auto job = depthwise_job(shape, kernel, stride, element, threads);
-           run_or_throw([&] {
-             return fastpose::depthwise_conv_input_gradient(job, reinterpret_cast<const void*>(gradient),
-                                                            reinterpret_cast<const float*>(weight),
-                                                            reinterpret_cast<void*>(result));
-           });
-         });
-  define("depthwise_conv_weight_gradient", "input", "gradient",
-         [](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element,
-            Address input, Address gradient, Address result, int threads) {
-           const auto job = depthwise_job(shape, kernel, stride, element, threads);
-           run_or_throw([&] {
-             return fastpose::depthwise_conv_weight_gradient(job, reinterpret_cast<const void*>(input),
-                                                             reinterpret_cast<const void*>(gradient),
-                                                             reinterpret_cast<float*>(result));
-           });
-         });
+  define(
+      "depthwise_conv",
+      [=](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element, int threads,
+          Address input, Address weight, Address output) {
+        const auto job = depthwise_job(shape, kernel, stride, element, threads);
+        run_or_throw([&] {
+          return fastpose::depthwise_conv(job, nullptr, rows(input), floats(weight), rows(output));
+        });
+      },
+      py::arg("input"), py::arg("weight"), py::arg("output"));
+  define(
+      "depthwise_conv_gradients",
+      [=](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element, int threads,
+          Address input, Address gradient, Address weight, Address input_gradient, Address weight_gradient) {
+        const auto job = depthwise_job(shape, kernel, stride, element, threads);
+        run_or_throw([&] {
+          return fastpose::depthwise_conv_gradients(job, nullptr, rows(input), rows(gradient), floats(weight),
+                                                    {rows(input_gradient), floats(weight_gradient), nullptr});
+        });
+      },
+      py::arg("input"), py::arg("gradient"), py::arg("weight"), py::arg("input_gradient"),
+      py::arg("weight_gradient"));
+  define(
+      "norm_depthwise",
+      [=](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element, int threads,
+          bool relu, float eps, Address input, Address norm_weight, Address norm_bias, Address weight,
+          Address output, Address mean, Address variance) {
+        const fastpose::NormDepthwise job{depthwise_job(shape, kernel, stride, element, threads), relu, eps};
+        run_or_throw([&] {
+          return fastpose::norm_depthwise(
+              job, {rows(input), floats(norm_weight), floats(norm_bias), floats(weight), rows(output),
+                    floats(mean), floats(variance)});
+        });
+      },
+      py::arg("relu"), py::arg("eps"), py::arg("input"), py::arg("norm_weight"), py::arg("norm_bias"),
+      py::arg("weight"), py::arg("output"), py::arg("mean"), py::arg("variance"));
+  define(
+      "norm_depthwise_backward",
+      [=](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element, int threads,
+          bool relu, float eps, Address output_gradient, Address input, Address norm_weight,
+          Address norm_bias, Address weight, Address mean, Address variance, Address input_gradient,
+          Address norm_weight_gradient, Address norm_bias_gradient, Address weight_gradient) {
+        const fastpose::NormDepthwise job{depthwise_job(shape, kernel, stride, element, threads), relu, eps};
+        run_or_throw([&] {
+          return fastpose::norm_depthwise_backward(
+              job, {rows(output_gradient), rows(input), floats(norm_weight), floats(norm_bias),
+                    floats(weight), floats(mean), floats(variance), rows(input_gradient),
+                    floats(norm_weight_gradient), floats(norm_bias_gradient), floats(weight_gradient)});
+        });
+      },
+      py::arg("relu"), py::arg("eps"), py::arg("output_gradient"), py::arg("input"), py::arg("norm_weight"),
+      py::arg("norm_bias"), py::arg("weight"), py::arg("mean"), py::arg("variance"),
+      py::arg("input_gradient"), py::arg("norm_weight_gradient"), py::arg("norm_bias_gradient"),
+      py::arg("weight_gradient"));
 }
 
 // Addresses of dense float32 keypoints [B, M, T, V, 3] and weights [O, C, kT, kH, kW], and of volumes

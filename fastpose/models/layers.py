@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
 from fastpose.ops.batch_norm import batch_norm_relu
 from fastpose.ops.depthwise import depthwise_conv3d
+from fastpose.ops.norm_depthwise import batch_norm_depthwise
 
 Size3 = tuple[int, int, int]
 
@@ -31,6 +32,14 @@ class BatchNorm(nn.BatchNorm3d):
         return batch_norm_relu(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum,
             self.eps, residual=residual, relu=relu,
+        )  # fmt: skip
+
+    def forward_depthwise(self, x: Tensor, conv: "Convolution", *, relu: bool) -> Tensor:
+        """``conv(self(x, relu=relu))`` for a depthwise convolution, in one pass."""
+        self.num_batches_tracked.add_(1)
+        return batch_norm_depthwise(
+            x, self.running_mean, self.running_var, self.weight, self.bias, conv.weight, conv.stride,
+            self.training, self.momentum, self.eps, relu=relu,
         )  # fmt: skip
 
 
@@ -132,4 +141,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
-        return self.conv3(self.conv2(self.conv1(x)), identity)
+        return self.conv3(self._forward_narrow(x), identity)
+
+    def _forward_narrow(self, x: Tensor) -> Tensor:
+        first, second = self.conv1, self.conv2
+        if not (second.conv.depthwise and self.training and x.device.type == "cpu"):
+            return second(first(x))
+        x = first.bn.forward_depthwise(first.conv(x), second.conv, relu=first.relu)
+        return second.bn(x, relu=second.relu)

@@ -7,6 +7,7 @@ __getattr__, __dir__ = attach(
     {
         "DeviceClipSampler": "sampling",
         "attend": "attention",
+        "batch_norm_depthwise": "norm_depthwise",
         "batch_norm_relu": "batch_norm",
         "contrastive_loss": "contrastive",
         "depthwise_conv3d": "depthwise",

@@ -9,6 +9,7 @@
 #include "batch_norm.hpp"
 #include "check.hpp"
 #include "depthwise_conv.hpp"
+#include "norm_depthwise.hpp"
 
 namespace {
 
@@ -50,18 +51,17 @@ void test_depthwise(std::int64_t channels, const Volume& input, const Volume& ke
     }
   }
   Values found_y = fresh(y.size()), found_dx = fresh(dx.size()), found_dweight = fresh(dweight.size());
-  CHECK(depthwise_conv(conv, x.data(), weight.data(), found_y.data()));
-  CHECK(depthwise_conv_input_gradient(conv, gradient.data(), weight.data(), found_dx.data()));
-  CHECK(depthwise_conv_weight_gradient(conv, x.data(), gradient.data(), found_dweight.data()));
+  CHECK(depthwise_conv(conv, nullptr, x.data(), weight.data(), found_y.data()));
+  CHECK(depthwise_conv_gradients(conv, nullptr, x.data(), gradient.data(), weight.data(),
+                                 {found_dx.data(), found_dweight.data(), nullptr}));
   CHECK(close(found_y, y, 1e-5) && close(found_dx, dx, 1e-5) && close(found_dweight, dweight, 1e-5));
 
   conv.element = ElementType::kBFloat16;
   Halves half_y(y.size()), half_dx(dx.size());
   found_dweight = fresh(dweight.size());
-  CHECK(depthwise_conv(conv, half_x.bits.data(), weight.data(), half_y.bits.data()));
-  CHECK(depthwise_conv_input_gradient(conv, half_gradient.bits.data(), weight.data(), half_dx.bits.data()));
-  CHECK(depthwise_conv_weight_gradient(conv, half_x.bits.data(), half_gradient.bits.data(),
-                                       found_dweight.data()));
+  CHECK(depthwise_conv(conv, nullptr, half_x.bits.data(), weight.data(), half_y.bits.data()));
+  CHECK(depthwise_conv_gradients(conv, nullptr, half_x.bits.data(), half_gradient.bits.data(), weight.data(),
+                                 {half_dx.bits.data(), found_dweight.data(), nullptr}));
   CHECK(close(half_y.widened(), y, 4e-3) && close(half_dx.widened(), dx, 4e-3));
   CHECK(close(found_dweight, dweight, 1e-5));
 }
@@ -101,6 +101,45 @@ void test_batch_norm(std::int64_t rows, std::int64_t channels, bool relu, bool s
   CHECK(close(y, true_y, 1e-5) && close(dx, true_dx, 1e-4));
   CHECK(close(dweight, true_dweight, 1e-5) && close(dbias, true_dbias, 1e-5));
   CHECK(!masked || close(dresidual, true_dresidual, 0));
+}
+
+// Against the two operators that it joins, one after the other.
+void test_norm_depthwise(std::int64_t channels, const Volume& stride, bool relu) {
+  const DepthwiseConv conv{2, channels, {5, 6, 7}, {3, 3, 3}, stride, ElementType::kFloat32, kThreads};
+  const Volume size = conv.output();
+  const std::int64_t rows = 2 * 5 * 6 * 7, out_rows = 2 * size[0] * size[1] * size[2];
+  const BatchNorm norm{rows, channels, relu, 1e-5f, ElementType::kFloat32, kThreads};
+  const auto count = static_cast<std::size_t>(channels);
+  const Values x = draw(rows * channels), gradient = draw(out_rows * channels), weight = draw(channels * 27),
+               norm_weight = draw(channels), norm_bias = draw(channels);
+  Values normed = fresh(x.size()), mean = fresh(count), variance = mean, y = fresh(gradient.size()),
+         dnormed = normed, dx = normed, dweight = fresh(weight.size()), dnorm_weight = mean,
+         dnorm_bias = mean;
+  CHECK(batch_norm(norm, {x.data(), nullptr, norm_weight.data(), norm_bias.data(), normed.data(), mean.data(),
+                          variance.data()}));
+  CHECK(depthwise_conv(conv, nullptr, normed.data(), weight.data(), y.data()));
+  CHECK(depthwise_conv_gradients(conv, nullptr, normed.data(), gradient.data(), weight.data(),
+                                 {dnormed.data(), dweight.data(), nullptr}));
+  CHECK(batch_norm_backward(
+      norm, {dnormed.data(), x.data(), nullptr, norm_weight.data(), norm_bias.data(), mean.data(),
+             variance.data(), dx.data(), nullptr, dnorm_weight.data(), dnorm_bias.data()}));
+
+  const NormDepthwise job{conv, relu, norm.eps};
+  Values found_y = fresh(y.size()), found_mean = fresh(count), found_variance = found_mean,
+         found_dx = fresh(x.size()), found_dweight = fresh(weight.size()), found_dnorm_weight = found_mean,
+         found_dnorm_bias = found_mean;
+  CHECK(norm_depthwise(job, {x.data(), norm_weight.data(), norm_bias.data(), weight.data(), found_y.data(),
+                             found_mean.data(), found_variance.data()}));
+  CHECK(norm_depthwise_backward(
+      job, {gradient.data(), x.data(), norm_weight.data(), norm_bias.data(), weight.data(), mean.data(),
+            variance.data(), found_dx.data(), found_dnorm_weight.data(), found_dnorm_bias.data(),
+            found_dweight.data()}));
+  const auto agree = [](const Values& found, const Values& expected) {
+    return close(found, Truth(expected.begin(), expected.end()), 1e-4);
+  };
+  CHECK(found_mean == mean && found_variance == variance);
+  CHECK(agree(found_y, y) && agree(found_dx, dx) && agree(found_dweight, dweight));
+  CHECK(agree(found_dnorm_weight, dnorm_weight) && agree(found_dnorm_bias, dnorm_bias));
 }
 
 void test_attention(std::int64_t length, std::int64_t inner, std::int64_t dim) {
@@ -157,6 +196,8 @@ int main() {
     test_depthwise(channels, {5, 7, 6}, {3, 3, 3}, {1, 2, 2});
     test_depthwise(channels, {14, 3, 2}, {5, 7, 9}, {2, 3, 4});
     test_depthwise(channels, {13, 9, 20}, {1, 3, 3}, {1, 1, 1});
+    test_norm_depthwise(channels, {1, 1, 1}, true);
+    test_norm_depthwise(channels, {1, 2, 2}, false);
     for (const std::int64_t rows : {5, 17, 700}) {
       for (const int choice : {0, 1, 2, 3}) test_batch_norm(rows, channels, choice % 2 != 0, choice > 1);
     }

@@ -44,43 +44,47 @@ def batch_norm_relu(
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
     """
-    _check(x, running_mean, running_var, weight, bias, residual)
-    if training and x.numel() == x.shape[1]:
-        raise ValueError(f"batch_norm_relu: training needs more than one value per channel, got {x.shape = }")
-    obstacle = _native_obstacle(x, weight, bias, residual, training)
+    check_batch_norm("batch_norm_relu", x, running_mean, running_var, weight, bias, training)
+    _check_residual(x, residual)
+    obstacle = native_batch_norm_obstacle(x, weight, bias, training)
     if resolve_backend("batch_norm_relu", backend, obstacle, "does not exist") == "reference":
         return batch_norm_relu_reference(
             x, running_mean, running_var, weight, bias, training, momentum, eps, residual, relu
         )
     y, mean, variance = torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
-    with torch.no_grad():
-        if running_mean is not None:
-            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
-        if running_var is not None:
-            count = x.numel() // x.shape[1]
-            unbiased = variance * (count / (count - 1))
-            running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+    update_running_statistics(x, running_mean, running_var, mean, variance, momentum)
     return y
 
 
-def _check(
+def check_batch_norm(
+    op: str,
     x: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor,
     bias: Tensor,
-    residual: Tensor | None,
+    training: bool,
 ) -> None:
+    """What operators with a batch norm ask of its arguments.
+
+    Raises:
+        ValueError: one of them is wrong; it names ``op``.
+    """
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
         got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"batch_norm_relu: x must be floating [N, C, ...] and not empty, got {got}")
+        raise ValueError(f"{op}: x must be floating [N, C, ...] and not empty, got {got}")
     channels = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     for name, tensor in channels.items():
         if tensor is None and name.startswith("running"):
             continue
         if not isinstance(tensor, Tensor) or tuple(tensor.shape) != (x.shape[1],):
             got = tuple(tensor.shape) if isinstance(tensor, Tensor) else tensor
-            raise ValueError(f"batch_norm_relu: {name} must be [{x.shape[1]}], got {got!r}")
+            raise ValueError(f"{op}: {name} must be [{x.shape[1]}], got {got!r}")
+    if training and x.numel() == x.shape[1]:
+        raise ValueError(f"{op}: training needs more than one value per channel, got {x.shape = }")
+
+
+def _check_residual(x: Tensor, residual: Tensor | None) -> None:
     if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
         raise ValueError(
             f"batch_norm_relu: residual must be {x.dtype} {tuple(x.shape)}, "
@@ -88,9 +92,8 @@ def _check(
         )
 
 
-def _native_obstacle(
-    x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, training: bool
-) -> str | None:
+def native_batch_norm_obstacle(x: Tensor, weight: Tensor, bias: Tensor, training: bool) -> str | None:
+    """Why native code cannot normalise x, or None."""
     if x.device.type != "cpu":
         return f"runs on the CPU, and x is on {x.device}"
     if not training:
@@ -106,6 +109,24 @@ def _native_obstacle(
     return None
 
 
+@torch.no_grad()
+def update_running_statistics(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    mean: Tensor,
+    variance: Tensor,
+    momentum: float,
+) -> None:
+    """Move them towards those of x, whose variance is biased."""
+    if running_mean is not None:
+        running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+    if running_var is not None:
+        count = x.numel() // x.shape[1]
+        unbiased = variance * (count / (count - 1))
+        running_var.lerp_(unbiased.to(running_var.dtype), momentum)
+
+
 # Opaque to torch.compile. Everything of the shape of x is in the order of ROW_FORMATS.
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(
@@ -119,19 +140,20 @@ _library.define(
 )
 
 
-def _empty_like(x):
+def empty_like(x: Tensor) -> Tensor:
+    """Memory of the shape of x, with the channels innermost."""
     return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=ROW_FORMATS[x.ndim])
 
 
 @torch.library.register_fake("fastpose::batch_norm_relu", lib=_library)
 def _new_outputs(x, residual, weight, bias, relu, eps):
-    return _empty_like(x), *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    return empty_like(x), *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
 
 
 @torch.library.register_fake("fastpose::batch_norm_relu_backward", lib=_library)
 def _new_gradients(gradient, x, y, weight, bias, mean, variance, residual, relu, eps):
-    dresidual = _empty_like(x) if residual else x.new_empty(0)
-    return _empty_like(x), dresidual, *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    dresidual = empty_like(x) if residual else x.new_empty(0)
+    return empty_like(x), dresidual, *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
 
 
 def _rows(x):

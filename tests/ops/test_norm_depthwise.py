@@ -1,0 +1,137 @@
+"""Depthwise convolution of batch norm: against both operators in float64, whatever shape, format and threads."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastpose.ops.norm_depthwise import batch_norm_depthwise
+
+TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 2e-2}
+
+
+@pytest.fixture(autouse=True)
+def _poisoned_memory():
+    """Fresh tensors hold NaN."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)
+
+
+def sample(shape, kernel, dtype=torch.float32, seed=0):
+    """x, the weight and bias of the norm, and the convolution's weight."""
+    generator = torch.Generator().manual_seed(seed)
+    x = (torch.randn(shape, generator=generator) * 2 + 0.5).to(dtype)
+    channels = shape[1]
+    norm = torch.rand(channels, generator=generator) + 0.5, torch.randn(channels, generator=generator)
+    weight = torch.randn(channels, 1, *kernel, generator=generator)
+    return x.contiguous(memory_format=torch.channels_last_3d), *norm, weight
+
+
+def results(tensors, stride=1, relu=True, backend="native"):
+    """Output, running statistics and the four gradients, for a seeded gradient of the output."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    mean, variance = torch.zeros_like(leaves[1]), torch.ones_like(leaves[1])
+    y = batch_norm_depthwise(
+        leaves[0],
+        mean.detach_(),
+        variance.detach_(),
+        *leaves[1:],
+        stride,
+        True,
+        0.2,
+        relu=relu,
+        backend=backend,
+    )
+    gradient = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    y.backward(gradient.to(y.dtype))
+    return [y.detach(), mean, variance, *(leaf.grad for leaf in leaves)]
+
+
+def error(value, truth):
+    return float((value.double() - truth).norm() / truth.norm().clamp_min(1e-2))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    shape=st.tuples(*(st.integers(low, high) for low, high in ((2, 3), (1, 40), (1, 14), (1, 9), (1, 17)))),
+    kernel=st.sampled_from([(3, 3, 3), (5, 1, 1), (1, 1, 1), (3, 5, 7)]),
+    stride=st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3)),
+    relu=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+)
+def test_any_shape(shape, kernel, stride, relu, dtype):
+    tensors = sample(shape, kernel, dtype)
+    truths = results([t.double() for t in tensors], stride, relu, "reference")
+    found = results(tensors, stride, relu)
+    # Not against torch in bfloat16, whose gradient of depthwise weights can be memory that nobody wrote.
+    for i, (native, truth) in enumerate(zip(found, truths, strict=True)):
+        assert native.shape == truth.shape
+        assert native.dtype == (dtype if i in (0, 3) else torch.float32)
+        assert error(native, truth) <= TOLERANCE[dtype], i
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bits_do_not_depend_on_threads(dtype):
+    tensors = sample((5, 44, 25, 9, 10), (3, 3, 3), dtype)
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(results(tensors, (1, 2, 2)))
+    finally:
+        torch.set_num_threads(1)
+    for others in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+
+
+def test_padding_is_zero_after_the_norm():
+    x, scale, shift, weight = sample((2, 8, 1, 1, 1), (1, 3, 3))
+    y = batch_norm_depthwise(x, None, None, scale, shift + 5, weight, backend="native")
+    expected = torch.nn.functional.batch_norm(x, None, None, scale, shift + 5, True).relu()
+    torch.testing.assert_close(y, expected * weight[:, 0, 0, 1, 1].view(-1, 1, 1, 1))
+
+
+def test_evaluation_and_float64_run_the_reference():
+    tensors = sample((2, 3, 2, 3, 3), (3, 3, 1))
+    doubles = [tensor.double().requires_grad_() for tensor in tensors]
+    assert torch.autograd.gradcheck(
+        lambda *leaves: batch_norm_depthwise(leaves[0], None, None, *leaves[1:]), doubles
+    )
+    mean, variance = torch.full((3,), 0.3), torch.full((3,), 2.0)
+    y = batch_norm_depthwise(tensors[0], mean, variance, *tensors[1:], training=False)
+    x = torch.nn.functional.batch_norm(tensors[0], mean, variance, *tensors[1:3]).relu()
+    torch.testing.assert_close(y, torch.nn.functional.conv3d(x, tensors[3], padding=(1, 1, 0), groups=3))
+    assert torch.equal(mean, torch.full((3,), 0.3))
+
+
+def test_operator_contract():
+    tensors = sample((2, 5, 4, 6, 7), (3, 3, 3))
+    torch.library.opcheck(
+        torch.ops.fastpose.batch_norm_depthwise.default,
+        (*(tensor.requires_grad_() for tensor in tensors), (1, 2, 1), True, 1e-5),
+    )
+
+
+def test_there_is_no_second_derivative():
+    tensors = [tensor.requires_grad_() for tensor in sample((2, 8, 2, 3, 3), (3, 3, 3))]
+    y = batch_norm_depthwise(tensors[0], None, None, *tensors[1:], backend="native")
+    (dx,) = torch.autograd.grad(y.square().sum(), tensors[0], create_graph=True)
+    with pytest.raises(RuntimeError, match="batch_norm_depthwise: no second derivative"):
+        dx.sum().backward()
+
+
+def test_wrong_arguments_are_named():
+    x, scale, shift, weight = sample((2, 4, 3, 4, 5), (3, 3, 3))
+    for arguments, message in (
+        ((x, None, None, scale[:3], shift, weight), r"weight must be \[4\]"),
+        ((x, None, None, scale, shift, weight[:3]), r"weight must be \[4, 1, kt, kh, kw\]"),
+        ((x[0], None, None, scale[:3], shift[:3], weight), "must be"),
+        ((x, None, None, scale, shift, weight, 0), "stride must be"),
+        ((x[:1, :, :1, :1, :1], None, None, scale, shift, weight), "more than one value per channel"),
+    ):
+        with pytest.raises(ValueError, match=f"batch_norm_depthwise: .*{message}"):
+            batch_norm_depthwise(*arguments)
+    with pytest.raises(ValueError, match="serves training alone"):
+        batch_norm_depthwise(x, shift, scale, scale, shift, weight, training=False, backend="native")
