@@ -159,11 +159,12 @@ class _BatchNormDepthwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient, _mean, _variance):
+        saved = ctx.saved_tensors  # read once: what recomputes activations hands them out once
         dx, *others = call_once_differentiable(
-            torch.ops.fastpose.batch_norm_depthwise_backward, OP, gradient, *ctx.saved_tensors, ctx.stride,
-            ctx.relu, ctx.eps,
+            torch.ops.fastpose.batch_norm_depthwise_backward, OP, gradient, *saved, ctx.stride, ctx.relu,
+            ctx.eps,
         )  # fmt: skip
-        parameters = ctx.saved_tensors[1:4]
+        parameters = saved[1:4]
         return (
             dx, *(d.to(p.dtype) for d, p in zip(others, parameters, strict=True)), None, None, None
         )  # fmt: skip
