@@ -82,6 +82,7 @@ def describe(benchmark, name: str, model: nn.Module, x: Tensor, precision: str, 
 
 
 @pytest.mark.parametrize("name", WIDTHS)
+@pytest.mark.as_today
 def test_peer(benchmark, name):
     model, batch = make_peer(name), make_batch()
     describe(benchmark, name, model, batch[0], "fp32", role="peer")

@@ -37,6 +37,7 @@ def test_centre_taps(benchmark, batch, bf16):
     measure(benchmark, model, batch, bf16=bf16)
 
 
+@pytest.mark.as_today
 @pytest.mark.parametrize("batch", [32, 256])
 def test_full_kernels(benchmark, batch):
     model = peers_train.SlowOnly(CHANNELS, NUM_CLASSES)

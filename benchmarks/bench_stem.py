@@ -58,6 +58,7 @@ def test_stem(benchmark, stem, direction, case):
     run(benchmark, function, stem, direction, bytes=volume.nbytes, case=case)
 
 
+@pytest.mark.as_today
 @pytest.mark.parametrize("form", PEERS)
 @pytest.mark.parametrize("direction", PASSES)
 @pytest.mark.parametrize("stem", STEMS)

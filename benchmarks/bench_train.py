@@ -63,6 +63,7 @@ def test_step(benchmark, tmp_path, kind, arm):
     assert np.isfinite(losses).all()
 
 
+@pytest.mark.as_today
 def test_peer_step(benchmark):
     clips = make_clips(BATCH["heatmap"])
     annotations = [

@@ -67,6 +67,7 @@ def test_scoring(benchmark, name):
     benchmark.pedantic(score, rounds=5, warmup_rounds=1)
 
 
+@pytest.mark.as_today
 def test_peer_step(benchmark):
     keypoints, labels = inputs()
     x = drawn(keypoints)

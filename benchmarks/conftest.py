@@ -1,11 +1,21 @@
 """Prints all benchmarks of a run as one table for each section (see fastpose.benchmark_table)."""
 
+import pytest
+
 from fastpose.allocator import keep_freed_memory
 from fastpose.benchmark_table import Row, format_table, sections, table
 
 
-def pytest_configure():
-    keep_freed_memory()  # as training does; the peers have the same
+def pytest_configure(config):
+    config.addinivalue_line("markers", "as_today: a peer, with the memory allocation that its users have")
+
+
+@pytest.fixture(autouse=True)
+def allocation(request):
+    """fastpose's training keeps freed memory, as the benchmarks do; peers have what glibc does by itself."""
+    keep_freed_memory(request.node.get_closest_marker("as_today") is None)
+    yield
+    keep_freed_memory()
 
 
 def pytest_terminal_summary(terminalreporter, config):
