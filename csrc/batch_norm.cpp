@@ -23,7 +23,8 @@ struct PartMoments {
 
   template <class Target>
   void run() {
-    with_block_access<Target>(ChannelBlocks{norm.channels}, [this](auto access) { add_up_parts(access); });
+    with_block_access<Target>(ChannelBlocks{norm.channels},
+                              [this](auto access) { this->add_up_parts(access); });
   }
 
   template <class Access>

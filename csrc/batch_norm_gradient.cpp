@@ -65,7 +65,8 @@ struct PartGradients {
 
   template <class Target>
   void run() {
-    with_block_access<Target>(ChannelBlocks{norm.channels}, [this](auto access) { add_up_parts(access); });
+    with_block_access<Target>(ChannelBlocks{norm.channels},
+                              [this](auto access) { this->add_up_parts(access); });
   }
 
   template <class Access>

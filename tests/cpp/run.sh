@@ -6,10 +6,10 @@ seconds="${1:-10}"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 
-configure() {  # folder compiler
+configure() {  # folder compiler [target]…
   cmake -S . -B "$work/$1" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER="$2" \
     -DFASTPOSE_BUILD_TESTS=ON -DFASTPOSE_BUILD_EXTENSION=OFF -DCMAKE_COMPILE_WARNING_AS_ERROR=ON >/dev/null
-  cmake --build "$work/$1" >"$work/$1.log" || { cat "$work/$1.log"; exit 1; }
+  cmake --build "$work/$1" ${3:+--target "${@:3}"} >"$work/$1.log" || { cat "$work/$1.log"; exit 1; }
 }
 
 configure gcc g++
@@ -24,7 +24,7 @@ echo "mutating fuzzer, address and undefined-behaviour sanitizers:"
 
 clang="$(command -v clang++ || command -v clang++-14 || true)"
 if [ -n "$clang" ]; then
-  configure clang "$clang"
+  configure clang "$clang" fastpose_core fuzz_skeleton
   mkdir "$work/corpus"
   [ ${#corpus[@]} -eq 0 ] || cp "${corpus[@]}" "$work/corpus"
   echo "libFuzzer:"
