@@ -49,8 +49,8 @@ def results(tensors, stride=1, relu=True, backend="native"):
     return [y.detach(), mean, variance, *(leaf.grad for leaf in leaves)]
 
 
-def error(value, truth):
-    return float((value.double() - truth).norm() / truth.norm().clamp_min(1e-2))
+def error(value, truth, floor=1e-2):
+    return float((value.double() - truth).norm() / truth.norm().clamp_min(floor))
 
 
 @settings(deadline=None, max_examples=25)
@@ -69,7 +69,9 @@ def test_any_shape(shape, kernel, stride, relu, dtype):
     for i, (native, truth) in enumerate(zip(found, truths, strict=True)):
         assert native.shape == truth.shape
         assert native.dtype == (dtype if i in (0, 3) else torch.float32)
-        assert error(native, truth) <= TOLERANCE[dtype], i
+        # Gradients are sums of terms about 1, each rounded, which may cancel.
+        floor = tensors[0].numel() ** 0.5 if i >= 3 else 1e-2
+        assert error(native, truth, floor) <= TOLERANCE[dtype], i
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
