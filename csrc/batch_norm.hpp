@@ -51,8 +51,10 @@ struct BatchNormBackward {
 [[nodiscard]] bool batch_norm_backward(const BatchNorm& norm, const BatchNormBackward& arrays) noexcept;
 
 // The second half of it, where neither ReLU nor residual are left, from `sums` [2, channels] over all rows of
-// the output's gradient g and of g·(input - mean). The input's gradient may take the place of the output's.
+// the output's gradient g and of g·(input - mean), for the parameters, and `stored_sums` of g as it is
+// stored, with which the input's gradient sums to zero. That gradient may take the place of the output's.
 [[nodiscard]] bool batch_norm_finish_backward(const BatchNorm& norm, const double* sums,
+                                              const double* stored_sums,
                                               const BatchNormBackward& arrays) noexcept;
 
 }  // namespace fastpose

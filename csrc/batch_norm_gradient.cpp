@@ -171,17 +171,18 @@ std::vector<double> total_parts(const BatchNorm& norm, const Parts& parts, const
   return totals;
 }
 
-// `totals` are of g, then of g·(input - mean).
-void finish_channels(const BatchNorm& norm, const double* totals, const BatchNormBackward& arrays,
-                     Channels& channels) {
+// Both are of g, then of g·(input - mean).
+void finish_channels(const BatchNorm& norm, const double* totals, const double* stored_totals,
+                     const BatchNormBackward& arrays, Channels& channels) {
   const auto count = static_cast<std::size_t>(norm.channels);
   const auto rows = static_cast<double>(norm.rows);
   for (std::size_t c = 0; c < count; ++c) {
     const double inverse_variance = 1.0 / (static_cast<double>(arrays.variance[c]) + norm.eps);
     arrays.bias_gradient[c] = static_cast<float>(totals[c]);
     arrays.weight_gradient[c] = static_cast<float>(totals[count + c] * std::sqrt(inverse_variance));
-    channels.slope[c] = static_cast<float>(-channels.scale[c] * inverse_variance * totals[count + c] / rows);
-    channels.offset[c] = static_cast<float>(-channels.scale[c] * totals[c] / rows);
+    channels.slope[c] =
+        static_cast<float>(-channels.scale[c] * inverse_variance * stored_totals[count + c] / rows);
+    channels.offset[c] = static_cast<float>(-channels.scale[c] * stored_totals[c] / rows);
   }
 }
 
@@ -192,7 +193,8 @@ bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
   if (sums == nullptr) return false;
   Channels channels = prepare_channels(norm, arrays);
   for_parts(norm, parts, PartGradients<Element, kMask>{norm, parts, arrays, channels, sums.get()});
-  finish_channels(norm, total_parts(norm, parts, sums.get()).data(), arrays, channels);
+  const std::vector<double> totals = total_parts(norm, parts, sums.get());
+  finish_channels(norm, totals.data(), totals.data(), arrays, channels);
   for_parts(norm, parts, InputGradient<Element, kMask>{norm, parts, arrays, channels});
   return true;
 }
@@ -205,10 +207,11 @@ bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
 }
 
 template <class Element>
-bool finish_backward(const BatchNorm& norm, const double* sums, const BatchNormBackward& arrays) {
+bool finish_backward(const BatchNorm& norm, const double* sums, const double* stored_sums,
+                     const BatchNormBackward& arrays) {
   const Parts parts(norm);
   Channels channels = prepare_channels(norm, arrays);
-  finish_channels(norm, sums, arrays, channels);
+  finish_channels(norm, sums, stored_sums, arrays, channels);
   for_parts(norm, parts, InputGradient<Element, Mask::kNone>{norm, parts, arrays, channels});
   return true;
 }
@@ -224,11 +227,11 @@ bool batch_norm_backward(const BatchNorm& norm, const BatchNormBackward& arrays)
   }
 }
 
-bool batch_norm_finish_backward(const BatchNorm& norm, const double* sums,
+bool batch_norm_finish_backward(const BatchNorm& norm, const double* sums, const double* stored_sums,
                                 const BatchNormBackward& arrays) noexcept {
   try {
-    return norm.element == ElementType::kFloat32 ? finish_backward<float>(norm, sums, arrays)
-                                                 : finish_backward<BFloat16>(norm, sums, arrays);
+    return norm.element == ElementType::kFloat32 ? finish_backward<float>(norm, sums, stored_sums, arrays)
+                                                 : finish_backward<BFloat16>(norm, sums, stored_sums, arrays);
   } catch (const std::bad_alloc&) {
     return false;
   }

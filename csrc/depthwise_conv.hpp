@@ -43,7 +43,9 @@ struct InputNorm {
 struct DepthwiseGradients {
   void* input;  // of the normed input, past the ReLU, where there is a norm
   float* weight;
-  double* norm_sums;  // [2, channels] where there is a norm: of input's gradient g, and of g·(input - mean)
+  // [4, channels] where there is a norm: of input's gradient g and of g·(input - mean), before g is rounded
+  // to its element and then as it is stored
+  double* norm_sums;
 };
 
 [[nodiscard]] bool depthwise_conv_gradients(const DepthwiseConv& conv, const InputNorm* norm,

@@ -4,7 +4,7 @@
 namespace fastpose {
 namespace {
 
-constexpr std::int64_t kNormSums = 2;  // beside those of the taps
+constexpr std::int64_t kNormSums = 4;  // beside those of the taps
 
 // For kPixels neighbouring inputs: their gradients, sums over groups of kTaps neighbouring columns of the
 // output's gradient, and what they add to the weights' gradients, from the same values.
@@ -54,7 +54,8 @@ struct PlainInput {
 template <class Element, class Access>
 struct NormedInput {
   Access access;
-  Lanes mean, scale, shift, floor, sum, product;
+  Lanes mean, scale, shift, floor;
+  Lanes totals[kNormSums] = {};
   float* sums;
 
   NormedInput(const Access& block_access, const InputNorm* norm, std::int64_t channel, float* norm_sums)
@@ -63,7 +64,6 @@ struct NormedInput {
     access.read(norm->scale + channel, scale);
     access.read(norm->shift + channel, shift);
     floor = Lanes{} + (norm->relu ? 0.0f : -std::numeric_limits<float>::infinity());
-    sum = product = Lanes{};
   }
   void read(const Element* at, Lanes& lanes) const {
     access.read(at, lanes);
@@ -71,22 +71,24 @@ struct NormedInput {
     lanes = lanes < floor ? floor : lanes;
   }
   void write(const Element* at, const Lanes& gradient, Element* target) {
-    Lanes input, written;
+    Lanes input, stored;
     access.read(at, input);
-    const Lanes output = input * scale + shift;
-    access.write(output <= floor ? Lanes{} : gradient, target);
-    access.read(target, written);  // the sums are those of rounded values
-    sum += written;
-    product += written * (input - mean);
+    const Lanes output = input * scale + shift, distance = input - mean;
+    const Lanes exact = output <= floor ? Lanes{} : gradient;
+    access.write(exact, target);
+    access.read(target, stored);
+    totals[0] += exact;
+    totals[1] += exact * distance;
+    totals[2] += stored;
+    totals[3] += stored * distance;
   }
   void finish() const {
-    Lanes before;
-    fastpose::read(sums, before);
-    before += sum;
-    fastpose::write<BaselineTarget>(before, sums);
-    fastpose::read(sums + kLanes, before);
-    before += product;
-    fastpose::write<BaselineTarget>(before, sums + kLanes);
+    for (int i = 0; i < kNormSums; ++i) {
+      Lanes before;
+      fastpose::read(sums + i * kLanes, before);
+      before += totals[i];
+      fastpose::write<BaselineTarget>(before, sums + i * kLanes);
+    }
   }
 };
 

@@ -38,10 +38,10 @@ bool norm_depthwise_backward(const NormDepthwise& job, const NormDepthwiseBackwa
     const BatchNorm norm = norm_of(job);
     const NormScale values(norm, arrays.norm_weight, arrays.norm_bias, arrays.mean, arrays.variance);
     const InputNorm input{arrays.mean, values.scale.data(), values.shift.data(), job.relu};
-    std::vector<double> sums(2 * values.scale.size());
+    std::vector<double> sums(4 * values.scale.size());
     return depthwise_conv_gradients(job.conv, &input, arrays.input, arrays.output_gradient, arrays.weight,
                                     {arrays.input_gradient, arrays.weight_gradient, sums.data()}) &&
-           batch_norm_finish_backward(norm, sums.data(),
+           batch_norm_finish_backward(norm, sums.data(), sums.data() + sums.size() / 2,
                                       {.output_gradient = arrays.input_gradient,
                                        .input = arrays.input,
                                        .output = nullptr,
