@@ -46,9 +46,8 @@ class BatchNorm(nn.BatchNorm3d):
 class Convolution(nn.Conv3d):
     """A convolution without bias that pads by half its kernel; ``depthwise`` filters each channel alone.
 
-    On the CPU, depthwise kernels run natively, and 1×1×1 kernels on channels_last_3d volumes as matrix products.
-    Heatmaps that are not drawn are convolved from their keypoints. Of a 1×1 image only centre taps meet anything but
-    padding.
+    On the CPU, depthwise kernels run natively. Heatmaps that are not drawn are convolved from their keypoints. Of a
+    1×1 image only centre taps meet anything but padding.
     """
 
     def __init__(
@@ -64,6 +63,7 @@ class Convolution(nn.Conv3d):
         groups = in_channels if depthwise else 1
         super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
         self.depthwise = depthwise
+        self._skips_places = kernel == (1, 1, 1) and stride != (1, 1, 1)
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         if isinstance(x, ImplicitHeatmaps):
@@ -73,10 +73,8 @@ class Convolution(nn.Conv3d):
                 return depthwise_conv3d(x, self.weight, self.stride)
             if x.shape[3:] == (1, 1):
                 return self._convolve_point(x)
-            if self.kernel_size == (1, 1, 1) and x.is_contiguous(memory_format=torch.channels_last_3d):
-                places = x if self.stride == (1, 1, 1) else _EveryNth.apply(x, self.stride)
-                places = places.permute(0, 2, 3, 4, 1)  # [B, T, H, W, C]
-                return F.linear(places, self.weight.flatten(1)).permute(0, 4, 1, 2, 3)
+            if self._skips_places and x.is_contiguous(memory_format=torch.channels_last_3d):
+                return F.conv3d(_EveryNth.apply(x, self.stride), self.weight)
         return super().forward(x)
 
     def _convolve_point(self, x: Tensor) -> Tensor:
@@ -105,6 +103,16 @@ class _EveryNth(torch.autograd.Function):
         ).zero_()
         result[:, :, ::t, ::h, ::w] = gradient
         return result, None
+
+
+class MaxPool(nn.MaxPool3d):
+    """Max-pooling in the format of its input, where autocast on the CPU would go through float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x)
 
 
 class ConvNorm(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fastpose.models.center_taps import forward_center_taps
 from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
-from fastpose.models.layers import ConvNorm, ResidualBlock, Size3
+from fastpose.models.layers import ConvNorm, MaxPool, ResidualBlock, Size3
 from fastpose.models.pose_network import PoseNetwork
 from fastpose.models.recompute import Segmented, SegmentedSequential
 
@@ -46,7 +46,7 @@ class SlowOnly(Segmented):
     def __init__(self, in_channels: int, blocks: tuple[int, int, int]):
         super().__init__()
         self.conv1 = ConvNorm(in_channels, STEM_CHANNELS, (1, 7, 7))
-        self.maxpool = nn.MaxPool3d((1, 3, 3), stride=1, padding=(0, 1, 1))
+        self.maxpool = MaxPool((1, 3, 3), stride=1, padding=(0, 1, 1))
         channels, width = STEM_CHANNELS, STEM_CHANNELS
         stages = []
         for count, inflated, space, time in zip(

@@ -73,6 +73,22 @@ def test_channels_last_and_bfloat16(oracle):
     assert relative_error(rounded, oracle["logits_float64"]) < 0.05
 
 
+def test_pooling_keeps_the_format_under_autocast():
+    """In bfloat16 as in float32, forward and backward; autocast by itself makes it float32."""
+    pool = create_model("posec3d", input="heatmap", num_classes=2).backbone.maxpool
+    x = torch.randn(2, 8, 3, 9, 7, generator=torch.Generator().manual_seed(0)).bfloat16()
+    narrow, wide = x.clone().requires_grad_(), x.float().requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = pool(narrow)
+    truth = pool(wide)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y.float(), truth)
+    gradient = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    y.backward(gradient)
+    truth.backward(gradient.float())
+    torch.testing.assert_close(narrow.grad.float(), wide.grad, rtol=2**-6, atol=2**-6)
+
+
 def test_initial_weights():
     torch.manual_seed(0)
     model = create_model("posec3d", input="skeleton", num_classes=60)
