@@ -242,6 +242,7 @@ int main() {
     test_depthwise(channels, {5, 7, 6}, {3, 3, 3}, {1, 2, 2});
     test_depthwise(channels, {14, 3, 2}, {5, 7, 9}, {2, 3, 4});
     test_depthwise(channels, {13, 9, 20}, {1, 3, 3}, {1, 1, 1});
+    test_depthwise(channels, {2, 3, 4}, {1, 3, 5}, {7, 5, std::int64_t{1} << 61});
     test_norm_depthwise(channels, {1, 1, 1}, true);
     test_norm_depthwise(channels, {1, 2, 2}, false);
     for (const std::int64_t rows : {5, 17, 700}) {
