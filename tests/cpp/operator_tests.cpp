@@ -188,6 +188,27 @@ void test_norm_depthwise(std::int64_t channels, const Volume& stride, bool relu)
   CHECK(agree(found_dnorm_weight, dnorm_weight) && agree(found_dnorm_bias, dnorm_bias));
 }
 
+// What is gathered for all inputs alike, 1 + 2^-9, is stored as 1: the norm's parameters see the former, and
+// the input's gradient, all mean, cancels to zero by the latter.
+void test_norm_depthwise_of_a_rounded_gradient() {
+  constexpr std::int64_t kSide = 5, kChannels = 11, kRows = kSide * kSide * kSide;
+  const NormDepthwise job{
+      {1, kChannels, {kSide, kSide, kSide}, {1, 1, 1}, {1, 1, 1}, ElementType::kBFloat16, kThreads},
+      false,
+      1e-5f};
+  const Halves x(draw(kRows * kChannels)), gradient(Values(kRows * kChannels, 1.0f));
+  const Values ones(kChannels, 1.0f), weight(kChannels, 1.0f + 0x1p-9f);
+  Halves y(x.bits.size()), dx(x.bits.size());
+  Values mean = fresh(kChannels), variance = mean, dweight = mean, dnorm_weight = mean, dnorm_bias = mean;
+  CHECK(norm_depthwise(job, {x.bits.data(), ones.data(), ones.data(), weight.data(), y.bits.data(),
+                             mean.data(), variance.data()}));
+  CHECK(norm_depthwise_backward(
+      job, {gradient.bits.data(), x.bits.data(), ones.data(), ones.data(), weight.data(), mean.data(),
+            variance.data(), dx.bits.data(), dnorm_weight.data(), dnorm_bias.data(), dweight.data()}));
+  CHECK(close(dx.widened(), Truth(dx.bits.size(), 0.0), 1e-5));
+  CHECK(close(dnorm_bias, Truth(kChannels, kRows * (1 + 0x1p-9)), 1e-6));
+}
+
 void test_attention(std::int64_t length, std::int64_t inner, std::int64_t dim) {
   constexpr std::int64_t kOuter = 2, kHeads = 2;
   const Attention attention{kOuter, length, inner, kHeads, dim, ElementType::kFloat32, kThreads};
@@ -249,6 +270,10 @@ int main() {
       for (const int choice : {0, 1, 2, 3}) test_batch_norm(rows, channels, choice % 2 != 0, choice > 1);
     }
   }
+  // Several units of work, of more than one clip, by one thread.
+  test_depthwise(17, {290, 2, 2}, {3, 3, 3}, {1, 1, 1});
+  test_depthwise(5, {290, 2, 2}, {3, 1, 3}, {1, 1, 2});
+  test_norm_depthwise_of_a_rounded_gradient();
   test_non_finite_batch_norm(std::numeric_limits<float>::infinity());
   test_non_finite_batch_norm(std::numeric_limits<float>::quiet_NaN());
   for (const std::int64_t length : {1, 7, 8, 17, 33}) {
