@@ -76,7 +76,7 @@ void merge_moments(const BatchNorm& norm, const Parts& parts, const float* momen
   }
   for (std::size_t c = 0; c < channels; ++c) {
     mean[c] = static_cast<float>(center[c]);
-    variance[c] = static_cast<float>(std::max(0.0, squares[c] / rows));
+    variance[c] = static_cast<float>(std::max(squares[c] / rows, 0.0));  // NaN stays
   }
 }
 

@@ -7,6 +7,7 @@
 #include "aligned_floats.hpp"
 #include "batch_norm.hpp"
 #include "norm_scale.hpp"
+#include "part_totals.hpp"
 #include "row_parts.hpp"
 
 namespace fastpose {
@@ -163,14 +164,6 @@ Channels prepare_channels(const BatchNorm& norm, const BatchNormBackward& arrays
           std::move(values.shift), std::vector<float>(count), std::vector<float>(count)};
 }
 
-std::vector<double> total_parts(const BatchNorm& norm, const Parts& parts, const float* sums) {
-  std::vector<double> totals(2 * static_cast<std::size_t>(norm.channels));
-  for (std::int64_t part = 0; part < parts.count(); ++part, sums += totals.size()) {
-    for (std::size_t i = 0; i < totals.size(); ++i) totals[i] += sums[i];
-  }
-  return totals;
-}
-
 // Both are of g, then of g·(input - mean).
 void finish_channels(const BatchNorm& norm, const double* totals, const double* stored_totals,
                      const BatchNormBackward& arrays, Channels& channels) {
@@ -193,7 +186,7 @@ bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
   if (sums == nullptr) return false;
   Channels channels = prepare_channels(norm, arrays);
   for_parts(norm, parts, PartGradients<Element, kMask>{norm, parts, arrays, channels, sums.get()});
-  const std::vector<double> totals = total_parts(norm, parts, sums.get());
+  const std::vector<double> totals = total_parts(sums.get(), parts.count(), 2 * norm.channels);
   finish_channels(norm, totals.data(), totals.data(), arrays, channels);
   for_parts(norm, parts, InputGradient<Element, kMask>{norm, parts, arrays, channels});
   return true;

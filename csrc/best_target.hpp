@@ -6,9 +6,8 @@
 namespace fastpose {
 
 // What a loop may assume. Vectors have 32 bytes: with 64, a Zen 4 core was no faster, and code for AVX2 three
-// times slower. kSums: registers of 32 bytes for running sums;
-// kGradients: where as many inputs and the sums of three weights share them.
-// kWidens: 16 to 32 bits in an instruction.
+// times slower. kSums: vectors of running sums that registers hold; kGradients: the same where as many inputs
+// and the sums of three weights share them. kWidens: 16 to 32 bits in an instruction.
 struct BaselineTarget {
   static constexpr int kVectorRegisters = 16;
   static constexpr int kSums = 2;

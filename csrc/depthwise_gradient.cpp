@@ -1,5 +1,6 @@
 #include "depthwise_conv.hpp"
 #include "depthwise_plan.hpp"
+#include "part_totals.hpp"
 
 namespace fastpose {
 namespace {
@@ -169,21 +170,17 @@ struct Gradients {
   }
 };
 
-// Sums the units in their order, whoever computed them.
 void reduce_units(const DepthwisePlan& plan, const float* sums, const DepthwiseGradients& gradients) {
   const std::int64_t slots = plan.taps + kNormSums, channels = plan.blocks.channels;
-  const std::int64_t unit_floats = plan.blocks.count() * slots * kLanes;
+  const std::vector<double> totals = total_parts(sums, plan.units(), plan.blocks.count() * slots * kLanes);
   for (std::int64_t channel = 0; channel < channels; ++channel) {
     const std::int64_t block = channel / kLanes;
-    const float* first = sums + block * slots * kLanes + channel - plan.blocks.begin(block);
-    for (std::int64_t slot = 0; slot < slots; ++slot) {
-      double sum = 0;
-      for (std::int64_t unit = 0; unit < plan.units(); ++unit)
-        sum += first[unit * unit_floats + slot * kLanes];
+    const double* total = totals.data() + block * slots * kLanes + channel - plan.blocks.begin(block);
+    for (std::int64_t slot = 0; slot < slots; ++slot, total += kLanes) {
       if (slot < plan.taps) {
-        gradients.weight[channel * plan.taps + slot] = static_cast<float>(sum);
+        gradients.weight[channel * plan.taps + slot] = static_cast<float>(*total);
       } else if (gradients.norm_sums != nullptr) {
-        gradients.norm_sums[(slot - plan.taps) * channels + channel] = sum;
+        gradients.norm_sums[(slot - plan.taps) * channels + channel] = *total;
       }
     }
   }

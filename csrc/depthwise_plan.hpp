@@ -72,7 +72,7 @@ struct DepthwisePlan {
   // All phases, in runs of at most `most` pixels.
   std::vector<Phase> phases(std::int64_t most) const {
     std::vector<Phase> result;
-    for (std::int64_t phase = 0; phase < std::min(x.phases, x.target); ++phase) {
+    for (std::int64_t phase = 0; phase < x.phases; ++phase) {
       const std::vector<GatherAxis::Tap>& columns = x.taps_of(phase);
       const std::int64_t step = columns.size() > 1 ? (columns[1].k - columns[0].k) * kLanes : 0;
       const std::int64_t pixels = (x.target - 1 - phase) / x.phases + 1, runs = (pixels + most - 1) / most;

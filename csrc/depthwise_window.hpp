@@ -16,7 +16,8 @@
 namespace fastpose {
 
 // How one axis of the target is gathered from the source: target index phase + j·phases reads source indices
-// j·step + offset, one for each tap of that phase. Source indices out of range count as zero.
+// j·step + offset, one for each tap of that phase. Source indices out of range count as zero. No phase is
+// without a target.
 struct GatherAxis {
   struct Tap {
     std::int64_t k;  // index into the kernel
@@ -31,16 +32,16 @@ struct GatherAxis {
 
   // The output from the input.
   static GatherAxis forward(std::int64_t input, std::int64_t kernel, std::int64_t stride) {
-    GatherAxis axis{input, (input - 1) / stride + 1, stride, 1, {{}}};
+    GatherAxis axis{input, (input - 1) / stride + 1, std::min(stride, input), 1, {{}}};
     for (std::int64_t k = 0; k < kernel; ++k) axis.taps[0].push_back({k, k - kernel / 2});
     return axis;
   }
 
   // The input's gradient from the output's.
   static GatherAxis backward(std::int64_t input, std::int64_t kernel, std::int64_t stride) {
-    GatherAxis axis{(input - 1) / stride + 1, input, 1, stride, {}};
-    axis.taps.resize(static_cast<std::size_t>(stride));
-    for (std::int64_t phase = 0; phase < stride; ++phase) {
+    GatherAxis axis{(input - 1) / stride + 1, input, 1, std::min(stride, input), {}};
+    axis.taps.resize(static_cast<std::size_t>(axis.phases));
+    for (std::int64_t phase = 0; phase < axis.phases; ++phase) {
       for (std::int64_t k = kernel - 1; k >= 0; --k) {
         const std::int64_t distance = phase + kernel / 2 - k;
         if (distance % stride == 0) axis.taps_of(phase).push_back({k, distance / stride});
@@ -124,7 +125,7 @@ class SourceWindow {
   SourceWindow(const GatherAxis& x, ChannelBlocks blocks, std::int64_t slots, std::int64_t rows)
       : columns_(x.source), blocks_(blocks), slots_(slots), rows_(rows) {
     std::int64_t last = x.source - 1;
-    for (std::int64_t phase = 0; phase < std::min(x.phases, x.target); ++phase) {
+    for (std::int64_t phase = 0; phase < x.phases; ++phase) {
       const std::int64_t most = (x.target - 1 - phase) / x.phases;
       for (const GatherAxis::Tap& tap : x.taps_of(phase)) {
         left_ = std::max(left_, -tap.offset);

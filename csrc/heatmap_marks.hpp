@@ -48,7 +48,7 @@ struct Mark {
 };
 
 inline constexpr float kScoreThreshold = 0.001f;
-inline constexpr float kMaxCoordinate = 16777216.0f;  // 2^24: beyond it float32 no longer tells pixels apart
+inline constexpr float kFarthestPixel = 16777216.0f;  // 2^24: beyond it float32 no longer tells pixels apart
 
 inline std::int64_t whole_blocks(std::int64_t count) {
   return (count + kBlock - 1) / kBlock * kBlock;
@@ -57,7 +57,7 @@ inline std::int64_t whole_blocks(std::int64_t count) {
 inline bool is_drawn(const float* keypoint) {
   const float x = keypoint[0], y = keypoint[1], score = keypoint[2];
   return score >= kScoreThreshold && score <= std::numeric_limits<float>::max() &&
-         std::abs(x) <= kMaxCoordinate && std::abs(y) <= kMaxCoordinate;
+         std::abs(x) <= kFarthestPixel && std::abs(y) <= kFarthestPixel;
 }
 
 // First pixel and one past the last of int(low - radius)..int(high + radius), clipped to [0, size).

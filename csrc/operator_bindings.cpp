@@ -19,6 +19,16 @@ namespace py = pybind11;
 
 namespace {
 
+template <class Work>
+void run_or_throw(const Work& work) {
+  bool done;
+  {
+    const py::gil_scoped_release release;
+    done = work();
+  }
+  if (!done) throw std::bad_alloc();
+}
+
 std::vector<fastpose::Limb> pair_limbs(const std::vector<std::int64_t>& joints) {
   std::vector<fastpose::Limb> limbs;
   for (std::size_t i = 0; i + 1 < joints.size(); i += 2) limbs.push_back({joints[i], joints[i + 1]});
@@ -53,12 +63,7 @@ void render_heatmaps(std::uintptr_t keypoints, const std::array<std::int64_t, 4>
       .output = reinterpret_cast<void*>(output),
       .threads = threads,
   };
-  fastpose::RenderStatus status;
-  {
-    const py::gil_scoped_release release;
-    status = fastpose::render_heatmaps(job);
-  }
-  if (status == fastpose::RenderStatus::kOutOfMemory) throw std::bad_alloc();
+  run_or_throw([&] { return fastpose::render_heatmaps(job) == fastpose::RenderStatus::kOk; });
 }
 
 // Addresses of the maps' gradient [B, C, T, H, W], of dense float32 keypoints and result [B, M, T, V, 3].
@@ -76,12 +81,7 @@ void render_heatmaps_backward(std::uintptr_t gradient, const std::array<std::int
       .result = reinterpret_cast<float*>(result),
       .threads = threads,
   };
-  fastpose::RenderStatus status;
-  {
-    const py::gil_scoped_release release;
-    status = fastpose::render_heatmaps_backward(job);
-  }
-  if (status == fastpose::RenderStatus::kOutOfMemory) throw std::bad_alloc();
+  run_or_throw([&] { return fastpose::render_heatmaps_backward(job) == fastpose::RenderStatus::kOk; });
 }
 
 void bind_rendering(py::module_& module) {
@@ -120,16 +120,6 @@ fastpose::DepthwiseConv depthwise_job(const std::array<std::int64_t, 5>& shape,
           .stride = stride,
           .element = element,
           .threads = threads};
-}
-
-template <class Work>
-void run_or_throw(const Work& work) {
-  bool done;
-  {
-    const py::gil_scoped_release release;
-    done = work();
-  }
-  if (!done) throw std::bad_alloc();
 }
 
 // Addresses of dense volumes [B, T, H, W, C] and float32 weights [C, kt·kh·kw]; see depthwise_conv.hpp and
@@ -266,11 +256,10 @@ void bind_attention(py::module_& module) {
       "attend",
       [describe](const Shape& shape, fastpose::ElementType element, std::uintptr_t qkv, std::uintptr_t output,
                  int threads) {
-        const py::gil_scoped_release release;
-        if (!fastpose::attend(describe(shape, element, threads), reinterpret_cast<const void*>(qkv),
-                              reinterpret_cast<void*>(output))) {
-          throw std::bad_alloc();
-        }
+        run_or_throw([&] {
+          return fastpose::attend(describe(shape, element, threads), reinterpret_cast<const void*>(qkv),
+                                  reinterpret_cast<void*>(output));
+        });
       },
       py::arg("shape"), py::arg("element"), py::arg("qkv"), py::arg("output"), py::arg("threads"),
       "Softmax attention on addresses; fastpose.ops checks the arguments.");
@@ -278,12 +267,11 @@ void bind_attention(py::module_& module) {
       "attend_backward",
       [describe](const Shape& shape, fastpose::ElementType element, std::uintptr_t qkv,
                  std::uintptr_t gradient, std::uintptr_t result, int threads) {
-        const py::gil_scoped_release release;
-        if (!fastpose::attend_backward(describe(shape, element, threads), reinterpret_cast<const void*>(qkv),
-                                       reinterpret_cast<const void*>(gradient),
-                                       reinterpret_cast<void*>(result))) {
-          throw std::bad_alloc();
-        }
+        run_or_throw([&] {
+          return fastpose::attend_backward(
+              describe(shape, element, threads), reinterpret_cast<const void*>(qkv),
+              reinterpret_cast<const void*>(gradient), reinterpret_cast<void*>(result));
+        });
       },
       py::arg("shape"), py::arg("element"), py::arg("qkv"), py::arg("gradient"), py::arg("result"),
       py::arg("threads"),

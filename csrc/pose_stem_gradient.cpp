@@ -8,6 +8,7 @@
 #include "aligned_floats.hpp"
 #include "frame_marks.hpp"
 #include "heatmap_gradient.hpp"
+#include "part_totals.hpp"
 #include "pose_stem.hpp"
 #include "pose_stem_plan.hpp"
 #include "thread_pool.hpp"
@@ -174,12 +175,7 @@ bool weight_gradient_of(const PoseStem& stem, const Element* gradient, float* we
     }
   });
   if (out_of_memory) return false;
-  std::vector<double> totals(static_cast<std::size_t>(size));
-  for (std::int64_t part = 0; part < parts; ++part) {
-    for (std::int64_t i = 0; i < size; ++i) {
-      totals[static_cast<std::size_t>(i)] += double{sums[static_cast<std::size_t>(part * size + i)]};
-    }
-  }
+  const std::vector<double> totals = total_parts(sums.data(), parts, size);
   plan.for_each_weight([&](std::int64_t from, std::int64_t to) {
     weight_gradient[to] = static_cast<float>(totals[static_cast<std::size_t>(from)]);
   });

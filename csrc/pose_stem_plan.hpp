@@ -19,7 +19,7 @@ struct StemAxis {
   }
   // Targets [begin, end) that see any of the sources [low, high).
   std::int64_t target_begin(std::int64_t low) const {
-    return std::max<std::int64_t>(low + padding - kernel + stride, 0) / stride;
+    return low + padding < kernel ? 0 : (low + padding - kernel) / stride + 1;
   }
   std::int64_t target_end(std::int64_t high) const {
     return std::min(output, (high - 1 + padding) / stride + 1);

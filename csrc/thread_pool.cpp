@@ -10,6 +10,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace fastpose {
@@ -46,7 +47,8 @@ class ThreadPool {
   void offer(const std::shared_ptr<Job>& job, int helpers) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
-      for (; workers_ < helpers; ++workers_) std::thread([this] { serve(); }).detach();
+      while (workers_ < helpers && add_worker()) ++workers_;
+      helpers = std::min(helpers, workers_);  // the caller does what they do not
       for (int i = 0; i < helpers; ++i) queue_.push_back(job);
     }
     if (helpers == 1) {
@@ -59,6 +61,16 @@ class ThreadPool {
   std::mutex& mutex() { return mutex_; }
 
  private:
+  // False: the system has no thread to give.
+  bool add_worker() {
+    try {
+      std::thread([this] { serve(); }).detach();
+      return true;
+    } catch (const std::system_error&) {
+      return false;
+    }
+  }
+
   void serve() {
     for (;;) {
       std::shared_ptr<Job> job;
@@ -105,13 +117,12 @@ ThreadPool& global_pool() {
 using EnterParallel = void (*)(void (*function)(void*), void* data, unsigned threads, unsigned flags);
 
 std::atomic<bool> forked{false};
+// From when this is loaded, for others may have used OpenMP before a fork.
+[[maybe_unused]] const int watching_forks = pthread_atfork(nullptr, nullptr, [] { forked = true; });
 
 // Null where the process has no OpenMP, or has its parent's, whose threads do not outlive a fork.
 EnterParallel openmp_parallel() {
-  static const EnterParallel enter = [] {
-    pthread_atfork(nullptr, nullptr, [] { forked = true; });
-    return reinterpret_cast<EnterParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-  }();
+  static const auto enter = reinterpret_cast<EnterParallel>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
   return forked ? nullptr : enter;
 }
 

@@ -1,4 +1,5 @@
 // The C++ core without Python: number reader, parser, body selection, packing, thread pool.
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -121,6 +122,8 @@ void test_thread_pool_covers_every_index_once() {
   }
 }
 
+constexpr std::int64_t kNestedSum = (20 * 19 / 2) * (50 * 49 / 2);
+
 std::int64_t nested_sum() {
   std::atomic<std::int64_t> sum = 0;
   parallel_for(20, 4, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -134,17 +137,29 @@ std::int64_t nested_sum() {
 }
 
 void test_thread_pool_nested_and_concurrent() {
-  constexpr std::int64_t kExpected = (20 * 19 / 2) * (50 * 49 / 2);
-  CHECK(nested_sum() == kExpected);
+  CHECK(nested_sum() == kNestedSum);
   std::vector<std::thread> callers;
   for (int caller = 0; caller < 6; ++caller) {
     callers.emplace_back([] {
-      for (int i = 0; i < 30; ++i) CHECK(nested_sum() == kExpected);
+      for (int i = 0; i < 30; ++i) CHECK(nested_sum() == kNestedSum);
     });
   }
   for (std::thread& caller : callers) caller.join();
   const pid_t child = fork();
-  if (child == 0) _exit(nested_sum() == kExpected ? 0 : 1);
+  if (child == 0) _exit(nested_sum() == kNestedSum ? 0 : 1);
+  int status = 1;
+  CHECK(waitpid(child, &status, 0) == child && status == 0);
+}
+
+void test_thread_pool_where_no_thread_is_left() {
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none{1, 1};  // bytes of memory, so that no new thread has a stack
+    CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+    std::atomic<std::int64_t> visits = 0;
+    parallel_for(1000, 100, 1, [&](std::int64_t begin, std::int64_t end) { visits += end - begin; });
+    _exit(visits == 1000 ? 0 : 1);
+  }
   int status = 1;
   CHECK(waitpid(child, &status, 0) == child && status == 0);
 }
@@ -158,4 +173,5 @@ int main() {
   test_packing();
   test_thread_pool_covers_every_index_once();
   test_thread_pool_nested_and_concurrent();
+  test_thread_pool_where_no_thread_is_left();
 }

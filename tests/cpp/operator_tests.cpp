@@ -2,6 +2,7 @@
 // for.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "arrays.hpp"
@@ -67,8 +68,10 @@ void test_depthwise(std::int64_t channels, const Volume& input, const Volume& ke
 }
 
 void test_batch_norm(std::int64_t rows, std::int64_t channels, bool relu, bool summed) {
-  const BatchNorm norm{rows, channels, relu, 1e-5f, ElementType::kFloat32, kThreads};
-  const Values x = draw(rows * channels), residual = draw(rows * channels), gradient = draw(rows * channels);
+  BatchNorm norm{rows, channels, relu, 1e-5f, ElementType::kFloat32, kThreads};
+  const Halves half_x(draw(rows * channels)), half_residual(draw(rows * channels)),
+      half_gradient(draw(rows * channels));
+  const Values x = half_x.widened(), residual = half_residual.widened(), gradient = half_gradient.widened();
   const Values weight = draw(channels), bias = draw(channels);
   const auto count = static_cast<std::size_t>(channels);
   Values y = fresh(x.size()), dx = y, dresidual = y, mean = fresh(count), variance = mean, dweight = mean,
@@ -101,6 +104,32 @@ void test_batch_norm(std::int64_t rows, std::int64_t channels, bool relu, bool s
   CHECK(close(y, true_y, 1e-5) && close(dx, true_dx, 1e-4));
   CHECK(close(dweight, true_dweight, 1e-5) && close(dbias, true_dbias, 1e-5));
   CHECK(!masked || close(dresidual, true_dresidual, 0));
+
+  norm.element = ElementType::kBFloat16;
+  Halves half_y(y.size()), half_dx(dx.size()), half_dresidual(dx.size());
+  mean = variance = dweight = dbias = fresh(count);
+  CHECK(batch_norm(norm, {half_x.bits.data(), summed ? half_residual.bits.data() : nullptr, weight.data(),
+                          bias.data(), half_y.bits.data(), mean.data(), variance.data()}));
+  CHECK(batch_norm_backward(
+      norm, {half_gradient.bits.data(), half_x.bits.data(), masked ? half_y.bits.data() : nullptr,
+             weight.data(), bias.data(), mean.data(), variance.data(), half_dx.bits.data(),
+             masked ? half_dresidual.bits.data() : nullptr, dweight.data(), dbias.data()}));
+  CHECK(close(half_y.widened(), true_y, 4e-3) && close(half_dx.widened(), true_dx, 4e-3));
+  CHECK(close(dweight, true_dweight, 1e-5) && close(dbias, true_dbias, 1e-5));
+  CHECK(!masked || close(half_dresidual.widened(), true_dresidual, 0));
+}
+
+// No value of a channel is a number where one of its inputs is none.
+void test_non_finite_batch_norm(float value) {
+  constexpr std::int64_t kRows = 40, kChannels = 9;
+  const BatchNorm norm{kRows, kChannels, false, 1e-5f, ElementType::kFloat32, kThreads};
+  Values x = draw(kRows * kChannels), y = fresh(x.size()), mean = fresh(kChannels), variance = mean;
+  const Values ones(kChannels, 1.0f);
+  x[3 * kChannels + 2] = value;
+  CHECK(batch_norm(norm,
+                   {x.data(), nullptr, ones.data(), ones.data(), y.data(), mean.data(), variance.data()}));
+  CHECK(std::isnan(variance[2]));
+  for (std::size_t at = 0; at < y.size(); ++at) CHECK(std::isnan(y[at]) == (at % kChannels == 2));
 }
 
 // Against the two operators that it joins, one after the other.
@@ -110,7 +139,8 @@ void test_norm_depthwise(std::int64_t channels, const Volume& stride, bool relu)
   const std::int64_t rows = 2 * 5 * 6 * 7, out_rows = 2 * size[0] * size[1] * size[2];
   const BatchNorm norm{rows, channels, relu, 1e-5f, ElementType::kFloat32, kThreads};
   const auto count = static_cast<std::size_t>(channels);
-  const Values x = draw(rows * channels), gradient = draw(out_rows * channels), weight = draw(channels * 27),
+  const Halves half_x(draw(rows * channels)), half_gradient(draw(out_rows * channels));
+  const Values x = half_x.widened(), gradient = half_gradient.widened(), weight = draw(channels * 27),
                norm_weight = draw(channels), norm_bias = draw(channels);
   Values normed = fresh(x.size()), mean = fresh(count), variance = mean, y = fresh(gradient.size()),
          dnormed = normed, dx = normed, dweight = fresh(weight.size()), dnorm_weight = mean,
@@ -124,7 +154,7 @@ void test_norm_depthwise(std::int64_t channels, const Volume& stride, bool relu)
       norm, {dnormed.data(), x.data(), nullptr, norm_weight.data(), norm_bias.data(), mean.data(),
              variance.data(), dx.data(), nullptr, dnorm_weight.data(), dnorm_bias.data()}));
 
-  const NormDepthwise job{conv, relu, norm.eps};
+  NormDepthwise job{conv, relu, norm.eps};
   Values found_y = fresh(y.size()), found_mean = fresh(count), found_variance = found_mean,
          found_dx = fresh(x.size()), found_dweight = fresh(weight.size()), found_dnorm_weight = found_mean,
          found_dnorm_bias = found_mean;
@@ -140,6 +170,43 @@ void test_norm_depthwise(std::int64_t channels, const Volume& stride, bool relu)
   CHECK(found_mean == mean && found_variance == variance);
   CHECK(agree(found_y, y) && agree(found_dx, dx) && agree(found_dweight, dweight));
   CHECK(agree(found_dnorm_weight, dnorm_weight) && agree(found_dnorm_bias, dnorm_bias));
+
+  job.conv.element = ElementType::kBFloat16;
+  Halves half_y(y.size()), half_dx(dx.size());
+  found_mean = found_variance = found_dnorm_weight = found_dnorm_bias = fresh(count);
+  found_dweight = fresh(weight.size());
+  CHECK(norm_depthwise(job, {half_x.bits.data(), norm_weight.data(), norm_bias.data(), weight.data(),
+                             half_y.bits.data(), found_mean.data(), found_variance.data()}));
+  CHECK(norm_depthwise_backward(
+      job, {half_gradient.bits.data(), half_x.bits.data(), norm_weight.data(), norm_bias.data(),
+            weight.data(), mean.data(), variance.data(), half_dx.bits.data(), found_dnorm_weight.data(),
+            found_dnorm_bias.data(), found_dweight.data()}));
+  CHECK(found_mean == mean && found_variance == variance);
+  CHECK(close(half_y.widened(), Truth(y.begin(), y.end()), 4e-3));
+  CHECK(close(half_dx.widened(), Truth(dx.begin(), dx.end()), 8e-3));  // rounded twice
+  CHECK(agree(found_dweight, dweight));
+  CHECK(agree(found_dnorm_weight, dnorm_weight) && agree(found_dnorm_bias, dnorm_bias));
+}
+
+// What is gathered for all inputs alike, 1 + 2^-9, is stored as 1: the norm's parameters see the former, and
+// the input's gradient, all mean, cancels to zero by the latter.
+void test_norm_depthwise_of_a_rounded_gradient() {
+  constexpr std::int64_t kSide = 5, kChannels = 11, kRows = kSide * kSide * kSide;
+  const NormDepthwise job{
+      {1, kChannels, {kSide, kSide, kSide}, {1, 1, 1}, {1, 1, 1}, ElementType::kBFloat16, kThreads},
+      false,
+      1e-5f};
+  const Halves x(draw(kRows * kChannels)), gradient(Values(kRows * kChannels, 1.0f));
+  const Values ones(kChannels, 1.0f), weight(kChannels, 1.0f + 0x1p-9f);
+  Halves y(x.bits.size()), dx(x.bits.size());
+  Values mean = fresh(kChannels), variance = mean, dweight = mean, dnorm_weight = mean, dnorm_bias = mean;
+  CHECK(norm_depthwise(job, {x.bits.data(), ones.data(), ones.data(), weight.data(), y.bits.data(),
+                             mean.data(), variance.data()}));
+  CHECK(norm_depthwise_backward(
+      job, {gradient.bits.data(), x.bits.data(), ones.data(), ones.data(), weight.data(), mean.data(),
+            variance.data(), dx.bits.data(), dnorm_weight.data(), dnorm_bias.data(), dweight.data()}));
+  CHECK(close(dx.widened(), Truth(dx.bits.size(), 0.0), 1e-5));
+  CHECK(close(dnorm_bias, Truth(kChannels, kRows * (1 + 0x1p-9)), 1e-6));
 }
 
 void test_attention(std::int64_t length, std::int64_t inner, std::int64_t dim) {
@@ -196,12 +263,19 @@ int main() {
     test_depthwise(channels, {5, 7, 6}, {3, 3, 3}, {1, 2, 2});
     test_depthwise(channels, {14, 3, 2}, {5, 7, 9}, {2, 3, 4});
     test_depthwise(channels, {13, 9, 20}, {1, 3, 3}, {1, 1, 1});
+    test_depthwise(channels, {2, 3, 4}, {1, 3, 5}, {7, 5, std::int64_t{1} << 61});
     test_norm_depthwise(channels, {1, 1, 1}, true);
     test_norm_depthwise(channels, {1, 2, 2}, false);
     for (const std::int64_t rows : {5, 17, 700}) {
       for (const int choice : {0, 1, 2, 3}) test_batch_norm(rows, channels, choice % 2 != 0, choice > 1);
     }
   }
+  // Several units of work, of more than one clip, by one thread.
+  test_depthwise(17, {290, 2, 2}, {3, 3, 3}, {1, 1, 1});
+  test_depthwise(5, {290, 2, 2}, {3, 1, 3}, {1, 1, 2});
+  test_norm_depthwise_of_a_rounded_gradient();
+  test_non_finite_batch_norm(std::numeric_limits<float>::infinity());
+  test_non_finite_batch_norm(std::numeric_limits<float>::quiet_NaN());
   for (const std::int64_t length : {1, 7, 8, 17, 33}) {
     for (const std::int64_t dim : {1, 8, 13, 72}) test_attention(length, 3, dim);
   }

@@ -128,5 +128,8 @@ int main() {
     test_all_stems({nullptr, 1, 2, 2, 3, 11, 12, 0.6, HeatmapMode::kLimbs, limbs}, outs);
     test_all_stems({nullptr, 1, 2, 2, 3, 7, 7, 0.8, HeatmapMode::kGrayscaleSum, {}}, outs);
   }
+  // Several frames, of more than one clip, by one thread.
+  test_stem({nullptr, 8, 2, 7, 3, 9, 8, 0.6, HeatmapMode::kJoints, {}}, 5, {3, 3, 3}, {1, 1, 1}, {1, 1, 1});
+  test_stem({nullptr, 8, 2, 7, 3, 9, 8, 0.6, HeatmapMode::kLimbs, limbs}, 5, {1, 3, 3}, {1, 2, 2}, {0, 1, 1});
   test_stem({nullptr, 1, 1, 2, 3, 1, 1, 0.6, HeatmapMode::kJoints, {}}, 4, {1, 7, 7}, {1, 1, 1}, {0, 3, 3});
 }
