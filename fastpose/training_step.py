@@ -74,15 +74,13 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a checkpoint's state, and keep rates that are tensors where they are."""
+    """Load a checkpoint's state, of a run on whatever device, and keep rates that are tensors where they are."""
     rates = [group["lr"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        if isinstance(rate, Tensor):
-            group["lr"] = rate.fill_(float(group["lr"]))
-        else:
-            group["lr"] = float(group["lr"])
-            group["capturable"] = False
+        is_tensor = isinstance(rate, Tensor)
+        group["lr"] = rate.fill_(float(group["lr"])) if is_tensor else float(group["lr"])
+        group["capturable"] = is_tensor
 
 
 class TrainingStep:

@@ -172,6 +172,8 @@ def test_rates_that_are_tensors_survive_a_checkpoint():
     assert all(group["lr"] is rate for group, rate in zip(tensors.param_groups, kept, strict=True))
     assert kept[1].item() == pytest.approx(2e-2)
     set_rate(tensors, 5e-3)
+    assert all(group["capturable"] for group in tensors.param_groups)
     restore_optimizer(plain, tensors.state_dict())
+    assert not any(group["capturable"] for group in plain.param_groups)
     assert plain.param_groups[0]["lr"] == pytest.approx(5e-3)
     assert isinstance(plain.param_groups[0]["lr"], float)
