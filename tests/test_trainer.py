@@ -254,6 +254,24 @@ def test_the_head_has_a_learning_rate_of_its_own(tmp_path):
     assert max(moved[name] for name in moved.keys() - head) == pytest.approx(5e-4, rel=0.01)
 
 
+def test_peak_memory_is_that_of_all_epochs(tmp_path, monkeypatch):
+    """Steps that are replayed as CUDA graphs allocate nothing: only those before them show what a step takes."""
+    peak = [0]
+    monkeypatch.setattr("fastpose.trainer.begin_peak", lambda device: peak.__setitem__(0, 0))
+    monkeypatch.setattr("fastpose.trainer.peak_memory", lambda device: peak[0])
+    trainer = Trainer(TINY, waving_clips(), tmp_path, quiet=True)
+    launch = trainer.step._take
+
+    def replay_after_the_first_epoch(batches, epoch):
+        if epoch == 0:
+            peak[0] = 3 * 2**20
+        return launch(batches, epoch)
+
+    trainer.step._take = replay_after_the_first_epoch
+    trainer.fit()
+    assert [row["peak_memory_mb"] for row in rows_of(tmp_path / "metrics.csv")] == ["3"] * 3
+
+
 def test_order_is_a_function_of_seed_and_epoch():
     indices = np.arange(5, 60)
     orders = {(s, e): tuple(epoch_order(indices, s, e)) for s in range(3) for e in range(3)}
