@@ -234,9 +234,10 @@ def test_persons_and_smallest_box_are_settings(tmp_path):
     trainer.measure()
 
 
-def test_divergence_is_an_error(tmp_path):
-    config = replace(TINY, arm="supervised", optim=replace(TINY.optim, lr=1e30, ema=0.0))
-    with pytest.raises(ValueError, match="training diverged"):
+@pytest.mark.parametrize("arm", ["supervised", "contrastive"])
+def test_divergence_is_an_error(tmp_path, arm):
+    config = replace(TINY, arm=arm, optim=replace(TINY.optim, lr=1e30, ema=0.0))
+    with pytest.raises(ValueError, match="epoch 0.*: training diverged; try a smaller --lr"):
         Trainer(config, waving_clips(), tmp_path, quiet=True).fit()
 
 
