@@ -48,9 +48,12 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if args:  # a union with None
         if value is None and type(None) in args:
             return None
-        if any(value in getattr(arg, "__args__", ()) for arg in args):  # a word among numbers
-            return value
-        return _coerce(value, args[0], where)
+        words = [word for arg in args for word in getattr(arg, "__args__", ())]  # a word among numbers
+        require(
+            not words or value in words or type(value) is args[0],
+            f"{where} = {value!r}: expected {args[0].__name__} or {' or '.join(map(repr, words))}",
+        )
+        return value if words else _coerce(value, args[0], where)
     if hint is str and where.endswith("alpha") and isinstance(value, int | float | list):
         return ":".join(map(str, value)) if isinstance(value, list) else str(value)
     if hint is float and type(value) is int:

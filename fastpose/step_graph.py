@@ -37,7 +37,7 @@ class GraphedStep:
         self.failed = False
 
     def __call__(self, batches: Views, epoch: int) -> dict[str, Tensor]:
-        """What ``step`` returns; overwritten by the next call."""
+        """What ``step`` returns; the caller's own dictionary, whose tensors the next call overwrites."""
         phase = self._task.phase(epoch)
         key = (phase, *((view, *batch.keypoints.shape) for view, batch in batches.items()))
         self._runs[key] = self._runs.get(key, 0) + 1
@@ -49,7 +49,7 @@ class GraphedStep:
         for view, batch in batches.items():
             inputs[view].copy_(batch)
         replay()
-        return result
+        return dict(result)
 
     def _try_to_capture(self, key: tuple, batches: Views, phase: int) -> bool:
         inputs = {view: batch.clone() for view, batch in batches.items()}

@@ -93,7 +93,19 @@ class PoseTask:
         return self.loss.needs_views(epoch)
 
     def objective(self, outputs: dict[str, ModelOutput], labels: Tensor, epoch: int) -> dict[str, Tensor]:
-        """What ``step`` returns, from what ``forward`` returned for clips of the classes ``labels`` [B]."""
+        """What ``step`` returns, from what ``forward`` returned for clips of the classes ``labels`` [B].
+
+        Raises:
+            ValueError: views are to be contrasted that are not finite; on the CPU alone, since looking would
+                make a GPU wait.
+        """
+        if self.couples_clips(epoch) and labels.device.type == "cpu" and not torch.compiler.is_compiling():
+            for view, output in outputs.items():
+                if not output.logits.isfinite().all():
+                    raise ValueError(
+                        f"the model's output for the {view} view is not finite in epoch {epoch}: "
+                        "training diverged; try a smaller --lr"
+                    )
         logits = [outputs[view].logits for view in self.ce_views]
         features = [outputs[view].features for view in self.ce_views]
         parts = self.loss(

@@ -149,6 +149,7 @@ class Trainer:
         epochs = self.config.optim.epochs
         csv = CsvLog(self.folder / "metrics.csv", first)
         board = TensorBoardLog(self.folder, first)
+        begin_peak(self.device)  # not in every epoch: steps that are replayed allocate nothing
         saved_at = time.monotonic()
         steps = math.ceil(len(self.train_indices) / self.config.optim.batch_size)
         with tqdm(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
@@ -256,7 +257,6 @@ class Trainer:
         optim = self.config.optim
         torch.manual_seed((self.config.seed * 1_000_003 + epoch) % 2**63)  # dropout: by seed and epoch alone
         self.model.train()
-        begin_peak(self.device)
         started = time.perf_counter()
         sums: dict[str, Tensor] = {}
         correct = torch.zeros((), device=self.device)

@@ -25,13 +25,15 @@ def largest_batch(measure: Callable[[int], float], available: float, most: int, 
 
     Args:
         measure: bytes that a step on so many clips takes, infinity where it fails for lack of memory. It is
-            called for 2 and 4 clips, from which the rest is extrapolated.
+            called for 2 and 4 clips, from which the rest is extrapolated; for 1 where 4 fail and 2 are too many.
         available: bytes that a step may take.
         verified: call it for the answer too, and halve that until it fits.
     """
     small, large = measure(2), measure(4)
     if math.isinf(large):
-        return 2 if small <= available and most >= 2 else 0
+        if small <= available and most >= 2:
+            return 2
+        return 1 if measure(1) <= available else 0
     size = 1 << (most.bit_length() - 1)
     while size and large + (large - small) / 2 * (size - 4) > available:
         size //= 2
@@ -74,15 +76,13 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a checkpoint's state, and keep rates that are tensors where they are."""
+    """Load a checkpoint's state, of a run on whatever device, and keep rates that are tensors where they are."""
     rates = [group["lr"] for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        if isinstance(rate, Tensor):
-            group["lr"] = rate.fill_(float(group["lr"]))
-        else:
-            group["lr"] = float(group["lr"])
-            group["capturable"] = False
+        is_tensor = isinstance(rate, Tensor)
+        group["lr"] = rate.fill_(float(group["lr"])) if is_tensor else float(group["lr"])
+        group["capturable"] = is_tensor
 
 
 class TrainingStep:
@@ -202,10 +202,14 @@ class TrainingStep:
     def _does_not_fit(self, batches: Views, epoch: int) -> ValueError:
         optim = self.optim
         size = len(labels_of(micro_batches(batches, optim.micro_batch)[-1]))
-        fitting = self.fitting_batch(lambda n: _first(batches, n), epoch, size - 1) if size > 4 else 0
-        refusal = f"a step on {size} clips does not fit in the memory there is ({format_bytes(self.free_bytes())} free)"
+        fitting = self.fitting_batch(lambda n: _first(batches, n), epoch, size - 1) if size > 1 else 0
+        clips = f"{size} clips" if size > 1 else "1 clip"
+        refusal = (
+            f"a step on {clips} does not fit in the memory there is ({format_bytes(self.free_bytes())} free)"
+        )
         if not fitting:
-            return ValueError(f"{refusal}, nor does a smaller one; try fewer frames, a smaller size or model")
+            smaller = ", nor does a smaller one" if size > 1 else ""
+            return ValueError(f"{refusal}{smaller}; try fewer frames, a smaller size or model")
         fits = f"--micro-batch {fitting}"
         if len(labels_of(batches)) == size:
             fits = f"--batch-size {fitting}, or {fits} for the same batch in parts"

@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import waving_clips
 from test_trainer import TINY
+from test_validation import assert_equal_runs
 
 from fastpose.config import LossConfig, ModelConfig
 from fastpose.step_compiler import CompiledObjective
@@ -75,6 +76,19 @@ def test_replayed_steps_are_the_steps_themselves(tmp_path):
     # of six clips before the threshold; two of six after it are not enough, nor two of four before it
     assert recorder.captures == 1
     assert recorder.replays == sizes[:10].count(6) - EAGER_STEPS
+
+
+def test_a_run_of_replayed_steps_is_the_run_itself(tmp_path):
+    config = replace(CONFIG, optim=replace(CONFIG.optim, epochs=5))
+    plain, graphed = (trainer_of(tmp_path / name, config) for name in ("plain", "graphed"))
+    recorder = Recorder(graphed)
+    graphed.step._take = GraphedStep(graphed.step._launch, graphed.task, recorder)
+    for trainer in (plain, graphed):
+        trainer.folder.mkdir()
+        trainer.fit()
+    # 16 clips in batches of 6, 6 and 4: two epochs before the threshold, three from it on
+    assert recorder.replays == (2 * 2 - EAGER_STEPS) + (2 * 3 - EAGER_STEPS)
+    assert_equal_runs(plain.folder, graphed.folder)
 
 
 def test_what_cannot_be_captured_is_launched(tmp_path):
@@ -158,6 +172,8 @@ def test_rates_that_are_tensors_survive_a_checkpoint():
     assert all(group["lr"] is rate for group, rate in zip(tensors.param_groups, kept, strict=True))
     assert kept[1].item() == pytest.approx(2e-2)
     set_rate(tensors, 5e-3)
+    assert all(group["capturable"] for group in tensors.param_groups)
     restore_optimizer(plain, tensors.state_dict())
+    assert not any(group["capturable"] for group in plain.param_groups)
     assert plain.param_groups[0]["lr"] == pytest.approx(5e-3)
     assert isinstance(plain.param_groups[0]["lr"], float)

@@ -234,9 +234,10 @@ def test_persons_and_smallest_box_are_settings(tmp_path):
     trainer.measure()
 
 
-def test_divergence_is_an_error(tmp_path):
-    config = replace(TINY, arm="supervised", optim=replace(TINY.optim, lr=1e30, ema=0.0))
-    with pytest.raises(ValueError, match="training diverged"):
+@pytest.mark.parametrize("arm", ["supervised", "contrastive"])
+def test_divergence_is_an_error(tmp_path, arm):
+    config = replace(TINY, arm=arm, optim=replace(TINY.optim, lr=1e30, ema=0.0))
+    with pytest.raises(ValueError, match="epoch 0.*: training diverged; try a smaller --lr"):
         Trainer(config, waving_clips(), tmp_path, quiet=True).fit()
 
 
@@ -252,6 +253,24 @@ def test_the_head_has_a_learning_rate_of_its_own(tmp_path):
     head = {name for name in moved if name.startswith("cls_head.")}
     assert max(moved[name] for name in head) == pytest.approx(5e-2, rel=0.01)  # AdamW's first step
     assert max(moved[name] for name in moved.keys() - head) == pytest.approx(5e-4, rel=0.01)
+
+
+def test_peak_memory_is_that_of_all_epochs(tmp_path, monkeypatch):
+    """Steps that are replayed as CUDA graphs allocate nothing: only those before them show what a step takes."""
+    peak = [0]
+    monkeypatch.setattr("fastpose.trainer.begin_peak", lambda device: peak.__setitem__(0, 0))
+    monkeypatch.setattr("fastpose.trainer.peak_memory", lambda device: peak[0])
+    trainer = Trainer(TINY, waving_clips(), tmp_path, quiet=True)
+    launch = trainer.step._take
+
+    def replay_after_the_first_epoch(batches, epoch):
+        if epoch == 0:
+            peak[0] = 3 * 2**20
+        return launch(batches, epoch)
+
+    trainer.step._take = replay_after_the_first_epoch
+    trainer.fit()
+    assert [row["peak_memory_mb"] for row in rows_of(tmp_path / "metrics.csv")] == ["3"] * 3
 
 
 def test_order_is_a_function_of_seed_and_epoch():

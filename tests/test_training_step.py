@@ -46,10 +46,7 @@ def test_the_largest_power_of_two_that_fits(fixed, slope, available, most, limit
 
     size = largest_batch(measure, available, most, verified=True)
     fits = [2**k for k in range(most.bit_length()) if measure(2**k) <= available]
-    if limit is None or limit >= 4:
-        assert size == max(fits, default=0)
-    else:
-        assert size in (0, *fits)
+    assert size == max(fits, default=0)
 
 
 def test_without_verification_only_few_clips_are_run():
@@ -163,6 +160,32 @@ def test_a_micro_batch_that_does_not_fit(tmp_path, monkeypatch):
     ) as caught:
         trainer.step(draw(trainer), 0, 1e-3)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "message"),
+    [
+        (8, 3, "a step on 8 clips .*; what fits: --batch-size 2, or --micro-batch 2 "),
+        (4, 3, "a step on 4 clips .*; what fits: --batch-size 2, or --micro-batch 2 "),
+        (3, 2, "a step on 3 clips .*; what fits: --batch-size 2, or --micro-batch 2 "),
+        (3, 1, "a step on 3 clips .*; what fits: --batch-size 1, or --micro-batch 1 "),
+        (2, 1, "a step on 2 clips .*; what fits: --batch-size 1, or --micro-batch 1 "),
+        (2, 0, "a step on 2 clips .* free\\), nor does a smaller one; try fewer frames"),
+        (1, 0, "a step on 1 clip does not fit in the memory there is .* free\\); try fewer frames"),
+    ],
+)
+def test_few_clips_that_do_not_fit(tmp_path, monkeypatch, size, limit, message):
+    trainer = make_trainer(tmp_path)
+    accumulate = training_step.accumulate_gradient
+
+    def exhausted(task, model, batches, *settings):
+        if len(batches["clean"]) > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return accumulate(task, model, batches, *settings)
+
+    monkeypatch.setattr(training_step, "accumulate_gradient", exhausted)
+    with pytest.raises(ValueError, match=message):
+        trainer.step(draw(trainer, size), 0, 1e-3)
 
 
 def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
