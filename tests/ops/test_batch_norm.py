@@ -7,17 +7,10 @@ from hypothesis import strategies as st
 
 from fastpose.ops.batch_norm import batch_norm_relu
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
 TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 1e-2}
 FORMATS = {2: torch.contiguous_format, 4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory():
-    """Fresh tensors hold NaN."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def volume(shape, dtype=torch.float32, seed=0, shift=0.5):

@@ -9,17 +9,10 @@ from hypothesis import strategies as st
 from fastpose.ops.depthwise import depthwise_conv3d
 from fastpose.ops.depthwise.reference import depthwise_conv3d_reference
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
 TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 1e-2}
 KERNELS = [(3, 3, 3), (5, 1, 1), (1, 3, 3), (3, 5, 1), (1, 1, 1), (7, 7, 7)]
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory():
-    """Fresh tensors hold NaN."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def sample(shape, kernel, dtype=torch.float32, seed=0):

@@ -12,21 +12,14 @@ from torch.testing import assert_close
 
 from fastpose.ops import pose_stem, render_heatmaps
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
 TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 1e-2}
 STEMS = {  # kernel, stride
     "SlowOnly": ((1, 7, 7), (1, 1, 1)),
     "X3D": ((1, 3, 3), (1, 2, 2)),
     "C3D": ((3, 3, 3), (1, 1, 1)),
 }
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory():
-    """Fresh tensors hold NaN."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def assert_as_good_as_the_reference(keypoints, weight, dtype, **arguments):
