@@ -146,6 +146,9 @@ def test_wrong_arguments_are_named():
     x, weight = sample((1, 4, 3, 4, 5), (3, 3, 3))
     for arguments, message in (
         ((x[0], weight), "five dimensions"),
+        ((x, weight, 1.5), "stride must be one or three integers from 1 to 16777216, got 1.5"),
+        ((x, weight, (1, 1)), "stride must be"),
+        ((x, weight, 2**62), "stride must be"),
         ((x, weight[:3]), r"weight must be \[4, 1, kt, kh, kw\]"),
         ((x, weight[..., :2]), "odd sides"),
         ((x[:0], weight), "not be empty"),
