@@ -149,6 +149,11 @@ def test_wrong_arguments_are_named():
         ({"x": x[:1]}, "more than one value"),
         ({"weight": weight[:3]}, r"weight must be \[24\]"),
         ({"running_mean": bias[:3]}, r"running_mean must be \[24\]"),
+        ({"weight": weight.int()}, r"weight must be \[24\] and floating, got torch.int32 \(24,\)"),
+        ({"bias": bias.to("meta")}, "x is on cpu, but bias on meta"),
+        ({"running_var": weight.to("meta")}, "x is on cpu, but running_var on meta"),
+        ({"residual": 1.0}, r"residual must be torch.float32 \(8, 24\), got float"),
+        ({"residual": x.to("meta")}, "x is on cpu, but residual on meta"),
         ({"residual": x[:4]}, "residual must be"),
         ({"residual": x.bfloat16()}, "residual must be"),
         (

@@ -135,7 +135,9 @@ def test_there_is_no_second_derivative():
 def test_wrong_arguments_are_named():
     x, scale, shift, weight = sample((2, 4, 3, 4, 5), (3, 3, 3))
     for arguments, message in (
-        ((x, None, None, scale[:3], shift, weight), r"weight must be \[4\]"),
+        ((x, None, None, scale[:3], shift, weight), r"norm_weight must be \[4\]"),
+        ((x, None, None, scale, shift.to("meta"), weight), "x is on cpu, but norm_bias on meta"),
+        ((x, shift[:3], None, scale, shift, weight), r"running_mean must be \[4\]"),
         ((x, None, None, scale, shift, weight[:3]), r"weight must be \[4, 1, kt, kh, kw\]"),
         ((x[0], None, None, scale[:3], shift[:3], weight), "must be"),
         ((x, None, None, scale, shift, weight, 0), "stride must be"),

@@ -47,7 +47,7 @@ def batch_norm_depthwise(
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
     """
-    check_batch_norm(OP, x, running_mean, running_var, norm_weight, norm_bias, training)
+    check_batch_norm(OP, x, running_mean, running_var, norm_weight, norm_bias, training, "norm_")
     stride = check_depthwise(OP, x, weight, stride)
     obstacle = native_batch_norm_obstacle(x, norm_weight, norm_bias, training)
     obstacle = obstacle or native_depthwise_obstacle(x, weight)
