@@ -116,6 +116,18 @@ def test_evaluation_and_float64_run_the_reference():
     assert torch.equal(mean, torch.full((3,), 0.3))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_asks_for_the_dtype_of_the_convolution(dtype):
+    x, *parameters = sample((2, 8, 3, 4, 5), (3, 3, 3), dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, defined = (
+            batch_norm_depthwise(x, None, None, *parameters, backend=backend)
+            for backend in ("auto", "reference")
+        )
+    assert found.dtype == defined.dtype == torch.bfloat16
+    assert error(found, defined.double()) <= TOLERANCE[torch.bfloat16]
+
+
 def test_operator_contract():
     tensors = sample((2, 5, 4, 6, 7), (3, 3, 3))
     torch.library.opcheck(

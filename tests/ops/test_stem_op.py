@@ -79,6 +79,23 @@ def test_dtypes(keypoints, weight, autocast, dtype, expected):
     assert inputs[1].grad.dtype == weight
 
 
+@pytest.mark.parametrize("clips", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_what_is_drawn_has_the_dtype_and_order_of_what_is_not(clips, dtype, autocast):
+    arguments = {"size": SIZE, "mode": "grayscale", "dtype": dtype}
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        drawn = pose_stem(
+            KEYPOINTS[:1].repeat(clips, 1, 1, 1, 1), WEIGHT[:, :1], joint_merge="max", **arguments
+        )
+        other = pose_stem(
+            KEYPOINTS[:1].repeat(clips, 1, 1, 1, 1), WEIGHT[:, :1], joint_merge="sum", **arguments
+        )
+    assert drawn.dtype == other.dtype == (dtype or (torch.bfloat16 if autocast else torch.float32))
+    assert drawn.shape == other.shape
+    assert drawn.is_contiguous(memory_format=torch.channels_last_3d)
+
+
 @pytest.mark.parametrize("stride", [1, 2, (1, 2, 3)])
 @pytest.mark.parametrize("padding", [None, 2, (0, 1, 2)])
 def test_shapes_are_those_of_a_convolution(stride, padding):
