@@ -84,6 +84,13 @@ def test_autocast_lowers_the_stem_and_keeps_its_layout():
     assert y.is_contiguous(memory_format=torch.channels_last_3d)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("settings", [{}, {"heatmaps": "explicit"}, {"input": "skeleton"}], ids=str)
+def test_a_batch_is_made_in_the_dtype_of_the_model(settings, dtype):
+    model = model_of(**settings).to(dtype).eval()
+    assert model(batch_of()).logits.dtype == dtype
+
+
 def test_wrong_batches_are_refused():
     model = model_of()
     batch = batch_of()
