@@ -47,7 +47,7 @@ def first_and_last_output(first, last, size, K: tl.constexpr, S: tl.constexpr, P
 
 @triton.jit
 def correlate_row(
-    gradient,  # [W', OUT_CHANNELS] of a row
+    gradient,  # of the output start of a row: [W' - start, OUT_CHANNELS]
     columns,  # UNROLLED of [1, KW, 1]: what outputs from start on see through the kernel's columns
     start, last, output,
     OUT_CHANNELS: tl.constexpr, UNROLLED: tl.constexpr,
@@ -56,7 +56,7 @@ def correlate_row(
     line = tl.zeros_like(columns[0] * output)
     for i in tl.static_range(UNROLLED):
         inside = output < tl.where(start + i <= last, OUT_CHANNELS, 0)
-        value = tl.load(gradient + (start + i) * OUT_CHANNELS + output, mask=inside, other=0.0)
+        value = tl.load(gradient + i * OUT_CHANNELS + output, mask=inside, other=0.0)
         line += columns[i] * value.to(tl.float32)
     return line
 
@@ -79,7 +79,7 @@ def correlate_joint(
             pixel = (start + i) * SX - PX + kx
             columns = columns + (profile(pixel, centre_x, first_x, last_x, decay),)  # noqa: RUF005
         for row in range(top, bottom + 1):
-            source = gradient + tl.cast(row, tl.int64) * (out_width * OUT_CHANNELS)
+            source = gradient + (tl.cast(row, tl.int64) * out_width + start) * OUT_CHANNELS
             line = correlate_row(source, columns, start, right, output, OUT_CHANNELS, UNROLLED)
             sums += score * profile(row * SY - PY + ky, centre_y, first_y, last_y, decay) * line
     return sums
@@ -107,7 +107,7 @@ def correlate_rows(
                 )  # fmt: skip
                 columns = columns + (value,)  # noqa: RUF005
             for row in range(top, bottom + 1):
-                source = gradient + tl.cast(row, tl.int64) * (out_width * OUT_CHANNELS)
+                source = gradient + (tl.cast(row, tl.int64) * out_width + start) * OUT_CHANNELS
                 line = correlate_row(source, columns, start, right, output, OUT_CHANNELS, ROW_STEP)
                 sums += (row * SY - PY + ky == y).to(tl.float32) * line
     return sums
