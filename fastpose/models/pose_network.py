@@ -119,10 +119,11 @@ class PoseNetwork(nn.Module):
         Raises:
             ValueError: x is not a floating-point volume with this model's channels.
         """
+        dtype = self.cls_head.fc_cls.weight.dtype
         if isinstance(x, PoseBatch):
-            x = self.implicit_input(x) if self.pose_input.is_implicit else self.prepare_input(x)
+            x = self.implicit_input(x) if self.pose_input.is_implicit else self.prepare_input(x, dtype)
         self._check(x)
-        features = self.pooled(x, self.cls_head.fc_cls.weight.dtype)
+        features = self.pooled(x, dtype)
         with torch.autocast(x.device.type, enabled=False):
             return ModelOutput(self.cls_head(features), features)
 

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ def _reason(error: Exception, path: Path) -> str:
         head = file.read(len(ZIP_HEAD))
     if not head:
         return "it is empty"
-    if head == ZIP_HEAD:
+    if head == ZIP_HEAD and not zipfile.is_zipfile(path):
         return "its zip archive is cut off or broken"
     if isinstance(error, safetensors.SafetensorError):
         return str(error)

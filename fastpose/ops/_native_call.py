@@ -20,8 +20,8 @@ def transform_obstacle() -> str | None:
     return "has no rules for torch.func" if torch._C._are_functorch_transforms_active() else None
 
 
-def autocast_input(x: Tensor) -> Tensor:
-    """x in the number format of autocast where that is on."""
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The number format of a convolution of x: that of autocast where it is on, else its own."""
     if x.dtype != torch.float64 and torch.is_autocast_enabled(x.device.type):
-        return x.to(torch.get_autocast_dtype(x.device.type))
-    return x
+        return torch.get_autocast_dtype(x.device.type)
+    return x.dtype

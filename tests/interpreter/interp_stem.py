@@ -72,6 +72,19 @@ def test_any_shape(data):
     assert_agrees(drawing, shape, size, kernel, 3, stride, padding, 0.6, torch.float32, seed)
 
 
+def test_of_equal_persons_the_first_has_the_gradient():
+    pose, weight, _ = make_case("joints", (1, 1, 1, 2), (4, 5), (1, 2, 2), 3)
+    settings = ((4, 5), 0.6, "joints", [], (1, 1, 1), (0, 1, 1))
+    gradient = torch.randn(1, 3, 1, 5, 6, generator=torch.Generator().manual_seed(9))
+    alone, found = (
+        keypoint_kernels.keypoint_gradient(gradient, poses, weight, *settings)
+        for poses in (pose, pose.repeat(1, 2, 1, 1, 1))
+    )
+    assert alone.count_nonzero() > 0
+    assert torch.equal(found[:, :1], alone)
+    assert found[:, 1:].count_nonzero() == 0
+
+
 @pytest.mark.parametrize("shape", [(0, 1, 2, 3), (2, 0, 2, 3)], ids=str)
 def test_empty_inputs(shape):
     keypoints = torch.zeros(*shape, 3)

@@ -157,6 +157,13 @@ def test_why_a_file_cannot_be_read(tmp_path, source, content, reason, recwarn):
     assert not recwarn
 
 
+def test_a_whole_archive_of_something_else_is_not_called_broken(tmp_path, source):
+    with open(tmp_path / "w.pth", "wb") as file:
+        np.savez(file, weight=np.zeros(3))
+    with pytest.raises(ValueError, match="it cannot be read as safetensors or as a file of torch.save"):
+        load_checkpoint(source, tmp_path / "w.pth")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -10,6 +10,7 @@ from torch import nn
 
 from fastpose.data import LAYOUTS, Layout
 from fastpose.models import create_model, load_checkpoint
+from fastpose.models.layers import Convolution
 
 NAMES = ("posec3d", "posec3d_k400", "c3d_light", "x3d_shallow")
 
@@ -224,6 +225,23 @@ def test_channels_last_and_bfloat16(name):
     assert rounded.logits.dtype == rounded.features.dtype == torch.float32
     error = (rounded.features - expected.features).abs().max() / expected.features.abs().max()
     assert error < 0.05
+
+
+@pytest.mark.usefixtures("poisoned_memory")
+@pytest.mark.parametrize("stride", [1, (1, 2, 2), (2, 1, 3)], ids=str)
+def test_points_that_are_matrix_products(stride):
+    stride = (stride,) * 3 if isinstance(stride, int) else stride
+    layer = Convolution(3, 4, (1, 1, 1), stride).double()
+    x = torch.randn(2, 3, 5, 6, 7).double().contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+    found, expected = layer(x), F.conv3d(x, layer.weight, None, stride)
+    gradient = torch.randn(expected.shape).double()
+    torch.testing.assert_close(found, expected)
+    for one, other in zip(
+        torch.autograd.grad(found, (x, layer.weight), gradient),
+        torch.autograd.grad(expected, (x, layer.weight), gradient),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,8 +23,9 @@ def batch_of(count=3, epoch=0):
 def model_of(name="x3d_shallow", input="heatmap", **options):
     torch.manual_seed(0)
     return create_model(
-        name, input=input, num_classes=3, layout="coco17", max_persons=1, size=SIZE, dropout=0.0, **options
-    )
+        name, input=input, num_classes=3, layout="coco17", max_persons=1, size=SIZE, sigma=0.9, dropout=0.0,
+        **options,
+    )  # fmt: skip
 
 
 def loss_and_gradients(model, x):
@@ -73,7 +74,9 @@ def test_a_batch_takes_the_way_that_the_settings_say():
         x = maker.make(model, [batch, batch_of(epoch=1)])
         assert isinstance(x, ImplicitHeatmaps) == implicit, (input, heatmaps, merge)
         assert x.shape == (6, model.in_channels, 5, *SIZE)
-        torch.testing.assert_close(model(x).logits[:3], model(batch).logits, rtol=1e-4, atol=1e-5)
+        expected = model(model.prepare_input(batch)).logits
+        for found in (model(x).logits[:3], model(batch).logits, model(model.implicit_input(batch)).logits):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_autocast_lowers_the_stem_and_keeps_its_layout():
@@ -82,6 +85,13 @@ def test_autocast_lowers_the_stem_and_keeps_its_layout():
         y = model.backbone.conv1a.conv(model.implicit_input(batch_of()))
     assert y.dtype == torch.bfloat16
     assert y.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("settings", [{}, {"heatmaps": "explicit"}, {"input": "skeleton"}], ids=str)
+def test_a_batch_is_made_in_the_dtype_of_the_model(settings, dtype):
+    model = model_of(**settings).to(dtype).eval()
+    assert model(batch_of()).logits.dtype == dtype
 
 
 def test_wrong_batches_are_refused():

@@ -50,3 +50,11 @@ def test_another_model_gets_other_memory():
     view = batches(1)
     assert maker.make(model_of("heatmap"), view).shape[1] == 17
     assert maker.make(model_of("grayscale"), view).shape[1] == 1
+
+
+def test_released_memory_is_not_drawn_into_again():
+    maker, model, views = InputMaker(torch.float32), model_of("heatmap"), batches()
+    first = maker.make(model, views)
+    assert maker.make(model, views).data_ptr() == first.data_ptr()
+    maker.release()
+    assert maker.make(model, views).data_ptr() != first.data_ptr()

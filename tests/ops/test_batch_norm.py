@@ -7,17 +7,10 @@ from hypothesis import strategies as st
 
 from fastpose.ops.batch_norm import batch_norm_relu
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
 TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 1e-2}
 FORMATS = {2: torch.contiguous_format, 4: torch.channels_last, 5: torch.channels_last_3d}
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory():
-    """Fresh tensors hold NaN."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def volume(shape, dtype=torch.float32, seed=0, shift=0.5):
@@ -156,6 +149,11 @@ def test_wrong_arguments_are_named():
         ({"x": x[:1]}, "more than one value"),
         ({"weight": weight[:3]}, r"weight must be \[24\]"),
         ({"running_mean": bias[:3]}, r"running_mean must be \[24\]"),
+        ({"weight": weight.int()}, r"weight must be \[24\] and floating, got torch.int32 \(24,\)"),
+        ({"bias": bias.to("meta")}, "x is on cpu, but bias on meta"),
+        ({"running_var": weight.to("meta")}, "x is on cpu, but running_var on meta"),
+        ({"residual": 1.0}, r"residual must be torch.float32 \(8, 24\), got float"),
+        ({"residual": x.to("meta")}, "x is on cpu, but residual on meta"),
         ({"residual": x[:4]}, "residual must be"),
         ({"residual": x.bfloat16()}, "residual must be"),
         (

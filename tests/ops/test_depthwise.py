@@ -9,17 +9,10 @@ from hypothesis import strategies as st
 from fastpose.ops.depthwise import depthwise_conv3d
 from fastpose.ops.depthwise.reference import depthwise_conv3d_reference
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
 TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 1e-2}
 KERNELS = [(3, 3, 3), (5, 1, 1), (1, 3, 3), (3, 5, 1), (1, 1, 1), (7, 7, 7)]
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory():
-    """Fresh tensors hold NaN."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def sample(shape, kernel, dtype=torch.float32, seed=0):
@@ -153,6 +146,9 @@ def test_wrong_arguments_are_named():
     x, weight = sample((1, 4, 3, 4, 5), (3, 3, 3))
     for arguments, message in (
         ((x[0], weight), "five dimensions"),
+        ((x, weight, 1.5), "stride must be one or three integers from 1 to 16777216, got 1.5"),
+        ((x, weight, (1, 1)), "stride must be"),
+        ((x, weight, 2**62), "stride must be"),
         ((x, weight[:3]), r"weight must be \[4, 1, kt, kh, kw\]"),
         ((x, weight[..., :2]), "odd sides"),
         ((x[:0], weight), "not be empty"),

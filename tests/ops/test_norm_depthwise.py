@@ -9,16 +9,9 @@ from hypothesis import strategies as st
 
 from fastpose.ops.norm_depthwise import batch_norm_depthwise
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
 TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 2e-2}
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory():
-    """Fresh tensors hold NaN."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def sample(shape, kernel, dtype=torch.float32, seed=0):
@@ -37,8 +30,8 @@ def results(tensors, stride=1, relu=True, backend="native"):
     mean, variance = torch.zeros_like(leaves[1]), torch.ones_like(leaves[1])
     y = batch_norm_depthwise(
         leaves[0],
-        mean.detach_(),
-        variance.detach_(),
+        mean,
+        variance,
         *leaves[1:],
         stride,
         True,
@@ -123,6 +116,18 @@ def test_evaluation_and_float64_run_the_reference():
     assert torch.equal(mean, torch.full((3,), 0.3))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_asks_for_the_dtype_of_the_convolution(dtype):
+    x, *parameters = sample((2, 8, 3, 4, 5), (3, 3, 3), dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, defined = (
+            batch_norm_depthwise(x, None, None, *parameters, backend=backend)
+            for backend in ("auto", "reference")
+        )
+    assert found.dtype == defined.dtype == torch.bfloat16
+    assert error(found, defined.double()) <= TOLERANCE[torch.bfloat16]
+
+
 def test_operator_contract():
     tensors = sample((2, 5, 4, 6, 7), (3, 3, 3))
     torch.library.opcheck(
@@ -142,7 +147,9 @@ def test_there_is_no_second_derivative():
 def test_wrong_arguments_are_named():
     x, scale, shift, weight = sample((2, 4, 3, 4, 5), (3, 3, 3))
     for arguments, message in (
-        ((x, None, None, scale[:3], shift, weight), r"weight must be \[4\]"),
+        ((x, None, None, scale[:3], shift, weight), r"norm_weight must be \[4\]"),
+        ((x, None, None, scale, shift.to("meta"), weight), "x is on cpu, but norm_bias on meta"),
+        ((x, shift[:3], None, scale, shift, weight), r"running_mean must be \[4\]"),
         ((x, None, None, scale, shift, weight[:3]), r"weight must be \[4, 1, kt, kh, kw\]"),
         ((x[0], None, None, scale[:3], shift[:3], weight), "must be"),
         ((x, None, None, scale, shift, weight, 0), "stride must be"),

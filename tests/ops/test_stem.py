@@ -12,21 +12,14 @@ from torch.testing import assert_close
 
 from fastpose.ops import pose_stem, render_heatmaps
 
+pytestmark = pytest.mark.usefixtures("poisoned_memory")
+
 TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 1e-2}
 STEMS = {  # kernel, stride
     "SlowOnly": ((1, 7, 7), (1, 1, 1)),
     "X3D": ((1, 3, 3), (1, 2, 2)),
     "C3D": ((3, 3, 3), (1, 1, 1)),
 }
-
-
-@pytest.fixture(autouse=True)
-def _poisoned_memory():
-    """Fresh tensors hold NaN."""
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    yield
-    torch.use_deterministic_algorithms(before)
 
 
 def assert_as_good_as_the_reference(keypoints, weight, dtype, **arguments):
@@ -171,3 +164,17 @@ def test_persons_that_share_a_window_merge_by_maximum():
         once = pose_stem(pose, weight, (9, 9), backend=backend)
         twice = pose_stem(pose.repeat(1, 3, 1, 1, 1), weight, (9, 9), backend=backend)
         assert_close(twice, once, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("drawing", MODES)
+def test_of_equal_persons_the_first_has_the_gradient(drawing, backend):
+    pose, weight, arguments = make_case(drawing, (2, 1, 3, 5), (9, 11), (3, 3, 3), 6)
+    output, pose_gradient, weight_gradient = results(pose, weight, torch.float32, backend, **arguments)
+    assert pose_gradient.count_nonzero() > 0
+    found = results(pose.repeat(1, 3, 1, 1, 1), weight, torch.float32, backend, **arguments)
+    nothing = torch.zeros_like(pose_gradient)
+    truths = output, torch.cat([pose_gradient, nothing, nothing], 1), weight_gradient
+    for value, truth in zip(found, truths, strict=True):
+        assert error(value, truth.double()) <= 1e-5
+    assert found[1][:, 1:].count_nonzero() == 0

@@ -77,6 +77,16 @@ def test_more_elements_than_32_bits_count():
     assert weight.grad.count_nonzero() == 1
 
 
+def test_rows_of_more_elements_than_32_bits_count():
+    keypoints = torch.tensor([2.0**24 - 2, 0.0, 0.5], device="cuda").reshape(1, 1, 1, 1, 3)
+    weight = torch.ones(130, 1, 1, 1, 1, device="cuda", requires_grad=True)
+    output = pose_stem(keypoints, weight, (1, 2**24), dtype=torch.bfloat16)
+    assert output.numel() > 2**31
+    output[0, -1, 0, 0, -2].backward()
+    assert weight.grad[-1].item() == 0.5
+    assert weight.grad.count_nonzero() == 1
+
+
 def test_compiles_whole_and_replays_as_a_graph():
     keypoints, weight, arguments = make_case("joints", (4, 2, 8, 17), (56, 56), (1, 7, 7), 32)
     keypoints, weight = keypoints.cuda(), weight.cuda()

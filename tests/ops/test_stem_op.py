@@ -28,10 +28,13 @@ KEYPOINTS, WEIGHT, _ = make_case("joints", (1, 2, 3, 4), SIZE, (3, 3, 3), 6)
         ({"weight": WEIGHT[:, :3]}, r"must have 4 channels, which are the maps of mode = 'heatmap'"),
         ({"weight": WEIGHT[:0]}, r"weight must not be empty, got \(0, 4, 3, 3, 3\)"),
         ({"weight": WEIGHT.to("meta")}, r"keypoints are on cpu, but weight on meta"),
-        ({"stride": 0}, r"stride must be one or three integers of at least 1, got 0"),
+        ({"stride": 0}, r"stride must be one or three integers from 1 to 16777216, got 0"),
+        ({"stride": 2**62, "padding": 2**62}, r"stride must be .* got 4611686018427387904"),
+        ({"stride": (1, 1, 2**24 + 1)}, r"stride must be .* got \(1, 1, 16777217\)"),
         ({"stride": (1, 2)}, r"stride must be .* got \(1, 2\)"),
         ({"stride": True}, r"stride must be .* got True"),
-        ({"padding": -1}, r"padding must be one or three integers of at least 0, got -1"),
+        ({"padding": -1}, r"padding must be one or three integers from 0 to 16777216, got -1"),
+        ({"padding": 2**31}, r"padding must be .* got 2147483648"),
         ({"padding": (0, 1.0, 1)}, r"padding must be .* got \(0, 1\.0, 1\)"),
         ({"size": (2, 5), "padding": 0}, r"kernel \(3, 3, 3\) is larger than the padded maps \(3, 2, 5\)"),
         ({"dtype": torch.int8}, r"dtype must be one of .* got torch\.int8"),
@@ -74,6 +77,23 @@ def test_dtypes(keypoints, weight, autocast, dtype, expected):
     torch.testing.assert_close(found, reference)
     found.sum().backward()
     assert inputs[1].grad.dtype == weight
+
+
+@pytest.mark.parametrize("clips", [0, 1, 2])
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_what_is_drawn_has_the_dtype_and_order_of_what_is_not(clips, dtype, autocast):
+    arguments = {"size": SIZE, "mode": "grayscale", "dtype": dtype}
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        drawn = pose_stem(
+            KEYPOINTS[:1].repeat(clips, 1, 1, 1, 1), WEIGHT[:, :1], joint_merge="max", **arguments
+        )
+        other = pose_stem(
+            KEYPOINTS[:1].repeat(clips, 1, 1, 1, 1), WEIGHT[:, :1], joint_merge="sum", **arguments
+        )
+    assert drawn.dtype == other.dtype == (dtype or (torch.bfloat16 if autocast else torch.float32))
+    assert drawn.shape == other.shape
+    assert drawn.is_contiguous(memory_format=torch.channels_last_3d)
 
 
 @pytest.mark.parametrize("stride", [1, 2, (1, 2, 3)])

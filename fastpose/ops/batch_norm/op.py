@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from fastpose.ops._arguments import describe
 from fastpose.ops._backend import resolve_backend
 from fastpose.ops._native_call import NATIVE_DTYPES, element_type, transform_obstacle
 from fastpose.ops._once import call_once_differentiable
@@ -64,32 +65,39 @@ def check_batch_norm(
     weight: Tensor,
     bias: Tensor,
     training: bool,
+    prefix: str = "",
 ) -> None:
-    """What operators with a batch norm ask of its arguments.
+    """What operators with a batch norm ask of its arguments; ``prefix`` begins their names of weight and bias.
 
     Raises:
         ValueError: one of them is wrong; it names ``op``.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
-        got = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-        raise ValueError(f"{op}: x must be floating [N, C, ...] and not empty, got {got}")
-    channels = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+        raise ValueError(f"{op}: x must be floating [N, C, ...] and not empty, got {describe(x)}")
+    channels = {"running_mean": running_mean, "running_var": running_var}
+    channels |= {f"{prefix}weight": weight, f"{prefix}bias": bias}
     for name, tensor in channels.items():
         if tensor is None and name.startswith("running"):
             continue
-        if not isinstance(tensor, Tensor) or tuple(tensor.shape) != (x.shape[1],):
-            got = tuple(tensor.shape) if isinstance(tensor, Tensor) else tensor
-            raise ValueError(f"{op}: {name} must be [{x.shape[1]}], got {got!r}")
+        if (
+            not isinstance(tensor, Tensor)
+            or not tensor.is_floating_point()
+            or tuple(tensor.shape) != (x.shape[1],)
+        ):
+            raise ValueError(f"{op}: {name} must be [{x.shape[1]}] and floating, got {describe(tensor)}")
+        if tensor.device != x.device:
+            raise ValueError(f"{op}: x is on {x.device}, but {name} on {tensor.device}")
     if training and x.numel() == x.shape[1]:
         raise ValueError(f"{op}: training needs more than one value per channel, got {x.shape = }")
 
 
 def _check_residual(x: Tensor, residual: Tensor | None) -> None:
-    if residual is not None and (residual.shape != x.shape or residual.dtype != x.dtype):
-        raise ValueError(
-            f"batch_norm_relu: residual must be {x.dtype} {tuple(x.shape)}, "
-            f"got {residual.dtype} {tuple(residual.shape)}"
-        )
+    if residual is None:
+        return
+    if not isinstance(residual, Tensor) or residual.shape != x.shape or residual.dtype != x.dtype:
+        raise ValueError(f"batch_norm_relu: residual must be {describe(x)}, got {describe(residual)}")
+    if residual.device != x.device:
+        raise ValueError(f"batch_norm_relu: x is on {x.device}, but residual on {residual.device}")
 
 
 def native_batch_norm_obstacle(x: Tensor, weight: Tensor, bias: Tensor, training: bool) -> str | None:

@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from fastpose.ops._arguments import describe, three_integers
+
 
 def check_depthwise(
     op: str, x: Tensor, weight: Tensor, stride: int | tuple[int, int, int]
@@ -11,19 +13,12 @@ def check_depthwise(
     Raises:
         ValueError: x [B, C, T, H, W], weight [C, 1, kt, kh, kw] or stride is wrong; it names ``op``.
     """
-    strides = (stride,) * 3 if isinstance(stride, int) else tuple(stride)
-    if len(strides) != 3 or any(
-        isinstance(step, bool) or not isinstance(step, int) or step < 1 for step in strides
-    ):
-        raise ValueError(f"{op}: stride must be one or three positive integers, got {stride!r}")
+    strides = three_integers(op, "stride", stride, 1)
     for name, tensor in {"x": x, "weight": weight}.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.ndim != 5:
-            got = (
-                f"{tensor.dtype} {tuple(tensor.shape)}"
-                if isinstance(tensor, Tensor)
-                else type(tensor).__name__
+            raise ValueError(
+                f"{op}: {name} must be a floating tensor of five dimensions, got {describe(tensor)}"
             )
-            raise ValueError(f"{op}: {name} must be a floating tensor of five dimensions, got {got}")
     if 0 in x.shape:
         raise ValueError(f"{op}: x must not be empty, got {tuple(x.shape)}")
     if (

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
-from fastpose.ops._native_call import NATIVE_DTYPES, autocast_input, element_type, transform_obstacle
+from fastpose.ops._native_call import NATIVE_DTYPES, autocast_dtype, element_type, transform_obstacle
 from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.depthwise.checks import check_depthwise
 from fastpose.ops.depthwise.reference import depthwise_conv3d_reference
@@ -34,7 +34,7 @@ def depthwise_conv3d(
         ValueError: an argument is wrong, or the backend cannot serve the call.
     """
     stride = check_depthwise("depthwise_conv3d", x, weight, stride)
-    x = autocast_input(x)
+    x = x.to(autocast_dtype(x))
     backend = resolve_backend(
         "depthwise_conv3d", backend, native_depthwise_obstacle(x, weight), "does not exist"
     )

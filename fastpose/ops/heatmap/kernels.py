@@ -31,6 +31,13 @@ def program_index():
 
 
 @triton.jit
+def poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints):
+    """(the first person in a frame of [B, M, T, V, 3], elements from one person to the next)."""
+    person_stride = tl.cast(num_frames, tl.int64) * num_joints * 3
+    return keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3, person_stride
+
+
+@triton.jit
 def load_joint(pose, joint):
     """(x, y, score, whether it is drawn) of joints of one person in one frame; 0 where it is not drawn."""
     x = tl.load(pose + joint * 3)
@@ -206,18 +213,17 @@ def draw_maps(
         channel = column % INTERLEAVED
 
     maps = tl.zeros([ROWS, COLUMNS], tl.float32)
-    pose = keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3
-    person_stride = tl.cast(num_frames, tl.int64) * num_joints * 3
+    frame_pose, person_stride = poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints)
     if PERSONS > 0:
         for person in tl.static_range(PERSONS):
             maps = raise_to_person(
-                maps, pose + person * person_stride, limbs, channel, row, x, top, left, radius, decay,
+                maps, frame_pose + person * person_stride, limbs, channel, row, x, top, left, radius, decay,
                 INTERLEAVED, LIMBS, ROWS, COLUMNS,
             )  # fmt: skip
     else:
         for person in range(num_persons):
             maps = raise_to_person(
-                maps, pose + person * person_stride, limbs, channel, row, x, top, left, radius, decay,
+                maps, frame_pose + person * person_stride, limbs, channel, row, x, top, left, radius, decay,
                 INTERLEAVED, LIMBS, ROWS, COLUMNS,
             )  # fmt: skip
 
@@ -261,9 +267,9 @@ def draw_grayscale(
     joint = tl.arange(0, JOINTS)
     known = tl.minimum(joint, num_joints - 1)
     touches = joint < 0
+    frame_pose, person_stride = poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints)
     for person in range(num_persons):
-        pose = keypoints + ((clip * num_persons + person) * num_frames + frame) * num_joints * 3
-        centre_x, centre_y, _score, drawn = load_joint(pose, known)
+        centre_x, centre_y, _score, drawn = load_joint(frame_pose + person * person_stride, known)
         x_first, x_last = window(centre_x, centre_x, radius)
         y_first, y_last = window(centre_y, centre_y, radius)
         overlaps_x = (x_first < left + COLUMNS) & (x_last >= left)
@@ -276,8 +282,7 @@ def draw_grayscale(
     while current < JOINTS:
         merged = tl.zeros([ROWS, COLUMNS], tl.float32)
         for person in range(num_persons):
-            pose = keypoints + ((clip * num_persons + person) * num_frames + frame) * num_joints * 3
-            centre_x, centre_y, score, _drawn = load_joint(pose, current)
+            centre_x, centre_y, score, _drawn = load_joint(frame_pose + person * person_stride, current)
             merged = tl.maximum(merged, joint_value(row, x, centre_x, centre_y, score, radius, decay))
         if TAKES_MAX:
             maps = tl.maximum(maps, merged)

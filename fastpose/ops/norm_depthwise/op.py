@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
-from fastpose.ops._native_call import element_type
+from fastpose.ops._native_call import autocast_dtype, element_type
 from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.batch_norm.op import (
     check_batch_norm,
@@ -47,10 +47,10 @@ def batch_norm_depthwise(
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
     """
-    check_batch_norm(OP, x, running_mean, running_var, norm_weight, norm_bias, training)
+    check_batch_norm(OP, x, running_mean, running_var, norm_weight, norm_bias, training, "norm_")
     stride = check_depthwise(OP, x, weight, stride)
     obstacle = native_batch_norm_obstacle(x, norm_weight, norm_bias, training)
-    obstacle = obstacle or native_depthwise_obstacle(x, weight)
+    obstacle = obstacle or native_depthwise_obstacle(x, weight) or _autocast_obstacle(x)
     if resolve_backend(OP, backend, obstacle, "does not exist") == "reference":
         return batch_norm_depthwise_reference(
             x,
@@ -70,6 +70,11 @@ def batch_norm_depthwise(
     )
     update_running_statistics(x, running_mean, running_var, mean, variance, momentum)
     return y
+
+
+def _autocast_obstacle(x: Tensor) -> str | None:
+    dtype = autocast_dtype(x)
+    return None if dtype == x.dtype else f"writes {x.dtype}, and autocast asks for {dtype}"
 
 
 # Opaque to torch.compile. Volumes are in channels_last_3d order.

@@ -1,15 +1,17 @@
 """Checks of the stem's own arguments, and the shape of its result."""
 
 from collections.abc import Sequence
-from numbers import Integral
 
 from torch import Tensor
+
+from fastpose.ops._arguments import describe, three_integers
 
 
 def check_weight(keypoints: Tensor, weight: Tensor, num_channels: int, mode: str) -> None:
     if not isinstance(weight, Tensor) or not weight.is_floating_point() or weight.ndim != 5:
-        got = f"{weight.dtype} {tuple(weight.shape)}" if isinstance(weight, Tensor) else type(weight).__name__
-        raise ValueError(f"pose_stem: weight must be a floating tensor [O, C, kT, kH, kW], got {got}")
+        raise ValueError(
+            f"pose_stem: weight must be a floating tensor [O, C, kT, kH, kW], got {describe(weight)}"
+        )
     if 0 in weight.shape:
         raise ValueError(f"pose_stem: weight must not be empty, got {tuple(weight.shape)}")
     if weight.shape[1] != num_channels:
@@ -22,26 +24,15 @@ def check_weight(keypoints: Tensor, weight: Tensor, num_channels: int, mode: str
 
 
 def checked_stride(stride: int | tuple[int, int, int]) -> tuple[int, int, int]:
-    return _three(stride, "stride", 1)
+    return three_integers("pose_stem", "stride", stride, 1)
 
 
 def checked_padding(
     padding: int | tuple[int, int, int] | None, kernel: Sequence[int]
 ) -> tuple[int, int, int]:
-    return tuple(int(side) // 2 for side in kernel) if padding is None else _three(padding, "padding", 0)
-
-
-def _three(value: int | tuple[int, int, int], name: str, least: int) -> tuple[int, int, int]:
-    numbers = (value,) * 3 if isinstance(value, Integral) else value
-    if (
-        not isinstance(numbers, Sequence)
-        or len(numbers) != 3
-        or any(isinstance(one, bool) or not isinstance(one, Integral) or one < least for one in numbers)
-    ):
-        raise ValueError(
-            f"pose_stem: {name} must be one or three integers of at least {least}, got {value!r}"
-        )
-    return tuple(int(one) for one in numbers)
+    if padding is None:
+        return tuple(int(side) // 2 for side in kernel)
+    return three_integers("pose_stem", "padding", padding, 0)
 
 
 def output_shape(

@@ -26,6 +26,7 @@ from fastpose.ops.heatmap.kernels import (
     limb_value,
     load_joint,
     load_limb,
+    poses_of,
     profile,
     program_index,
 )
@@ -66,11 +67,13 @@ def mark_value(pose, limbs, mark, y, x, radius, decay, LIMBS: tl.constexpr):
 
 
 @triton.jit
-def count_rivals(
+def is_product(
     frame_pose, person_stride, person, num_persons, mark,
-    x_first, x_last, y_first, y_last, radius, height, width,
+    x_first, x_last, y_first, y_last, radius, height, width, LIMBS: tl.constexpr,
 ):  # fmt: skip
-    """How many other persons have a window of the same joint that meets this one."""
+    """Whether the map in a window is a column times a row: a joint's, that no other person's window meets."""
+    if LIMBS:
+        return False
     rivals = 0
     for other in range(num_persons):
         other_x, other_x_last, other_y, other_y_last = mark_window(
@@ -79,7 +82,7 @@ def count_rivals(
         meets = (other_x <= x_last) & (other_x_last >= x_first)
         meets = meets & (other_y <= y_last) & (other_y_last >= y_first) & (other != person)
         rivals += meets.to(tl.int32)
-    return rivals
+    return rivals == 0
 
 
 @triton.jit
@@ -215,14 +218,13 @@ def convolve_maps(
     seen_y_last = seen_y + ROW_SPAN + KH - 2
     seen_x_last = seen_x + (COLUMNS - 1) * SX + KW - 1
 
-    person_stride = tl.cast(num_frames, tl.int64) * num_joints * 3
     mark = tl.arange(0, MARKS)
     known = tl.minimum(mark, num_marks - 1)
     tile = tl.zeros([ROWS, COLUMNS, OUTPUTS], tl.float32)
     for kt in range(KT):
         frame = out_frame * ST + kt - PT
         if (frame >= 0) & (frame < num_frames):
-            frame_pose = keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3
+            frame_pose, person_stride = poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints)
             reaches = mark < 0
             for person in range(num_persons):
                 x_first, x_last, y_first, y_last = mark_window(
@@ -243,13 +245,10 @@ def convolve_maps(
                     )
                     first_y, last_y = tl.maximum(y_first, seen_y), tl.minimum(y_last, seen_y_last)
                     if (x_first <= seen_x_last) & (x_last >= seen_x) & (first_y <= last_y):
-                        rivals = 1
-                        if not LIMBS:
-                            rivals = count_rivals(
-                                frame_pose, person_stride, person, num_persons, current, x_first, x_last,
-                                y_first, y_last, radius, height, width,
-                            )  # fmt: skip
-                        if rivals == 0:
+                        if is_product(
+                            frame_pose, person_stride, person, num_persons, current, x_first, x_last,
+                            y_first, y_last, radius, height, width, LIMBS,
+                        ):  # fmt: skip
                             tile = add_joint(
                                 tile, filters, pose, current, x_first, x_last, y_first, y_last, decay, seen_y,
                                 row, column, output, KH, KW, ROW_SPAN, OUT_CHANNELS,

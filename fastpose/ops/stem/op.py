@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend, triton_device_obstacle
-from fastpose.ops._native_call import NATIVE_DTYPES, element_type, transform_obstacle
+from fastpose.ops._native_call import NATIVE_DTYPES, autocast_dtype, element_type, transform_obstacle
 from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.heatmap import render_heatmaps
 from fastpose.ops.heatmap.checks import (
@@ -49,9 +49,9 @@ def pose_stem(
 
     Args:
         keypoints, size, sigma, mode, limbs, joint_merge: as of ``fastpose.ops.render_heatmaps``. The maximum of
-            joints (joint_merge "max") is the one drawing that takes the drawn maps: "auto" draws it.
-        weight: floating; C is the number of joints, of limbs, or 1, by the mode. It is kept as it is: sums are in
-            float32, and the result is rounded once.
+            joints (joint_merge "max") is the one drawing that takes the drawn maps: "auto" draws it, in ``dtype``.
+        weight: floating; C is the number of joints, of limbs, or 1, by the mode. Unless maps are drawn, it is kept
+            as it is: sums are in float32, and the result is rounded once.
         stride: in frames, rows and columns, or one for all.
         padding: zeros at both ends of frames, rows and columns, or one for all; None is half the kernel.
         dtype: of the result; None is that of autocast where it is on, else that of the weight.
@@ -74,7 +74,7 @@ def pose_stem(
     check_weight(keypoints, weight, num_maps(mode, keypoints.shape[3], len(limb_pairs)), mode)
     stride = checked_stride(stride)
     padding = checked_padding(padding, weight.shape[2:])
-    dtype = _output_dtype(keypoints, weight) if dtype is None else dtype
+    dtype = autocast_dtype(weight) if dtype is None else dtype
     check_dtype(op, dtype)
     check_elements(op, output_shape(keypoints, weight, size, stride, padding))
 
@@ -96,7 +96,9 @@ def pose_stem(
             dtype,
             memory_format=CHANNELS_LAST,
         )
-        return F.conv3d(maps, weight.to(dtype), None, stride, padding)
+        with torch.autocast(keypoints.device.type, enabled=False):
+            volumes = F.conv3d(maps, weight.to(dtype), None, stride, padding)
+        return volumes.contiguous(memory_format=CHANNELS_LAST)
     if chosen == "reference":
         volumes = pose_stem_reference(
             keypoints, weight, size, sigma, mode, limb_pairs, joint_merge, stride, padding, dtype
@@ -107,12 +109,6 @@ def pose_stem(
     return torch.ops.fastpose.pose_stem(
         keypoints, weight, size, sigma, drawing, limb_joints, stride, padding, dtype
     )
-
-
-def _output_dtype(keypoints: Tensor, weight: Tensor) -> torch.dtype:
-    if weight.dtype != torch.float64 and torch.is_autocast_enabled(keypoints.device.type):
-        return torch.get_autocast_dtype(keypoints.device.type)
-    return weight.dtype
 
 
 def _native_obstacle(keypoints: Tensor, weight: Tensor, drawing: str, dtype: torch.dtype) -> str | None:

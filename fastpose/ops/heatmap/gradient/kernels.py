@@ -24,6 +24,7 @@ from fastpose.ops.heatmap.kernels import (
     load_joint,
     load_limb,
     past_the_ends,
+    poses_of,
     program_index,
     segment_axis,
     window,
@@ -66,6 +67,25 @@ def raise_to_limb(best, pose, joint_a, joint_b, row, x, top, radius, decay):
 
 
 @triton.jit
+def end_offset(along, across, length, ux, uy, is_a):
+    """What a limb's value is multiplied by for the x and y of its end a or b, both times the variance."""
+    beyond = past_the_ends(along, length)
+    to_b = (along - beyond) / tl.maximum(length, 1.0)  # of the nearest point's way
+    share = tl.where(is_a, 1.0 - to_b, to_b)
+    return share * (beyond * ux - across * uy), share * (beyond * uy + across * ux)
+
+
+@triton.jit
+def end_score(pose, joint_a, joint_b, is_a, score, drawn, short):
+    """The same for the score of its end a or b; equal scores share it."""
+    a_score, b_score = tl.load(pose + joint_a * 3 + 2), tl.load(pose + joint_b * 3 + 2)
+    own, other = tl.where(is_a, a_score, b_score), tl.where(is_a, b_score, a_score)
+    share = tl.where(own < other, 1.0, tl.where(own == other, 0.5, 0.0))
+    share = tl.where(short, tl.where(is_a, 1.0, 0.0), share)
+    return share / tl.where(drawn, score, 1.0)
+
+
+@triton.jit
 def joint_gradients(
     keypoints,  # float32 [B, M, T, V, 3]
     gradient,  # [B, V | 1, T, H, W] of the strides
@@ -99,8 +119,7 @@ def joint_gradients(
     source = gradient + clip * clip_stride + frame * frame_stride
     if not GRAYSCALE:
         source += joint * channel_stride
-    person_stride = tl.cast(num_frames, tl.int64) * num_joints * 3
-    frame_pose = keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3
+    frame_pose, person_stride = poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints)
     if JOINTS_COMPETE:
         place = joint * num_persons + person
         num_rivals = num_joints * num_persons
@@ -184,8 +203,7 @@ def limb_gradients(
     if mark >= num_marks:
         return
     clip, person, frame, joint = mark_position(mark, num_persons, num_frames, num_joints)
-    person_stride = tl.cast(num_frames, tl.int64) * num_joints * 3
-    frame_pose = keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3
+    frame_pose, person_stride = poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints)
     pose = frame_pose + person * person_stride
 
     sum_x = tl.zeros([ROWS, COLUMNS], tl.float32)
@@ -201,13 +219,7 @@ def limb_gradients(
             ux, uy, length = segment_axis(ax, ay, bx, by)
             ux_single, uy_single, length_single = ux.to(tl.float32), uy.to(tl.float32), length.to(tl.float32)
             is_a = joint_a == joint
-            a_score = tl.load(pose + joint_a * 3 + 2)
-            b_score = tl.load(pose + joint_b * 3 + 2)
-            own = tl.where(is_a, a_score, b_score)
-            other = tl.where(is_a, b_score, a_score)
-            score_share = tl.where(own < other, 1.0, tl.where(own == other, 0.5, 0.0))
-            score_share = tl.where(short, tl.where(is_a, 1.0, 0.0), score_share)
-            score_share /= tl.where(drawn, score, 1.0)
+            to_score = end_score(pose, joint_a, joint_b, is_a, score, drawn, short)
             source = (
                 gradient
                 + clip * clip_stride
@@ -235,11 +247,10 @@ def limb_gradients(
                     wins = (value > earlier) & (value >= later) & (row < height) & (x < width)
                     at = row.to(tl.int64) * row_stride + x.to(tl.int64) * column_stride
                     weight = value * tl.load(source + at, mask=wins, other=0.0).to(tl.float32)
-                    to_b = (along - beyond) / tl.maximum(length_single, 1.0)  # of the nearest point's way
-                    to_joint = weight * tl.where(is_a, 1.0 - to_b, to_b)
-                    sum_x += to_joint * (beyond * ux_single - across * uy_single)
-                    sum_y += to_joint * (beyond * uy_single + across * ux_single)
-                    sum_score += weight * score_share
+                    to_x, to_y = end_offset(along, across, length_single, ux_single, uy_single, is_a)
+                    sum_x += weight * to_x
+                    sum_y += weight * to_y
+                    sum_score += weight * to_score
     tl.store(result + mark * 3, tl.sum(sum_x) * inverse_variance)
     tl.store(result + mark * 3 + 1, tl.sum(sum_y) * inverse_variance)
     tl.store(result + mark * 3 + 2, tl.sum(sum_score))

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fastpose.ops._launch import launch
-from fastpose.ops.heatmap.gradient.kernels import mark_position
+from fastpose.ops.heatmap.gradient.kernels import end_offset, end_score, mark_position
 from fastpose.ops.heatmap.kernels import (
     LOG2_E,
     along_and_across,
@@ -23,7 +23,7 @@ from fastpose.ops.heatmap.kernels import (
     limb_table,
     load_joint,
     load_limb,
-    past_the_ends,
+    poses_of,
     program_index,
     segment_axis,
 )
@@ -85,18 +85,9 @@ def limb_terms(pose, joint_a, joint_b, joint, y, x):
     ax, ay, bx, by, score, drawn, short = load_limb(pose, joint_a, joint_b)
     ux, uy, length = segment_axis(ax, ay, bx, by)
     along, across = along_and_across(y, x, y, ax, ay, ux, uy)
-    length = length.to(tl.float32)
-    beyond = past_the_ends(along, length)
-    to_b = (along - beyond) / tl.maximum(length, 1.0)  # of the nearest point's way
     is_a = joint_a == joint
-    share = tl.where(is_a, 1.0 - to_b, to_b)
-    a_score, b_score = tl.load(pose + joint_a * 3 + 2), tl.load(pose + joint_b * 3 + 2)
-    own, other = tl.where(is_a, a_score, b_score), tl.where(is_a, b_score, a_score)
-    score_share = tl.where(own < other, 1.0, tl.where(own == other, 0.5, 0.0))
-    score_share = tl.where(short, tl.where(is_a, 1.0, 0.0), score_share)
-    to_x = share * (beyond * ux.to(tl.float32) - across * uy.to(tl.float32))
-    to_y = share * (beyond * uy.to(tl.float32) + across * ux.to(tl.float32))
-    return to_x, to_y, score_share / tl.where(drawn, score, 1.0)
+    to_x, to_y = end_offset(along, across, length.to(tl.float32), ux.to(tl.float32), uy.to(tl.float32), is_a)
+    return to_x, to_y, end_score(pose, joint_a, joint_b, is_a, score, drawn, short)
 
 
 @triton.jit
@@ -139,8 +130,7 @@ def keypoint_gradients(
     if place >= num_joints_of_all:
         return
     clip, person, frame, joint = mark_position(place, num_persons, num_frames, num_joints)
-    person_stride = tl.cast(num_frames, tl.int64) * num_joints * 3
-    frame_pose = keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3
+    frame_pose, person_stride = poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints)
     pose = frame_pose + person * person_stride
     source = gradient + clip * out_frames * out_height * out_width * OUT_CHANNELS
 

@@ -19,13 +19,14 @@ from fastpose.ops.heatmap.kernels import (
     grid,
     limb_table,
     load_joint,
+    poses_of,
     profile,
     program_index,
 )
 from fastpose.ops.stem.kernels import (
     MAX_OUTPUTS,
-    count_rivals,
     geometry,
+    is_product,
     mark_window,
     owned_value,
     power_of_two,
@@ -47,7 +48,7 @@ def first_and_last_output(first, last, size, K: tl.constexpr, S: tl.constexpr, P
 
 @triton.jit
 def correlate_row(
-    gradient,  # [W', OUT_CHANNELS] of a row
+    gradient,  # of the output start of a row: [W' - start, OUT_CHANNELS]
     columns,  # UNROLLED of [1, KW, 1]: what outputs from start on see through the kernel's columns
     start, last, output,
     OUT_CHANNELS: tl.constexpr, UNROLLED: tl.constexpr,
@@ -56,7 +57,7 @@ def correlate_row(
     line = tl.zeros_like(columns[0] * output)
     for i in tl.static_range(UNROLLED):
         inside = output < tl.where(start + i <= last, OUT_CHANNELS, 0)
-        value = tl.load(gradient + (start + i) * OUT_CHANNELS + output, mask=inside, other=0.0)
+        value = tl.load(gradient + i * OUT_CHANNELS + output, mask=inside, other=0.0)
         line += columns[i] * value.to(tl.float32)
     return line
 
@@ -79,7 +80,7 @@ def correlate_joint(
             pixel = (start + i) * SX - PX + kx
             columns = columns + (profile(pixel, centre_x, first_x, last_x, decay),)  # noqa: RUF005
         for row in range(top, bottom + 1):
-            source = gradient + tl.cast(row, tl.int64) * (out_width * OUT_CHANNELS)
+            source = gradient + (tl.cast(row, tl.int64) * out_width + start) * OUT_CHANNELS
             line = correlate_row(source, columns, start, right, output, OUT_CHANNELS, UNROLLED)
             sums += score * profile(row * SY - PY + ky, centre_y, first_y, last_y, decay) * line
     return sums
@@ -107,7 +108,7 @@ def correlate_rows(
                 )  # fmt: skip
                 columns = columns + (value,)  # noqa: RUF005
             for row in range(top, bottom + 1):
-                source = gradient + tl.cast(row, tl.int64) * (out_width * OUT_CHANNELS)
+                source = gradient + (tl.cast(row, tl.int64) * out_width + start) * OUT_CHANNELS
                 line = correlate_row(source, columns, start, right, output, OUT_CHANNELS, ROW_STEP)
                 sums += (row * SY - PY + ky == y).to(tl.float32) * line
     return sums
@@ -163,7 +164,6 @@ def correlate_maps(
     ky = tl.arange(0, ROWS)[:, None, None]
     kx = tl.arange(0, COLUMNS)[None, :, None]
     output = first_output + tl.arange(0, OUTPUTS)[None, None, :]
-    person_stride = tl.cast(num_frames, tl.int64) * num_joints * 3
     first_mark = 0 if GRAYSCALE else channel
     last_mark = num_joints - 1 if GRAYSCALE else channel
     sums = tl.zeros([ROWS, COLUMNS, OUTPUTS], tl.float32)
@@ -175,7 +175,7 @@ def correlate_maps(
         since = frame + PT - kt  # times the stride, from the first output
         out_frame = since // ST
         if (first + step < all_frames) & (since >= 0) & (out_frame * ST == since) & (out_frame < out_frames):
-            frame_pose = keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3
+            frame_pose, person_stride = poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints)
             source = gradient + (clip * out_frames + out_frame) * out_height * out_width * OUT_CHANNELS
             for mark in range(first_mark, last_mark + 1):
                 for person in range(num_persons):
@@ -184,13 +184,10 @@ def correlate_maps(
                         pose, limbs, mark, radius, height, width, LIMBS
                     )
                     if (first_x <= last_x) & (first_y <= last_y):
-                        rivals = 1
-                        if not LIMBS:
-                            rivals = count_rivals(
-                                frame_pose, person_stride, person, num_persons, mark, first_x, last_x,
-                                first_y, last_y, radius, height, width,
-                            )  # fmt: skip
-                        if rivals == 0:
+                        if is_product(
+                            frame_pose, person_stride, person, num_persons, mark, first_x, last_x, first_y,
+                            last_y, radius, height, width, LIMBS,
+                        ):  # fmt: skip
                             sums = correlate_joint(
                                 sums, source, pose, mark, first_x, last_x, first_y, last_y, decay, out_height,
                                 out_width, ky, kx, output, KH, KW, SY, SX, PY, PX, OUT_CHANNELS, UNROLLED,

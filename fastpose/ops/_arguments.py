@@ -1,0 +1,32 @@
+"""Checks of arguments that several operators take; errors begin with the operator's name."""
+
+from collections.abc import Sequence
+from numbers import Integral
+
+from torch import Tensor
+
+MAX_STEP = 2**24  # with sides of at most as many pixels, every place is a 32-bit integer
+
+
+def describe(value: object) -> str:
+    """What an error says it got in place of a tensor: dtype and shape, or the type."""
+    return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def three_integers(op: str, name: str, value: int | Sequence[int], least: int) -> tuple[int, int, int]:
+    """One for frames, rows and columns each.
+
+    Raises:
+        ValueError: ``value`` is not one or three integers from ``least`` to ``MAX_STEP``.
+    """
+    numbers = (value,) * 3 if isinstance(value, Integral) else value
+    if (
+        not isinstance(numbers, Sequence)
+        or len(numbers) != 3
+        or any(isinstance(one, bool) or not isinstance(one, Integral) for one in numbers)
+        or any(not least <= one <= MAX_STEP for one in numbers)
+    ):
+        raise ValueError(
+            f"{op}: {name} must be one or three integers from {least} to {MAX_STEP}, got {value!r}"
+        )
+    return tuple(int(one) for one in numbers)
