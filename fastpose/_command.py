@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from fastpose._openmp import share_processors
+
 
 def read_first(argv: Sequence[str] | None, *flags: str) -> argparse.Namespace:
     """Return the values of some ``flags`` such as "--preset", None where absent; the rest is not looked at."""
@@ -19,6 +21,7 @@ def run_command(run: Callable[[], int | None], *, interrupted: str = "stopped") 
     A ``ValueError`` or ``OSError`` is printed as one line "error: …" (2), Ctrl-C as ``interrupted`` (130);
     any other error is a fault of the program and keeps its traceback.
     """
+    share_processors()
     try:
         return run() or 0
     except (ValueError, OSError) as error:

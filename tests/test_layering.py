@@ -8,7 +8,18 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "fastpose"
 RANKS = {
     **dict.fromkeys(
-        ["__init__", "_lazy", "_native", "_files", "_command", "config", "config_files", "presets"], 0
+        [
+            "__init__",
+            "_lazy",
+            "_native",
+            "_files",
+            "_command",
+            "_openmp",
+            "config",
+            "config_files",
+            "presets",
+        ],
+        0,
     ),
     "data": 1,
     "ops": 2,
