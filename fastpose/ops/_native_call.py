@@ -15,6 +15,11 @@ def element_type(tensor: Tensor) -> Any:
     return getattr(native.ElementType, NATIVE_DTYPES[tensor.dtype])
 
 
+def dense_floats(*tensors: Tensor) -> list[Tensor]:
+    """The tensors in float32, each dense in memory, as the core reads parameters."""
+    return [tensor.float().contiguous() for tensor in tensors]
+
+
 def transform_obstacle() -> str | None:
     """Why native code cannot serve a call within ``torch.func``, or None outside it."""
     return "has no rules for torch.func" if torch._C._are_functorch_transforms_active() else None

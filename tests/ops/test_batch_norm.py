@@ -66,6 +66,18 @@ def test_any_shape(shape, dtype, with_residual, relu):
         assert error(native, truth) <= error(reference, truth) + TOLERANCE[dtype], name
 
 
+@pytest.mark.parametrize("view", [lambda t: t[::2], lambda t: t[:1].expand(5)], ids=["strided", "expanded"])
+def test_parameters_need_not_be_dense(view):
+    x, gradient = volume((9, 5)), volume((9, 5), seed=1)
+    weight, bias = (view(tensor) for tensor in affine(10))
+    leaves = [tensor.detach().requires_grad_() for tensor in (x, weight, bias)]
+    y = batch_norm_relu(leaves[0], None, None, *leaves[1:], True, backend="native")
+    y.backward(gradient)
+    dense = results(x, weight.contiguous(), bias.contiguous(), None, True, gradient)
+    for found, expected in zip((y, *(leaf.grad for leaf in leaves)), (dense[0], *dense[3:]), strict=True):
+        assert torch.equal(found, expected)
+
+
 def test_small_spread_round_a_large_mean():
     x = volume((4096, 20), shift=0) * 0.01 + 1000
     y = batch_norm_relu(x, None, None, torch.ones(20), torch.zeros(20), True, relu=False, backend="native")

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastpose.ops._arguments import describe
 from fastpose.ops._backend import resolve_backend
-from fastpose.ops._native_call import NATIVE_DTYPES, element_type, transform_obstacle
+from fastpose.ops._native_call import NATIVE_DTYPES, dense_floats, element_type, transform_obstacle
 from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.batch_norm.reference import batch_norm_relu_reference
 
@@ -176,7 +176,8 @@ def _address(x):
 def _forward(x, residual, weight, bias, relu, eps):
     from fastpose._native import native
 
-    x, residual, weight, bias = _rows(x), _rows(residual), weight.float(), bias.float()
+    x, residual = _rows(x), _rows(residual)
+    weight, bias = dense_floats(weight, bias)
     y, mean, variance = _new_outputs(x, residual, weight, bias, relu, eps)
     native.batch_norm(
         rows=x.numel() // x.shape[1], channels=x.shape[1], relu=relu, eps=eps, element=element_type(x),
@@ -192,7 +193,7 @@ def _backward(gradient, x, y, weight, bias, mean, variance, residual, relu, eps)
     from fastpose._native import native
 
     gradient, x, y = _rows(gradient), _rows(x), _rows(y)
-    weight, bias = weight.float(), bias.float()
+    weight, bias = dense_floats(weight, bias)
     dx, dresidual, dweight, dbias = _new_gradients(
         gradient, x, y, weight, bias, mean, variance, residual, relu, eps
     )

@@ -4,7 +4,13 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
-from fastpose.ops._native_call import NATIVE_DTYPES, autocast_dtype, element_type, transform_obstacle
+from fastpose.ops._native_call import (
+    NATIVE_DTYPES,
+    autocast_dtype,
+    dense_floats,
+    element_type,
+    transform_obstacle,
+)
 from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.depthwise.checks import check_depthwise
 from fastpose.ops.depthwise.reference import depthwise_conv3d_reference
@@ -78,7 +84,7 @@ def _new_gradients(gradient, x, weight, stride):
 def _forward(x, weight, stride):
     from fastpose._native import native
 
-    x, filters = x.contiguous(memory_format=CHANNELS_LAST), weight.float().contiguous()
+    x, (filters,) = x.contiguous(memory_format=CHANNELS_LAST), dense_floats(weight)
     output = new_output(x, weight, stride)
     native.depthwise_conv(
         shape=x.shape, kernel=weight.shape[2:], stride=stride, element=element_type(x),
@@ -93,7 +99,7 @@ def _backward(gradient, x, weight, stride):
     from fastpose._native import native
 
     x, gradient = (tensor.contiguous(memory_format=CHANNELS_LAST) for tensor in (x, gradient))
-    filters = weight.float().contiguous()
+    (filters,) = dense_floats(weight)
     dx, dweight = _new_gradients(gradient, x, weight, stride)
     native.depthwise_conv_gradients(
         shape=x.shape, kernel=weight.shape[2:], stride=stride, element=element_type(x),

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend
-from fastpose.ops._native_call import autocast_dtype, element_type
+from fastpose.ops._native_call import autocast_dtype, dense_floats, element_type
 from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.batch_norm.op import (
     check_batch_norm,
@@ -109,16 +109,12 @@ def _describe(x, weight, stride, relu, eps):
     }  # fmt: skip
 
 
-def _floats(*tensors):
-    return [tensor.float().contiguous() for tensor in tensors]
-
-
 @torch.library.impl(_library, "batch_norm_depthwise", "CPU")
 def _forward(x, norm_weight, norm_bias, weight, stride, relu, eps):
     from fastpose._native import native
 
     x = x.contiguous(memory_format=CHANNELS_LAST)
-    norm_weight, norm_bias, weight = _floats(norm_weight, norm_bias, weight)
+    norm_weight, norm_bias, weight = dense_floats(norm_weight, norm_bias, weight)
     y, mean, variance = _new_outputs(x, norm_weight, norm_bias, weight, stride, relu, eps)
     native.norm_depthwise(
         **_describe(x, weight, stride, relu, eps), input=x.data_ptr(), norm_weight=norm_weight.data_ptr(),
@@ -133,7 +129,7 @@ def _backward(gradient, x, norm_weight, norm_bias, weight, mean, variance, strid
     from fastpose._native import native
 
     gradient, x = (tensor.contiguous(memory_format=CHANNELS_LAST) for tensor in (gradient, x))
-    norm_weight, norm_bias, weight = _floats(norm_weight, norm_bias, weight)
+    norm_weight, norm_bias, weight = dense_floats(norm_weight, norm_bias, weight)
     dx, dnorm_weight, dnorm_bias, dweight = _new_gradients(
         gradient, x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps
     )

@@ -7,7 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastpose.ops._backend import resolve_backend, triton_device_obstacle
-from fastpose.ops._native_call import NATIVE_DTYPES, autocast_dtype, element_type, transform_obstacle
+from fastpose.ops._native_call import (
+    NATIVE_DTYPES,
+    autocast_dtype,
+    dense_floats,
+    element_type,
+    transform_obstacle,
+)
 from fastpose.ops._once import call_once_differentiable
 from fastpose.ops.heatmap import render_heatmaps
 from fastpose.ops.heatmap.checks import (
@@ -190,10 +196,6 @@ def _native_arguments(keypoints, weight, size, sigma, drawing, limbs, stride, pa
     }
 
 
-def _dense(x):
-    return x.to(torch.float32).contiguous()
-
-
 @torch.library.impl(_library, "pose_stem", "CPU")
 def _forward_on_cpu(keypoints, weight, size, sigma, drawing, limbs, stride, padding, dtype):
     from fastpose._native import native
@@ -201,7 +203,7 @@ def _forward_on_cpu(keypoints, weight, size, sigma, drawing, limbs, stride, padd
     output = _new_output(keypoints, weight, size, sigma, drawing, limbs, stride, padding, dtype)
     if keypoints.numel() == 0:
         return output.zero_()
-    keypoints, weight = _dense(keypoints), _dense(weight)
+    keypoints, weight = dense_floats(keypoints, weight)
     native.pose_stem(
         **_native_arguments(keypoints, weight, size, sigma, drawing, limbs, stride, padding),
         weight=weight.data_ptr(), element=element_type(output), output=output.data_ptr(),
@@ -216,7 +218,7 @@ def _weight_gradient_on_cpu(gradient, keypoints, weight, *settings):
     result = torch.empty(weight.shape, dtype=torch.float32)
     if keypoints.numel() == 0 or gradient.numel() == 0:
         return result.zero_().to(weight.dtype)
-    keypoints, gradient = _dense(keypoints), gradient.contiguous(memory_format=CHANNELS_LAST)
+    (keypoints,), gradient = dense_floats(keypoints), gradient.contiguous(memory_format=CHANNELS_LAST)
     native.pose_stem_weight_gradient(
         **_native_arguments(keypoints, weight, *settings),
         gradient=gradient.data_ptr(), element=element_type(gradient), result=result.data_ptr(),
@@ -228,7 +230,7 @@ def _weight_gradient_on_cpu(gradient, keypoints, weight, *settings):
 def _keypoint_gradient_on_cpu(gradient, keypoints, weight, *settings):
     from fastpose._native import native
 
-    poses, weight = _dense(keypoints), _dense(weight)
+    poses, weight = dense_floats(keypoints, weight)
     result = torch.empty_like(poses)
     if keypoints.numel() == 0 or gradient.numel() == 0:
         return result.zero_().to(keypoints.dtype)
