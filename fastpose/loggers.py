@@ -10,6 +10,9 @@ class CsvLog:
     """Rows of metrics by epoch in ``path``; a column that a row does not name is empty there.
 
     On resuming, rows from ``first_epoch`` on are dropped, since they will be written again.
+
+    Raises:
+        ValueError: the rows that are there have no epochs.
     """
 
     def __init__(self, path: str | Path, first_epoch: int = 0) -> None:
@@ -17,7 +20,13 @@ class CsvLog:
         self._rows: list[dict[str, str]] = []
         if first_epoch > 0 and self.path.exists():
             with open(self.path, newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < first_epoch]
+                rows = list(csv.DictReader(file))
+            try:
+                self._rows = [row for row in rows if int(row["epoch"]) < first_epoch]
+            except (KeyError, TypeError, ValueError):
+                raise ValueError(
+                    f"{self.path}: expected a table of metrics with a number in its column epoch"
+                ) from None
 
     def write(self, row: dict[str, float | int]) -> None:
         """Append ``row``; the file on disk is whole at any moment."""

@@ -173,9 +173,11 @@ class TrainingStep:
             draw: makes the views of so many clips.
         """
         self._release()
+        # A CUDA graph keeps its step's memory beside that of steps on other shapes, such as an epoch's last.
+        steps = 2 if graphs(self.optim, self.device) else 1
         return largest_batch(
             lambda size: self.measure(draw(size), epoch),
-            SAFE_SHARE * self.free_bytes(),
+            SAFE_SHARE * self.free_bytes() / steps,
             most,
             verified=self.device.type == "cuda",
         )

@@ -120,6 +120,18 @@ def free(monkeypatch, count):
     monkeypatch.setattr(training_step, "available_memory", lambda device: int(count))
 
 
+def test_a_graph_keeps_its_memory_beside_that_of_others(tmp_path, monkeypatch):
+    trainer = make_trainer(tmp_path)
+    two, four = (trainer.step.measure(draw(trainer, size), 0) for size in (2, 4))
+    eight = four + 2 * (four - two)
+    state = 2 * sum(parameter.nbytes for parameter in trainer.model.parameters())
+    free(monkeypatch, state + 2.02 * eight / SAFE_SHARE)
+    fitting = [trainer.step.fitting_batch(lambda size: draw(trainer, size), 0, 16)]
+    monkeypatch.setattr(training_step, "graphs", lambda optim, device: True)
+    fitting.append(trainer.step.fitting_batch(lambda size: draw(trainer, size), 0, 16))
+    assert fitting == [16, 8]
+
+
 def test_a_batch_that_will_not_fit_is_refused_before_the_first_step(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path)
     state = 2 * sum(parameter.nbytes for parameter in trainer.model.parameters())
