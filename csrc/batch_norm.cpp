@@ -150,7 +150,7 @@ bool find_moments(const BatchNorm& norm, const void* input, float* mean, float* 
 
 template <class Element>
 bool forward(const BatchNorm& norm, const BatchNormForward& arrays) {
-  if (!find_moments<Element>(norm, arrays.input, arrays.mean, arrays.variance)) return false;
+  if (!arrays.given && !find_moments<Element>(norm, arrays.input, arrays.mean, arrays.variance)) return false;
   const NormScale values(norm, arrays.weight, arrays.bias, arrays.mean, arrays.variance);
   const Parts parts(norm);
   for_parts(norm, parts, Normalize<Element>{norm, parts, arrays, values.scale.data(), values.shift.data()});

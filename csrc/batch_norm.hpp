@@ -1,4 +1,4 @@
-// Batch norm of rows of channels with the batch's own statistics, then an optional sum and ReLU; both ways.
+// Batch norm of rows of channels, then an optional sum and ReLU; with the batch's own statistics both ways.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,8 @@ struct BatchNormForward {
   const float* bias;
   void* output;
   float* mean;
-  float* variance;  // biased
+  float* variance;     // biased
+  bool given = false;  // mean and variance are read; else they are the batch's, and written
 };
 
 // False: out of memory. Safe to call from several threads at once.

@@ -24,7 +24,7 @@ BatchNorm norm_of(const NormDepthwise& job) {
 bool norm_depthwise(const NormDepthwise& job, const NormDepthwiseForward& arrays) noexcept {
   try {
     const BatchNorm norm = norm_of(job);
-    if (!batch_norm_moments(norm, arrays.input, arrays.mean, arrays.variance)) return false;
+    if (!arrays.given && !batch_norm_moments(norm, arrays.input, arrays.mean, arrays.variance)) return false;
     const NormScale values(norm, arrays.norm_weight, arrays.norm_bias, arrays.mean, arrays.variance);
     const InputNorm input{arrays.mean, values.scale.data(), values.shift.data(), job.relu};
     return depthwise_conv(job.conv, &input, arrays.input, arrays.weight, arrays.output);

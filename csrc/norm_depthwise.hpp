@@ -19,7 +19,8 @@ struct NormDepthwiseForward {
   const float* weight;
   void* output;
   float* mean;
-  float* variance;  // biased
+  float* variance;     // biased
+  bool given = false;  // as in batch_norm.hpp
 };
 
 [[nodiscard]] bool norm_depthwise(const NormDepthwise& job, const NormDepthwiseForward& arrays) noexcept;

@@ -163,16 +163,16 @@ void bind_depthwise(py::module_& module) {
       "norm_depthwise",
       [=](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element, int threads,
           bool relu, float eps, Address input, Address norm_weight, Address norm_bias, Address weight,
-          Address output, Address mean, Address variance) {
+          Address output, Address mean, Address variance, bool given) {
         const fastpose::NormDepthwise job{depthwise_job(shape, kernel, stride, element, threads), relu, eps};
         run_or_throw([&] {
           return fastpose::norm_depthwise(
               job, {rows(input), floats(norm_weight), floats(norm_bias), floats(weight), rows(output),
-                    floats(mean), floats(variance)});
+                    floats(mean), floats(variance), given});
         });
       },
       py::arg("relu"), py::arg("eps"), py::arg("input"), py::arg("norm_weight"), py::arg("norm_bias"),
-      py::arg("weight"), py::arg("output"), py::arg("mean"), py::arg("variance"));
+      py::arg("weight"), py::arg("output"), py::arg("mean"), py::arg("variance"), py::arg("given"));
   define(
       "norm_depthwise_backward",
       [=](const Shape& shape, const Volume& kernel, const Volume& stride, ElementType element, int threads,
@@ -288,17 +288,18 @@ void bind_batch_norm(py::module_& module) {
       "batch_norm",
       [=](std::int64_t count, std::int64_t channels, bool relu, float eps, ElementType element, int threads,
           Address input, Address residual, Address weight, Address bias, Address output, Address mean,
-          Address variance) {
+          Address variance, bool given) {
         const fastpose::BatchNorm norm{count, channels, relu, eps, element, threads};
         run_or_throw([&] {
           return fastpose::batch_norm(norm, {rows(input), rows(residual), floats(weight), floats(bias),
-                                             rows(output), floats(mean), floats(variance)});
+                                             rows(output), floats(mean), floats(variance), given});
         });
       },
       py::arg("rows"), py::arg("channels"), py::arg("relu"), py::arg("eps"), py::arg("element"),
       py::arg("threads"), py::arg("input"), py::arg("residual"), py::arg("weight"), py::arg("bias"),
-      py::arg("output"), py::arg("mean"), py::arg("variance"),
-      "Fill output, mean and variance at their addresses; fastpose.ops checks the arguments.");
+      py::arg("output"), py::arg("mean"), py::arg("variance"), py::arg("given"),
+      "Fill output, and mean and variance unless given, at their addresses; fastpose.ops checks the "
+      "arguments.");
   module.def(
       "batch_norm_backward",
       [=](std::int64_t count, std::int64_t channels, bool relu, float eps, ElementType element, int threads,

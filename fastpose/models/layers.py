@@ -36,7 +36,8 @@ class BatchNorm(nn.BatchNorm3d):
 
     def forward_depthwise(self, x: Tensor, conv: "Convolution", *, relu: bool) -> Tensor:
         """``conv(self(x, relu=relu))`` for a depthwise convolution, in one pass."""
-        self.num_batches_tracked.add_(1)
+        if self.training:
+            self.num_batches_tracked.add_(1)
         return batch_norm_depthwise(
             x, self.running_mean, self.running_var, self.weight, self.bias, conv.weight, conv.stride,
             self.training, self.momentum, self.eps, relu=relu,
@@ -137,6 +138,15 @@ class ConvNorm(nn.Module):
         return self.bn(self.conv(x), relu=self.relu or residual is not None, residual=residual)
 
 
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
+
+
 class ResidualBlock(nn.Module):
     """ReLU of three layers' output plus the input, which ``downsample`` brings to the same shape."""
 
@@ -153,7 +163,10 @@ class ResidualBlock(nn.Module):
 
     def _forward_narrow(self, x: Tensor) -> Tensor:
         first, second = self.conv1, self.conv2
-        if not (second.conv.depthwise and self.training and x.device.type == "cpu"):
+        has_form = self.training or not torch.is_grad_enabled()
+        if not (second.conv.depthwise and has_form and x.device.type == "cpu"):
+            return second(first(x))
+        if any(map(_has_hooks, (first, first.bn, second, second.conv))):  # which are not called below
             return second(first(x))
         x = first.bn.forward_depthwise(first.conv(x), second.conv, relu=first.relu)
         return second.bn(x, relu=second.relu)

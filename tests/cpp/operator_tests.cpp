@@ -119,6 +119,29 @@ void test_batch_norm(std::int64_t rows, std::int64_t channels, bool relu, bool s
   CHECK(!masked || close(half_dresidual.widened(), true_dresidual, 0));
 }
 
+void test_given_statistics(std::int64_t rows, std::int64_t channels) {
+  const BatchNorm norm{rows, channels, true, 1e-5f, ElementType::kFloat32, kThreads};
+  const auto count = static_cast<std::size_t>(channels);
+  const Values x = draw(rows * channels), weight = draw(channels), bias = draw(channels),
+               means = draw(channels);
+  Values y = fresh(x.size()), mean = means, variance(count, 3.0f);
+  CHECK(batch_norm(
+      norm, {x.data(), nullptr, weight.data(), bias.data(), y.data(), mean.data(), variance.data(), true}));
+  Truth expected(x.size());
+  for (std::size_t at = 0; at < x.size(); ++at) {
+    const std::size_t c = at % count;
+    expected[at] = std::max((x[at] - double{means[c]}) / std::sqrt(3 + 1e-5) * weight[c] + bias[c], 0.0);
+  }
+  CHECK(close(y, expected, 1e-5) && mean == means && variance == Values(count, 3.0f));
+
+  const DepthwiseConv conv{1, channels, {rows, 1, 1}, {1, 1, 1}, {1, 1, 1}, ElementType::kFloat32, kThreads};
+  const Values ones(count, 1.0f);
+  Values convolved = fresh(x.size());
+  CHECK(norm_depthwise({conv, true, norm.eps}, {x.data(), weight.data(), bias.data(), ones.data(),
+                                                convolved.data(), mean.data(), variance.data(), true}));
+  CHECK(close(convolved, expected, 1e-5) && mean == means && variance == Values(count, 3.0f));
+}
+
 // No value of a channel is a number where one of its inputs is none.
 void test_non_finite_batch_norm(float value) {
   constexpr std::int64_t kRows = 40, kChannels = 9;
@@ -274,6 +297,7 @@ int main() {
   test_depthwise(17, {290, 2, 2}, {3, 3, 3}, {1, 1, 1});
   test_depthwise(5, {290, 2, 2}, {3, 1, 3}, {1, 1, 2});
   test_norm_depthwise_of_a_rounded_gradient();
+  test_given_statistics(37, 11);
   test_non_finite_batch_norm(std::numeric_limits<float>::infinity());
   test_non_finite_batch_norm(std::numeric_limits<float>::quiet_NaN());
   for (const std::int64_t length : {1, 7, 8, 17, 33}) {

@@ -63,6 +63,24 @@ def test_parameters_and_flops(name, num_classes, parameters, gflop):
     assert flops / 1e9 == pytest.approx(gflop, rel=1e-3)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_hooks_see_every_layer(training):
+    """Also those that are one operator, as a batch norm and the depthwise convolution of it may be."""
+    model = make("x3d_shallow", dropout=0.0).train(training)
+    x = torch.rand(2, 17, 4, 16, 16)
+    with torch.no_grad():
+        expected = model(x).logits
+    seen = []
+    for name, layer in model.backbone.named_modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(lambda layer, inputs, output, name=name: seen.append(name))
+    with torch.no_grad():
+        torch.testing.assert_close(model(x).logits, expected, rtol=1e-4, atol=1e-5)
+    assert sorted(seen) == sorted(
+        name for name, layer in model.backbone.named_modules() if not [*layer.children()]
+    )
+
+
 def shapes(model):
     return {key: tuple(value.shape) for key, value in model.state_dict().items() if value.dim()}
 

@@ -124,6 +124,42 @@ def test_equals_the_module_over_two_steps_and_in_evaluation():
     torch.testing.assert_close(found, module(x).relu(), rtol=1e-5, atol=1e-5)
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    shape=st.tuples(*(st.integers(1, high) for high in (3, 70, 5, 4, 4))),
+    dtype=st.sampled_from([torch.float32, torch.bfloat16]),
+    with_residual=st.booleans(),
+    relu=st.booleans(),
+)
+def test_evaluation(shape, dtype, with_residual, relu):
+    x = volume(shape, dtype)
+    residual = volume(shape, dtype, 2) if with_residual else None
+    variance, mean = affine(shape[1], seed=8)
+    parameters = [mean, variance, *affine(shape[1])]
+    before = [tensor.clone() for tensor in parameters]
+    found = batch_norm_relu(x, *parameters, False, residual=residual, relu=relu, backend="native")
+    assert found.dtype == dtype
+    assert all(torch.equal(a, b) for a, b in zip(parameters, before, strict=True))
+    x, residual = x.double(), residual.double() if with_residual else None
+    truth = batch_norm_relu(
+        x, *(t.double() for t in parameters), False, residual=residual, relu=relu, backend="reference"
+    )
+    torch.testing.assert_close(
+        found.double(), truth, rtol=1e-5 if dtype == torch.float32 else 2**-8, atol=1e-5
+    )
+
+
+def test_evaluation_with_gradients_runs_the_reference():
+    weight, bias = affine(5)
+    x = volume((2, 5, 3, 4, 4)).requires_grad_()
+    statistics = torch.full((5,), 0.3), torch.full((5,), 2.0)
+    norms = batch_norm_relu, lambda *arguments: torch.nn.functional.batch_norm(*arguments).relu()
+    found, expected = (
+        torch.autograd.grad(norm(x, *statistics, weight, bias, False).square().sum(), x)[0] for norm in norms
+    )
+    torch.testing.assert_close(found, expected)
+
+
 def test_operator_contract():
     x, residual = volume((2, 5, 3, 4, 4)), volume((2, 5, 3, 4, 4), seed=1)
     weight, bias = affine(5)
@@ -139,6 +175,11 @@ def test_operator_contract():
         (x.bfloat16(), None, weight, bias.requires_grad_(), False, 1e-3),
     ):
         torch.library.opcheck(torch.ops.fastpose.batch_norm_relu.default, arguments)
+    variance, mean = affine(5, seed=8)
+    torch.library.opcheck(
+        torch.ops.fastpose.batch_norm_relu_evaluation.default,
+        (x, residual, weight.detach(), bias.detach(), mean, variance, True, 1e-5),
+    )
 
 
 def test_compiles_to_one_graph_for_several_sizes():
@@ -168,9 +209,16 @@ def test_wrong_arguments_are_named():
         ({"residual": x.to("meta")}, "x is on cpu, but residual on meta"),
         ({"residual": x[:4]}, "residual must be"),
         ({"residual": x.bfloat16()}, "residual must be"),
+        ({"training": False, "backend": "native"}, "needs running statistics in evaluation"),
         (
-            {"training": False, "running_mean": bias, "running_var": weight, "backend": "native"},
-            "training alone",
+            {
+                "training": False,
+                "running_mean": bias,
+                "running_var": weight,
+                "weight": weight.clone().requires_grad_(),
+                "backend": "native",
+            },
+            "has no gradients in evaluation",
         ),
         ({"x": x.t().contiguous().t(), "backend": "native"}, "innermost"),
         ({"x": x.half(), "backend": "native"}, "does not take torch.float16"),

@@ -103,14 +103,32 @@ def test_padding_is_zero_after_the_norm():
     torch.testing.assert_close(y, expected * weight[:, 0, 0, 1, 1].view(-1, 1, 1, 1))
 
 
-def test_evaluation_and_float64_run_the_reference():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("relu", [False, True])
+def test_evaluation(dtype, relu):
+    x, scale, shift, weight = sample((3, 21, 5, 7, 9), (3, 3, 3), dtype)
+    mean, variance = shift.flip(0).clone(), scale.flip(0) + 1
+    norm = mean, variance, scale, shift
+    before = [tensor.clone() for tensor in norm]
+    found = batch_norm_depthwise(x, *norm, weight, (1, 2, 2), training=False, relu=relu, backend="native")
+    truth = batch_norm_depthwise(
+        x.double(), *(t.double() for t in (*norm, weight)), (1, 2, 2), training=False, relu=relu
+    )
+    assert found.dtype == dtype
+    assert error(found, truth) <= (1e-6 if dtype == torch.float32 else 2**-8)
+    assert all(torch.equal(a, b) for a, b in zip(norm, before, strict=True))
+
+
+def test_evaluation_with_gradients_and_float64_run_the_reference():
     tensors = sample((2, 3, 2, 3, 3), (3, 3, 1))
     doubles = [tensor.double().requires_grad_() for tensor in tensors]
     assert torch.autograd.gradcheck(
         lambda *leaves: batch_norm_depthwise(leaves[0], None, None, *leaves[1:]), doubles
     )
     mean, variance = torch.full((3,), 0.3), torch.full((3,), 2.0)
+    tensors[3].requires_grad_()
     y = batch_norm_depthwise(tensors[0], mean, variance, *tensors[1:], training=False)
+    assert y.requires_grad
     x = torch.nn.functional.batch_norm(tensors[0], mean, variance, *tensors[1:3]).relu()
     torch.testing.assert_close(y, torch.nn.functional.conv3d(x, tensors[3], padding=(1, 1, 0), groups=3))
     assert torch.equal(mean, torch.full((3,), 0.3))
@@ -133,6 +151,11 @@ def test_operator_contract():
     torch.library.opcheck(
         torch.ops.fastpose.batch_norm_depthwise.default,
         (*(tensor.requires_grad_() for tensor in tensors), (1, 2, 1), True, 1e-5),
+    )
+    tensors = [tensor.detach() for tensor in tensors]
+    torch.library.opcheck(
+        torch.ops.fastpose.batch_norm_depthwise_evaluation.default,
+        (*tensors, tensors[2], tensors[1], (1, 2, 1), True, 1e-5),
     )
 
 
@@ -157,5 +180,9 @@ def test_wrong_arguments_are_named():
     ):
         with pytest.raises(ValueError, match=f"batch_norm_depthwise: .*{message}"):
             batch_norm_depthwise(*arguments)
-    with pytest.raises(ValueError, match="serves training alone"):
-        batch_norm_depthwise(x, shift, scale, scale, shift, weight, training=False, backend="native")
+    with pytest.raises(ValueError, match="has no gradients in evaluation"):
+        batch_norm_depthwise(
+            x, shift, scale, scale, shift, weight.requires_grad_(), training=False, backend="native"
+        )
+    with pytest.raises(ValueError, match="needs running statistics in evaluation"):
+        batch_norm_depthwise(x, shift, None, scale, shift, weight, training=False, backend="native")

@@ -33,24 +33,28 @@ def batch_norm_relu(
     """``relu(batch_norm(x) + residual)``; the arguments up to ``eps`` are those of ``F.batch_norm``.
 
     In training, "native" reads x twice and writes the result once, and stores nothing but them for the
-    backward pass: no normalised copy, no mask.
+    backward pass: no normalised copy, no mask. In evaluation it reads x once.
 
     Args:
         residual: what is added before the ReLU; of the dtype of x.
         relu: whether negative values become 0.
-        backend: "native" (C++, training on the CPU in float32 and bfloat16, with the channels innermost in memory;
-            bits that do not depend on the number of threads), "reference" (torch, anywhere) or "auto": the first
-            that can serve. The first is differentiable once.
+        backend: "native" (C++, on the CPU in float32 and bfloat16, with the channels innermost in memory; bits that
+            do not depend on the number of threads), "reference" (torch, anywhere) or "auto": the first that can
+            serve. The first is differentiable once in training, and not in evaluation.
 
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
     """
     check_batch_norm("batch_norm_relu", x, running_mean, running_var, weight, bias, training)
     _check_residual(x, residual)
-    obstacle = native_batch_norm_obstacle(x, weight, bias, training)
+    obstacle = native_batch_norm_obstacle(x, running_mean, running_var, (weight, bias), training, residual)
     if resolve_backend("batch_norm_relu", backend, obstacle, "does not exist") == "reference":
         return batch_norm_relu_reference(
             x, running_mean, running_var, weight, bias, training, momentum, eps, residual, relu
+        )
+    if not training:
+        return torch.ops.fastpose.batch_norm_relu_evaluation(
+            x, residual, weight, bias, running_mean, running_var, relu, eps
         )
     y, mean, variance = torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
     update_running_statistics(x, running_mean, running_var, mean, variance, momentum)
@@ -100,16 +104,29 @@ def _check_residual(x: Tensor, residual: Tensor | None) -> None:
         raise ValueError(f"batch_norm_relu: x is on {x.device}, but residual on {residual.device}")
 
 
-def native_batch_norm_obstacle(x: Tensor, weight: Tensor, bias: Tensor, training: bool) -> str | None:
+def native_batch_norm_obstacle(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    parameters: tuple[Tensor, ...],
+    training: bool,
+    residual: Tensor | None = None,
+) -> str | None:
     """Why native code cannot normalise x, or None."""
     if x.device.type != "cpu":
         return f"runs on the CPU, and x is on {x.device}"
-    if not training:
-        return "serves training alone"
     if x.dtype not in NATIVE_DTYPES:
         return f"does not take {x.dtype}"
-    if weight.dtype == torch.float64 or bias.dtype == torch.float64:
-        return "would round its float64 weight and bias"
+    if any(tensor.dtype == torch.float64 for tensor in parameters):
+        return "would round its float64 parameters"
+    if not training:
+        if running_mean is None or running_var is None:
+            return "needs running statistics in evaluation"
+        if torch.float64 in (running_mean.dtype, running_var.dtype):
+            return "would round its float64 statistics"
+        leaves = (x, running_mean, running_var, residual, *parameters)
+        if torch.is_grad_enabled() and any(leaf is not None and leaf.requires_grad for leaf in leaves):
+            return "has no gradients in evaluation"
     if (obstacle := transform_obstacle()) is not None:  # in which memory formats cannot be asked for
         return obstacle
     if x.ndim not in ROW_FORMATS or not x.is_contiguous(memory_format=ROW_FORMATS[x.ndim]):
@@ -142,6 +159,10 @@ _library.define(
     "-> (Tensor y, Tensor mean, Tensor variance)"
 )
 _library.define(
+    "batch_norm_relu_evaluation(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor mean, "
+    "Tensor variance, bool relu, float eps) -> Tensor"
+)
+_library.define(
     "batch_norm_relu_backward(Tensor gradient, Tensor x, Tensor? y, Tensor weight, Tensor bias, Tensor mean, "
     "Tensor variance, bool residual, bool relu, float eps) "
     "-> (Tensor dx, Tensor dresidual, Tensor dweight, Tensor dbias)"
@@ -158,6 +179,11 @@ def _new_outputs(x, residual, weight, bias, relu, eps):
     return empty_like(x), *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
 
 
+@torch.library.register_fake("fastpose::batch_norm_relu_evaluation", lib=_library)
+def _new_output(x, residual, weight, bias, mean, variance, relu, eps):
+    return empty_like(x)
+
+
 @torch.library.register_fake("fastpose::batch_norm_relu_backward", lib=_library)
 def _new_gradients(gradient, x, y, weight, bias, mean, variance, residual, relu, eps):
     dresidual = empty_like(x) if residual else x.new_empty(0)
@@ -172,20 +198,30 @@ def _address(x):
     return 0 if x is None or x.numel() == 0 else x.data_ptr()
 
 
-@torch.library.impl(_library, "batch_norm_relu", "CPU")
-def _forward(x, residual, weight, bias, relu, eps):
+def _normalize(x, residual, weight, bias, mean, variance, relu, eps, given):
     from fastpose._native import native
 
     x, residual = _rows(x), _rows(residual)
     weight, bias = dense_floats(weight, bias)
-    y, mean, variance = _new_outputs(x, residual, weight, bias, relu, eps)
+    y = empty_like(x)
     native.batch_norm(
         rows=x.numel() // x.shape[1], channels=x.shape[1], relu=relu, eps=eps, element=element_type(x),
         threads=torch.get_num_threads(), input=x.data_ptr(), residual=_address(residual),
         weight=weight.data_ptr(), bias=bias.data_ptr(), output=y.data_ptr(), mean=mean.data_ptr(),
-        variance=variance.data_ptr(),
+        variance=variance.data_ptr(), given=given,
     )  # fmt: skip
-    return y, mean, variance
+    return y
+
+
+@torch.library.impl(_library, "batch_norm_relu", "CPU")
+def _forward(x, residual, weight, bias, relu, eps):
+    mean, variance = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    return _normalize(x, residual, weight, bias, mean, variance, relu, eps, False), mean, variance
+
+
+@torch.library.impl(_library, "batch_norm_relu_evaluation", "CPU")
+def _evaluate(x, residual, weight, bias, mean, variance, relu, eps):
+    return _normalize(x, residual, weight, bias, *dense_floats(mean, variance), relu, eps, True)
 
 
 @torch.library.impl(_library, "batch_norm_relu_backward", "CPU")

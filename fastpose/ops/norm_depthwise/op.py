@@ -36,20 +36,21 @@ def batch_norm_depthwise(
 ) -> Tensor:  # [B, C, T', H', W']
     """``depthwise_conv3d(batch_norm_relu(x), weight)``, whose arguments these are.
 
-    "native" reads x once for its statistics and once for the convolution, which normalises what it reads; the
-    normalised volume exists neither then nor for the backward pass.
+    "native" reads x once for its statistics, in training, and once for the convolution, which normalises what it
+    reads; the normalised volume exists neither then nor for the backward pass.
 
     Args:
-        backend: "native" (C++, training on the CPU in float32 and bfloat16, with the channels innermost in memory;
-            bits that do not depend on the number of threads), "reference" (torch, anywhere) or "auto": the first
-            that can serve. The first is differentiable once.
+        backend: "native" (C++, on the CPU in float32 and bfloat16, with the channels innermost in memory; bits that
+            do not depend on the number of threads), "reference" (torch, anywhere) or "auto": the first that can
+            serve. The first is differentiable once in training, and not in evaluation.
 
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
     """
     check_batch_norm(OP, x, running_mean, running_var, norm_weight, norm_bias, training, "norm_")
     stride = check_depthwise(OP, x, weight, stride)
-    obstacle = native_batch_norm_obstacle(x, norm_weight, norm_bias, training)
+    parameters = norm_weight, norm_bias, weight
+    obstacle = native_batch_norm_obstacle(x, running_mean, running_var, parameters, training)
     obstacle = obstacle or native_depthwise_obstacle(x, weight) or _autocast_obstacle(x)
     if resolve_backend(OP, backend, obstacle, "does not exist") == "reference":
         return batch_norm_depthwise_reference(
@@ -64,6 +65,10 @@ def batch_norm_depthwise(
             momentum,
             eps,
             relu,
+        )
+    if not training:
+        return torch.ops.fastpose.batch_norm_depthwise_evaluation(
+            x, norm_weight, norm_bias, weight, running_mean, running_var, stride, relu, eps
         )
     y, mean, variance = torch.ops.fastpose.batch_norm_depthwise(
         x, norm_weight, norm_bias, weight, stride, relu, eps
@@ -84,6 +89,10 @@ _library.define(
     "bool relu, float eps) -> (Tensor y, Tensor mean, Tensor variance)"
 )
 _library.define(
+    "batch_norm_depthwise_evaluation(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor weight, Tensor mean, "
+    "Tensor variance, int[3] stride, bool relu, float eps) -> Tensor"
+)
+_library.define(
     "batch_norm_depthwise_backward(Tensor gradient, Tensor x, Tensor norm_weight, Tensor norm_bias, "
     "Tensor weight, Tensor mean, Tensor variance, int[3] stride, bool relu, float eps) "
     "-> (Tensor dx, Tensor dnorm_weight, Tensor dnorm_bias, Tensor dweight)"
@@ -94,6 +103,11 @@ _library.define(
 def _new_outputs(x, norm_weight, norm_bias, weight, stride, relu, eps):
     statistics = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
     return new_output(x, weight, stride), *statistics
+
+
+@torch.library.register_fake("fastpose::batch_norm_depthwise_evaluation", lib=_library)
+def _new_evaluated(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps):
+    return new_output(x, weight, stride)
 
 
 @torch.library.register_fake("fastpose::batch_norm_depthwise_backward", lib=_library)
@@ -109,19 +123,31 @@ def _describe(x, weight, stride, relu, eps):
     }  # fmt: skip
 
 
-@torch.library.impl(_library, "batch_norm_depthwise", "CPU")
-def _forward(x, norm_weight, norm_bias, weight, stride, relu, eps):
+def _convolve(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps, given):
     from fastpose._native import native
 
     x = x.contiguous(memory_format=CHANNELS_LAST)
     norm_weight, norm_bias, weight = dense_floats(norm_weight, norm_bias, weight)
-    y, mean, variance = _new_outputs(x, norm_weight, norm_bias, weight, stride, relu, eps)
+    y = new_output(x, weight, stride)
     native.norm_depthwise(
         **_describe(x, weight, stride, relu, eps), input=x.data_ptr(), norm_weight=norm_weight.data_ptr(),
         norm_bias=norm_bias.data_ptr(), weight=weight.data_ptr(), output=y.data_ptr(), mean=mean.data_ptr(),
-        variance=variance.data_ptr(),
+        variance=variance.data_ptr(), given=given,
     )  # fmt: skip
+    return y
+
+
+@torch.library.impl(_library, "batch_norm_depthwise", "CPU")
+def _forward(x, norm_weight, norm_bias, weight, stride, relu, eps):
+    mean, variance = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    y = _convolve(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps, False)
     return y, mean, variance
+
+
+@torch.library.impl(_library, "batch_norm_depthwise_evaluation", "CPU")
+def _evaluate(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps):
+    mean, variance = dense_floats(mean, variance)
+    return _convolve(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps, True)
 
 
 @torch.library.impl(_library, "batch_norm_depthwise_backward", "CPU")
