@@ -9,7 +9,7 @@ def share_processors() -> None:
     """Let threads of a busy machine sleep where they wait; call it before torch is imported.
 
     GNU's OpenMP waits by spinning for about a millisecond. Where another process wants the same processors, that
-    costs threads their turn: small operators then took up to 25 times as long, and with this 1.5 times. On a quiet
+    costs threads their turn: steps on skeletons then took 30 to 45 times as long, and with this 2.5 times. On a quiet
     machine spinning is a third faster, and stays. Whoever sets OMP_WAIT_POLICY or GOMP_SPINCOUNT is obeyed.
     """
     if os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} or not hasattr(os, "getloadavg"):
