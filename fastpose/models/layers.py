@@ -163,8 +163,8 @@ class ResidualBlock(nn.Module):
 
     def _forward_narrow(self, x: Tensor) -> Tensor:
         first, second = self.conv1, self.conv2
-        has_form = self.training or not torch.is_grad_enabled()
-        if not (second.conv.depthwise and has_form and x.device.type == "cpu"):
+        fuses = self.training or not torch.is_grad_enabled()  # one operator, without gradients in evaluation
+        if not (second.conv.depthwise and fuses and x.device.type == "cpu"):
             return second(first(x))
         if any(map(_has_hooks, (first, first.bn, second, second.conv))):  # which are not called below
             return second(first(x))
