@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastpose.ops.norm_depthwise import batch_norm_depthwise
@@ -58,7 +58,7 @@ def error(value, truth):
 )
 def test_any_shape(shape, kernel, stride, relu, dtype):
     batch, _, *volume = shape
-    assume(batch * math.prod(volume) > 2)  # of two, see below
+    two_values = batch * math.prod(volume) == 2
     tensors = sample(shape, kernel, dtype)
     truths = results([t.double() for t in tensors], stride, relu, "reference")
     found = results(tensors, stride, relu)
@@ -66,20 +66,19 @@ def test_any_shape(shape, kernel, stride, relu, dtype):
     for i, (native, truth) in enumerate(zip(found, truths, strict=True)):
         assert native.shape == truth.shape
         assert native.dtype == (dtype if i in (0, 3) else torch.float32)
+        if i == 3 and two_values:
+            continue  # see below
         assert error(native, truth) <= TOLERANCE[dtype], i
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=50)
 @given(channels=st.integers(1, 40), relu=st.booleans(), seed=st.integers(0, 2**31))
-def test_two_values_per_channel(channels, relu, seed):
-    """Their gradients cancel but for what eps leaves; float32 resolves that no better in torch."""
+def test_gradient_of_two_values_per_channel(channels, relu, seed):
+    """They cancel but for what eps leaves; float32 resolves that no better in torch."""
     tensors = sample((2, channels, 1, 1, 1), (3, 3, 3), seed=seed)
-    truths = results([t.double() for t in tensors], 1, relu, "reference")
-    torch_errors = map(error, results(tensors, 1, relu, "reference"), truths)
-    for i, (native, truth, torch_error) in enumerate(
-        zip(results(tensors, 1, relu), truths, torch_errors, strict=True)
-    ):
-        assert error(native, truth) <= max(TOLERANCE[torch.float32], 2 * torch_error), i
+    truth = results([t.double() for t in tensors], 1, relu, "reference")[3]
+    in_torch = error(results(tensors, 1, relu, "reference")[3], truth)
+    assert error(results(tensors, 1, relu)[3], truth) <= max(TOLERANCE[torch.float32], 2 * in_torch)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
