@@ -30,6 +30,16 @@ def test_whoever_chose_is_obeyed(name, monkeypatch):
     assert os.environ == {name: "7"}
 
 
+def test_a_system_that_does_not_say_is_left_alone(monkeypatch):
+    def unobtainable():
+        raise OSError("load averages are unobtainable")
+
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(os, "getloadavg", unobtainable)
+    share_processors()
+    assert os.environ == {}
+
+
 def test_openmp_hears_it():
     code = (
         "import os; os.getloadavg = lambda: (99.0, 99.0, 99.0)\n"
