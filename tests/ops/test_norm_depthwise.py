@@ -67,7 +67,7 @@ def test_any_shape(shape, kernel, stride, relu, dtype):
         assert native.shape == truth.shape
         assert native.dtype == (dtype if i in (0, 3) else torch.float32)
         if i == 3 and two_values:
-            continue  # see below
+            continue  # the next two tests
         assert error(native, truth) <= TOLERANCE[dtype], i
 
 
@@ -79,6 +79,24 @@ def test_gradient_of_two_values_per_channel(channels, relu, seed):
     truth = results([t.double() for t in tensors], 1, relu, "reference")[3]
     in_torch = error(results(tensors, 1, relu, "reference")[3], truth)
     assert error(results(tensors, 1, relu)[3], truth) <= max(TOLERANCE[torch.float32], 2 * in_torch)
+
+
+@settings(deadline=None, max_examples=50)
+@given(channels=st.integers(1, 40), relu=st.booleans(), seed=st.integers(0, 2**31))
+def test_gradient_of_two_values_per_channel_in_bfloat16(channels, relu, seed):
+    """dx = s·eps/(var + eps)·(g − mean g): g rounded to bfloat16 before, to float32 where the rest cancels."""
+    eps = 1e-5  # the default, which results() takes
+    tensors = sample((2, channels, 1, 1, 1), (3, 3, 3), torch.bfloat16, seed)
+    found = results(tensors, 1, relu)[3].double().view(2, channels)
+    x, scale, shift, weight = (tensor.double() for tensor in tensors)
+    x = x.view(2, channels)
+    mean, var = x.mean(0), x.var(0, correction=0)
+    s = scale / (var + eps).sqrt()
+    g = torch.randn(found.shape, generator=torch.Generator().manual_seed(1)).bfloat16().double()
+    g = g * weight[:, 0, 1, 1, 1] * ((x - mean) * s + shift > 0 if relu else 1)
+    truth = s * eps / (var + eps) * (g - g.mean(0))
+    bound = s * g.abs().mean(0) * (2**-8 * eps / (var + eps) + 2**-20)
+    assert ((found - truth).abs() <= 3 * bound).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
