@@ -122,21 +122,47 @@ def write_weights(path: Path, weights: dict[str, Tensor], card: ModelCard) -> No
         sort_metadata(partial)
 
 
+def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
+    """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs."""
+    if not folders:
+        raise ValueError("no run is named; expected the folders of finished runs, or folders that hold them")
+    runs: list[Path] = []
+    for folder in folders:
+        found = (
+            [folder]
+            if (folder / WEIGHTS).is_file()
+            else sorted(p.parent for p in folder.glob(f"*/{WEIGHTS}"))
+        )
+        if not found:
+            raise ValueError(f"{folder}: holds no finished run (no {WEIGHTS} in it or in its folders)")
+        runs += found
+    short = {run.resolve().name: run for run in runs}
+    return short if len(short) == len(runs) else {str(run): run for run in runs}
+
+
 def weights_file(run: str | Path) -> Path:
-    """The weights in a run folder, or ``run`` itself where it is no folder; ValueError if it holds none."""
+    """The weights of the one finished run that a folder is or holds; what is no folder is returned as it is.
+
+    Raises:
+        ValueError: the folder holds no finished run, or several.
+    """
     path = Path(run)
     if not path.is_dir():
         return path
-    if not (path / WEIGHTS).is_file():
-        raise ValueError(f"{path}: holds no finished run (no {WEIGHTS} in it)")
-    return path / WEIGHTS
+    runs = find_runs((path,))
+    if len(runs) > 1:
+        raise ValueError(f"{path}: holds {len(runs)} runs; name one of {', '.join(runs)}")
+    return next(iter(runs.values())) / WEIGHTS
 
 
 def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:
-    """Load the model of a run folder (or of its weights file), in evaluation mode.
+    """Load the model of a run, in evaluation mode.
+
+    Args:
+        run: the run's folder, one that holds no other run, or a weights file.
 
     Raises:
-        ValueError: the folder holds no finished run, or the file is damaged or foreign.
+        ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.
     """
     path = weights_file(run)
     if not path.is_file():

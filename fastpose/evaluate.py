@@ -61,7 +61,8 @@ def parse(argv: list[str] | None = None) -> Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    from fastpose.evaluation import evaluate_runs, find_runs
+    from fastpose.checkpoint import find_runs
+    from fastpose.evaluation import evaluate_runs
 
     evaluate_runs(
         find_runs(arguments.runs),

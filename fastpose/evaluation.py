@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from fastpose._files import atomic_path, write_text
 from fastpose.allocator import keep_freed_memory
-from fastpose.checkpoint import WEIGHTS, ModelCard, load_model
+from fastpose.checkpoint import ModelCard, load_model
 from fastpose.config import DataConfig, EvalConfig
 from fastpose.data.builtin import open_clips
 from fastpose.data.holdout import select_clips
@@ -23,42 +23,6 @@ from fastpose.robustness import Curve, curve_of, format_table, plot_curves, writ
 from fastpose.scoring import ClipScores, check_weights, format_speed, fuse_scores, score_clips
 
 FUSED = "fused"
-
-
-def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
-    """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs."""
-    if not folders:
-        raise ValueError("no run is named; expected the folders of finished runs, or folders that hold them")
-    runs: list[Path] = []
-    for folder in folders:
-        found = (
-            [folder]
-            if (folder / WEIGHTS).is_file()
-            else sorted(p.parent for p in folder.glob(f"*/{WEIGHTS}"))
-        )
-        if not found:
-            raise ValueError(f"{folder}: holds no finished run (no {WEIGHTS} in it or in its folders)")
-        runs += found
-    short = {run.resolve().name: run for run in runs}
-    return short if len(short) == len(runs) else {str(run): run for run in runs}
-
-
-def find_run(path: Path) -> Path:
-    """Return the one finished run that ``path`` is or holds; a weights file is returned as it is.
-
-    Raises:
-        ValueError: ``path`` is no folder or weights file, or holds no run, or several.
-    """
-    if not path.is_dir():
-        if path.exists() and path.suffix != ".safetensors":
-            raise ValueError(
-                f"{path}: is no run of fastpose; for a checkpoint of others give --model as well"
-            )
-        return path
-    runs = find_runs((path,))
-    if len(runs) > 1:
-        raise ValueError(f"{path}: holds {len(runs)} runs; name one of {', '.join(runs)}")
-    return next(iter(runs.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from fastpose.config import CheckpointConfig, RunConfig
 from fastpose.config_files import from_preset
 from fastpose.data.clip_builder import class_name_tuple
 from fastpose.data.layouts import Layout, get_layout
-from fastpose.evaluation import find_run
 from fastpose.models.checkpoints import load_checkpoint
 from fastpose.models.registry import input_settings
 from fastpose.models.weight_files import read_weights
@@ -34,7 +33,11 @@ def open_model(
     if settings.model is None:
         if settings != CheckpointConfig():
             raise ValueError("--model is missing: the other settings of a checkpoint need it")
-        return load_model(find_run(path))
+        if path.is_file() and path.suffix != ".safetensors":
+            raise ValueError(
+                f"{path}: is no run of fastpose; for a checkpoint of others give --model as well"
+            )
+        return load_model(path)
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; a run of fastpose says itself what it is, without --model")
     preset = "motionbert-published" if "published" in input_settings(settings.model) else "report"

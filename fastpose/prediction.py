@@ -1,5 +1,6 @@
 """What a trained model says of clips: the most likely classes, their scores, and the clip's features."""
 
+import warnings
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from fastpose.checkpoint import ModelCard, load_model
 from fastpose.data.layouts import Layout, get_layout
 from fastpose.data.motionbert import match_clips
 from fastpose.data.packed import PackedClips
+from fastpose.data.presence import count_stray_joints, tell_stray_joints
 from fastpose.data.sampling import PoseBatch, checked_integer
 from fastpose.data.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
 from fastpose.data.windows import Windows, cut_windows
@@ -72,6 +74,7 @@ class Samples:
     kept: np.ndarray  # int64 [n], windows with any joint
     batches: list[list[PoseBatch]]
     num_crowded: int  # clips with more persons than the model takes
+    num_stray: int  # joints too far away to count
 
 
 class Predictor:
@@ -133,10 +136,10 @@ class Predictor:
 
     @classmethod
     def load(cls, run: str | Path, **settings: Any) -> "Predictor":
-        """The model of a finished run (its folder or weights file); settings are those of the class.
+        """The model of a finished run, as ``load_model``; settings are those of the class.
 
         Raises:
-            ValueError: the folder holds no finished run, or the file is damaged or foreign.
+            ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.
         """
         return cls(*load_model(run), **settings)
 
@@ -150,7 +153,10 @@ class Predictor:
         if faults := find_faults(packed):
             index, reason = next(iter(faults.items()))
             raise ValueError(f"clip {packed.names[index]!r}: {reason}")
-        predictions = self.classify(self.sample(packed), top_k)
+        samples = self.sample(packed)
+        if samples.num_stray:
+            warnings.warn(tell_stray_joints(samples.num_stray), stacklevel=2)
+        predictions = self.classify(samples, top_k)
         for prediction in predictions:
             if prediction.fault:
                 raise ValueError(f"clip {prediction.name!r}: {prediction.fault}")
@@ -162,6 +168,7 @@ class Predictor:
         Raises:
             ValueError: their layout is another than the model's, and cannot be converted.
         """
+        num_stray = count_stray_joints(packed)
         packed = fit_layout(packed, self.card.layout, convert=self.convert)
         if self.card.config.model.published:
             packed = match_clips(packed)
@@ -184,7 +191,7 @@ class Predictor:
             for begin in range(0, len(kept), self.batch_size)
         ]  # fmt: skip
         num_crowded = np.count_nonzero(packed.num_persons > self.card.max_persons)
-        return Samples(windows, kept, batches, num_crowded)
+        return Samples(windows, kept, batches, num_crowded, num_stray)
 
     def classify(self, samples: Samples, top_k: int = 5, *, keep_features: bool = True) -> list[Prediction]:
         """Run the model on what ``sample`` made: a prediction for each clip, perhaps with empty features."""
@@ -276,7 +283,8 @@ def predict(
             first ones count.
         scores: [M, T, V] or [T, V], a list of those for several clips. A joint is missing where its score is
             ≤ 0 or anything of it is not finite; without scores, where x = y = 0.
-        model: a finished run (its folder or weights file), or a ``Predictor``, which is loaded but once.
+        model: a finished run (its folder, one that holds no other run, or its weights file), or a
+            ``Predictor``, which is loaded but once.
         layout: what the V joints are: a built-in name, a JSON file, or a ``Layout``.
         image_size: (h, w) of the video in pixels.
         top_k: classes to return.

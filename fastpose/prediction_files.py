@@ -15,6 +15,7 @@ from fastpose._files import atomic_path, write_text
 from fastpose.data import packed_file
 from fastpose.data.clip_files import Problem, ReadOptions, find_files, read_clips
 from fastpose.data.loader import Prefetcher
+from fastpose.data.presence import tell_stray_joints
 from fastpose.data.sampling import checked_integer
 from fastpose.data.unlabelled import find_faults
 from fastpose.prediction import Prediction, Predictor, Samples
@@ -34,6 +35,7 @@ class Results:
     predictions: list[Prediction]
     problems: list[Problem]
     num_crowded: int = 0  # clips with more persons than the model takes
+    num_stray: int = 0  # joints too far away to count
 
 
 def run(
@@ -79,6 +81,8 @@ def run(
             f"first {most}",
             file=sys.stderr,
         )
+    if results.num_stray:
+        print(f"note: {tell_stray_joints(results.num_stray)}", file=sys.stderr)
     rate = f"{len(results.files) / seconds:.0f} clips/s, {str(predictor.dtype).removeprefix('torch.')}"
     print(f"\n{len(results.files)} clips in {seconds:.1f} s ({rate} on {predictor.device})")
     if out is not None:
@@ -105,7 +109,7 @@ def predict_files(
     number of clips classified. Without ``keep_features`` those of the predictions are empty.
     """
     results = Results([], [], [])
-    num_crowded = 0
+    num_crowded = num_stray = 0
     with Prefetcher(_ready(predictor, paths, options)) as items:
         for item in items:
             if isinstance(item, Problem):
@@ -113,6 +117,7 @@ def predict_files(
                 continue
             files, samples = item
             num_crowded += samples.num_crowded
+            num_stray += samples.num_stray
             predictions = predictor.classify(samples, top_k, keep_features=keep_features)
             for file, prediction in zip(files, predictions, strict=True):
                 if prediction.fault:
@@ -122,7 +127,8 @@ def predict_files(
                     results.predictions.append(prediction)
                     results.files.append(file)
             on_clips(len(files))
-    return replace(results, problems=list(dict.fromkeys(results.problems)), num_crowded=num_crowded)
+    problems = list(dict.fromkeys(results.problems))
+    return replace(results, problems=problems, num_crowded=num_crowded, num_stray=num_stray)
 
 
 def _ready(

@@ -8,10 +8,9 @@ from helpers import waving_clips
 from test_trainer import TINY
 
 from fastpose import evaluate
-from fastpose.checkpoint import build_model, load_model, save_weights
+from fastpose.checkpoint import build_model, find_runs, load_model, save_weights
 from fastpose.config import EvalConfig
 from fastpose.data import ClipSampler
-from fastpose.evaluation import find_runs
 from fastpose.experiment import plan_runs, run_experiment
 from fastpose.metrics import AccuracyMeter
 from fastpose.robustness import format_spread, format_table, measure_curve, sampling_error

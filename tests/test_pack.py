@@ -50,6 +50,18 @@ def test_npz(tmp_path):
     assert packed.split("train").tolist() == [0]
 
 
+def test_joints_too_far_away_are_told(tmp_path, capsys):
+    keypoints = np.full((1, 3, 17, 2), 5.0)
+    keypoints[0, 1, :2, 1] = 1.5e6
+    write_npz(tmp_path / "clips", "a", keypoints=keypoints)
+    out = tmp_path / "out.safetensors"
+    assert pack.main(["npz", str(tmp_path / "clips"), "--out", str(out), "--layout", "coco17"]) == 0
+    assert (
+        "2 joints lie more than 1,000,000 pixels from the image and count as missing"
+        in capsys.readouterr().out.splitlines()
+    )
+
+
 def test_synthetic_goes_through_the_same_path(tmp_path, monkeypatch):
     from fastpose.data import synthetic
 

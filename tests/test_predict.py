@@ -174,6 +174,22 @@ def test_persons_that_the_model_does_not_see(run, tmp_path, capsys):
     assert three["score_1"] == two["score_1"]
 
 
+def test_joints_too_far_away_to_count(run, tmp_path, capsys):
+    keypoints = moving_clip(persons=1)
+    write_npz(tmp_path, "whole", label=None, keypoints=keypoints)
+    keypoints[0, 2, 3:5] = 2e6, 5
+    keypoints[0, 1, 0, 1] = -1.1e6
+    write_npz(tmp_path, "far", label=None, keypoints=keypoints)
+    keypoints[0, 2, 3:5] = keypoints[0, 1, 0] = np.nan
+    write_npz(tmp_path, "missing", label=None, keypoints=keypoints)
+    files = (tmp_path / f"{name}.npz" for name in ("whole", "far", "missing"))
+    assert command(run, *files, "--layout", "coco17", "--out", tmp_path / "o.csv") == 0
+    note = "note: 3 joints lie more than 1,000,000 pixels from the image and count as missing\n"
+    assert capsys.readouterr().err == note
+    whole, far, missing = rows_of(tmp_path / "o.csv")
+    assert far["score_1"] == missing["score_1"] != whole["score_1"]
+
+
 def test_clips_of_another_layout_are_named(run, tmp_path, capsys):
     pack_of(moving_clip(joints=13), layout="penn13").save(tmp_path / "penn.safetensors")
     assert command(run, tmp_path / "penn.safetensors") == 1

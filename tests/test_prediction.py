@@ -257,6 +257,23 @@ def test_the_module_is_the_function(monkeypatch, predictor, import_first):
     assert np.array_equal(module(moving_clip(), model=predictor, **GIVEN).scores, prediction.scores)
 
 
+def test_joints_too_far_away_to_count(predictor):
+    keypoints = moving_clip()
+    keypoints[0, 0, 0] = 2e6
+    with pytest.warns(UserWarning, match="^1 joints lie more than 1,000,000 pixels from the image"):
+        predict(keypoints, model=predictor, **GIVEN)
+
+
+def test_a_folder_that_holds_the_run(tmp_path):
+    (tmp_path / "a").mkdir()
+    run = write_run(tmp_path / "a")
+    found, named = (predict(moving_clip(), model=path, **GIVEN) for path in (tmp_path, run))
+    assert np.array_equal(found.scores, named.scores)
+    write_run(tmp_path / "b")
+    with pytest.raises(ValueError, match="holds 2 runs; name one of a, b"):
+        predict(moving_clip(), model=tmp_path, **GIVEN)
+
+
 @pytest.mark.parametrize("preset", ["motionbert", "motionbert-published"])
 def test_motionbert(tmp_path, monkeypatch, preset):
     tiny = partial(MotionBERT, dim_feat=16, dim_rep=8, depth=1, num_heads=2, hidden_dim=32)

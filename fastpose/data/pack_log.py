@@ -9,6 +9,7 @@ from typing import Literal
 from fastpose.data.clip_builder import CheckedClip
 from fastpose.data.packed import PackedClips
 from fastpose.data.packed_file import check_target
+from fastpose.data.presence import count_stray_joints, tell_stray_joints
 
 OnError = Literal["skip", "raise"]
 SHOWN_PER_REASON = 3
@@ -80,6 +81,8 @@ def summary(packed: PackedClips, log: PackLog, path: str | Path, seconds: float)
     ]
     if log.lost_joints:
         lines.append(f"lost {log.lost_joints} joints to numbers that are not finite; they count as missing")
+    if count := count_stray_joints(packed):
+        lines.append(tell_stray_joints(count))
     lines += [f"split {name}: {len(members)} clips" for name, members in packed.splits.items()]
     lines.append(f"wrote {path} ({Path(path).stat().st_size / 1e6:.1f} MB) in {seconds:.1f} s")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from fastpose._native import native
+from fastpose.data.presence import MAX_COORDINATE, present_joints
 from fastpose.data.sampling_checks import (
     check_pack,
     checked_choice,
@@ -23,7 +24,6 @@ from fastpose.data.sampling_checks import (
 if TYPE_CHECKING:
     from fastpose.data.packed import PackedClips
 
-MAX_COORDINATE = 1e6  # pixels; beyond it a coordinate is damage and its joint missing (csrc/keypoint.hpp)
 MAX_ALPHA = 1e3
 MAX_INPUT_SIDE = 2**16
 INPUT_DRAWS = 12  # csrc/clip_sampler.hpp
@@ -303,12 +303,6 @@ def noise_coefficient(total_difference: float, image_size: tuple[int, int]) -> f
         raise ValueError(f"image_size must be (h, w) above 0, got {image_size}")
     scale = math.sqrt((1920.0**2 + 1080.0**2) / (float(width) ** 2 + float(height) ** 2))
     return min(max(math.sqrt(total_difference * scale / 10000.0), 0.2), 1.0)
-
-
-def present_joints(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which joints count: keypoints [..., 2], scores [...] → bool [...]."""
-    inside = (np.abs(keypoints) <= MAX_COORDINATE).all(axis=-1)
-    return (scores > 0) & np.isfinite(scores) & inside
 
 
 def alpha_ranges(

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastpose.data.sampling import INPUT_DRAWS, AlphaRange, ClipSampler, noise_coefficient, present_joints
+from fastpose.data.presence import present_joints
+from fastpose.data.sampling import INPUT_DRAWS, AlphaRange, ClipSampler, noise_coefficient
 
 FRAMES, NOISE, CROP_AND_FLIP, ALPHA, INPUT = range(5)  # purposes
 

@@ -7,7 +7,7 @@ import numpy as np
 from fastpose.data.clip_builder import CheckedClip, check_clip, real_array
 from fastpose.data.layouts import Layout
 from fastpose.data.packed import PackedClips
-from fastpose.data.sampling import MAX_COORDINATE
+from fastpose.data.presence import MAX_COORDINATE, present_joints
 
 LARGEST_NORMALISED = 1.5  # joints a little outside the image exceed 1; no clip in pixels is this small
 NORMALISED_SHARE = 0.9  # of the joints; a stray one does not make the others pixels
@@ -59,13 +59,15 @@ def pack_unlabelled(clips: Sequence[CheckedClip], layout: Layout, source: str) -
 
 def has_joints(packed: PackedClips) -> np.ndarray:
     """Which clips have a joint at all that a sampler would see, bool [n]."""
-    return np.logical_or.reduceat(_present(packed).any(axis=1), packed.offsets[:-1])
+    return np.logical_or.reduceat(
+        present_joints(packed.keypoints, packed.scores).any(axis=1), packed.offsets[:-1]
+    )
 
 
 def find_faults(packed: PackedClips) -> dict[int, str]:
     """Why clips cannot be classified, by index: no joint at all, or coordinates that are no pixels."""
     reach = np.abs(packed.keypoints).max(axis=2)  # [rows, V]
-    placed = _present(packed) & (reach > 0)
+    placed = present_joints(packed.keypoints, packed.scores) & (reach > 0)
     small = placed & (reach <= LARGEST_NORMALISED)
     num_placed, num_small = (
         np.add.reduceat(joints.sum(axis=1), packed.offsets[:-1]) for joints in (placed, small)
@@ -75,7 +77,8 @@ def find_faults(packed: PackedClips) -> dict[int, str]:
 
 def _fault(packed: PackedClips, clip: int) -> str:
     rows = slice(*packed.offsets[clip : clip + 2])
-    present, keypoints = _present(packed)[rows], packed.keypoints[rows]
+    keypoints = packed.keypoints[rows]
+    present = present_joints(keypoints, packed.scores[rows])
     if not present.any():
         if (packed.scores[rows] > 0).any():
             return f"every joint lies more than {MAX_COORDINATE:,.0f} pixels from the image"
@@ -96,7 +99,3 @@ def _fault(packed: PackedClips, clip: int) -> str:
         f"the keypoints look normalised ({share} lie in {lowest:.3g} to {highest:.3g}), but pixels are needed: "
         f"{mend}"
     )
-
-
-def _present(packed: PackedClips) -> np.ndarray:
-    return (packed.scores > 0) & (np.abs(packed.keypoints) <= MAX_COORDINATE).all(axis=2)

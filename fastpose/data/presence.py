@@ -1,0 +1,26 @@
+"""When a joint counts: the rule of csrc/keypoint.hpp in NumPy."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastpose.data.packed import PackedClips
+
+MAX_COORDINATE = 1e6  # pixels; beyond it a coordinate is damage
+
+
+def present_joints(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which joints count: keypoints [..., 2], scores [...] → bool [...]."""
+    inside = (np.abs(keypoints) <= MAX_COORDINATE).all(axis=-1)
+    return (scores > 0) & np.isfinite(scores) & inside
+
+
+def tell_stray_joints(count: int) -> str:
+    """Tell people what became of ``count`` joints, as ``count_stray_joints`` found them."""
+    return f"{count} joints lie more than {MAX_COORDINATE:,.0f} pixels from the image and count as missing"
+
+
+def count_stray_joints(packed: PackedClips) -> int:
+    """How many joints have a score, but do not count since they lie too far away."""
+    if packed.keypoints.min() >= -MAX_COORDINATE and packed.keypoints.max() <= MAX_COORDINATE:
+        return 0
+    return np.count_nonzero((packed.scores > 0) & ~present_joints(packed.keypoints, packed.scores))
