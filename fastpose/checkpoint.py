@@ -159,7 +159,7 @@ def load_model(run: str | Path) -> tuple[nn.Module, ModelCard]:
     """Load the model of a run, in evaluation mode.
 
     Args:
-        run: the run's folder, one that holds no other run, or a weights file.
+        run: the run's folder, a folder that holds this run alone, or a weights file.
 
     Raises:
         ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.

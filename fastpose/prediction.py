@@ -283,7 +283,7 @@ def predict(
             first ones count.
         scores: [M, T, V] or [T, V], a list of those for several clips. A joint is missing where its score is
             ≤ 0 or anything of it is not finite; without scores, where x = y = 0.
-        model: a finished run (its folder, one that holds no other run, or its weights file), or a
+        model: a finished run (its folder, a folder that holds this run alone, or its weights file), or a
             ``Predictor``, which is loaded but once.
         layout: what the V joints are: a built-in name, a JSON file, or a ``Layout``.
         image_size: (h, w) of the video in pixels.

@@ -62,7 +62,7 @@ def test_an_unknown_flag_ends_the_command(capsys):
         (["--data", "{pack}", "--device", "cuda"], "no CUDA device"),
         (["--data", "{pack}", "--model", "resnet"], "unknown model 'resnet'; there are: posec3d"),
         (["--data", "{pack}", "--init", "absent.pth"], "absent.pth"),
-        (["--data", "{pack}", "--init", "."], "(no model.safetensors in it or in its folders)"),
+        (["--data", "{pack}", "--init", "."], "holds no finished run (no model.safetensors in it or in"),
         (["--data", "{pack}", "--alpha", "lots"], "alpha = 'lots'"),
         (["--data", "{pack}", "--resume"], "--resume and --overwrite need --out"),
         (["--data", "{pack}", "--patience", "3"], "patience = 3: expected val_every > 0"),
