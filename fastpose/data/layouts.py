@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fastpose.data.presence import MAX_COORDINATE
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -236,7 +238,8 @@ def convert(
     """Express joints of one layout in another.
 
     A joint made of several (mid-hip) is their mean, with the smallest of their scores: missing if one of
-    them is. A joint that ``source`` lacks (eyes and ears of Kinect-25) is (0, 0) with score 0.
+    them is, too far away to count (``fastpose.data.presence``) if one of them is. A joint that ``source``
+    lacks (eyes and ears of Kinect-25) is (0, 0) with score 0.
 
     Args:
         keypoints: float [..., V, 2], pixels.
@@ -262,6 +265,15 @@ def convert(
     out_scores = np.zeros((*scores.shape[:-1], target.num_joints), scores.dtype)
     for joint, joints in enumerate(map(list, parts)):
         if joints:
-            out_keypoints[..., joint, :] = keypoints[..., joints, :].mean(axis=-2)
+            out_keypoints[..., joint, :] = _mean(keypoints[..., joints, :])
             out_scores[..., joint] = scores[..., joints].min(axis=-1)
     return out_keypoints, out_scores
+
+
+def _mean(keypoints: np.ndarray) -> np.ndarray:
+    """Mean [..., 2] of joints [..., n, 2]; the farthest coordinate where one is too far away to count."""
+    if keypoints.shape[-2] == 1:
+        return keypoints[..., 0, :]
+    reach = np.abs(keypoints).max(axis=-2)
+    with np.errstate(over="ignore"):
+        return np.where(reach > MAX_COORDINATE, reach, keypoints.mean(axis=-2))

@@ -1,9 +1,12 @@
 """When a joint counts: the rule of csrc/keypoint.hpp in NumPy."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpose.data.packed import PackedClips
+if TYPE_CHECKING:
+    from fastpose.data.packed import PackedClips
 
 MAX_COORDINATE = 1e6  # pixels; beyond it a coordinate is damage
 
@@ -19,7 +22,7 @@ def tell_stray_joints(count: int) -> str:
     return f"{count} joints lie more than {MAX_COORDINATE:,.0f} pixels from the image and count as missing"
 
 
-def count_stray_joints(packed: PackedClips) -> int:
+def count_stray_joints(packed: "PackedClips") -> int:
     """How many joints have a score, but do not count since they lie too far away."""
     if packed.keypoints.min() >= -MAX_COORDINATE and packed.keypoints.max() <= MAX_COORDINATE:
         return 0

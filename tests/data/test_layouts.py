@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastpose.data.layouts import COCO17, H36M17, KINECT25, LAYOUTS, PENN13, Layout, convert, get_layout
+from fastpose.data.presence import present_joints
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=str)
@@ -87,6 +88,17 @@ def test_a_joint_made_of_several_is_missing_if_one_is():
     assert [joint for joint in range(17) if out_scores[0, joint] == 0] == [0, 1, 7]
     np.testing.assert_array_equal(out_keypoints[0, 0], [23, 24])  # (22, 23) and (24, 25)
     np.testing.assert_array_equal(out_keypoints[0, 8], [11, 12])
+
+
+@pytest.mark.parametrize(("left", "right"), [(100, 1.5e6), (-1.5e6, 1.5e6), (-3e38, -3e38)])
+def test_a_joint_made_of_one_too_far_away_stays_too_far_away(left, right):
+    keypoints = np.full((2, 17, 2), 100, np.float32)
+    keypoints[0, 11:13, 0] = left, right  # the hips
+    scores = np.ones((2, 17), np.float32)
+    found, found_scores = convert(keypoints, scores, COCO17, H36M17)
+    assert np.isfinite(found).all()
+    assert not present_joints(found[0], found_scores[0])[[0, 7]].any()  # pelvis and spine
+    np.testing.assert_array_equal(found[1], 100)
 
 
 def test_identity_returns_the_same_arrays():
