@@ -2,23 +2,24 @@
 
 #include <algorithm>
 #include <limits>
-#include <new>
 #include <vector>
 
 #include "aligned_floats.hpp"
+#include "guarded.hpp"
 #include "norm_scale.hpp"
+#include "part_output.hpp"
 #include "row_parts.hpp"
 
 namespace fastpose {
 namespace {
 
-// For each part: its first row, and the sums of the distances from it and of their squares.
+// For each range: its first row, and the sums of the distances from it and of their squares.
 template <class Element>
-struct PartMoments {
+struct RangeMoments {
   const BatchNorm& norm;
   const Parts& parts;
   const Element* input;
-  float* moments;  // [part][3][channels]
+  float* moments;  // [range][3][slots], zeros
   std::int64_t begin = 0, end = 0;
 
   template <class Target>
@@ -31,15 +32,21 @@ struct PartMoments {
   void add_up_parts(const Access access) const {
     const std::int64_t channels = norm.channels;
     const ChannelBlocks blocks{channels};
+    const std::int64_t slots = blocks.slots();
+    float* const shifts = moments + parts.range_of(begin) * 3 * slots;
+    for (std::int64_t block = 0; block < blocks.count(); ++block) {
+      Lanes first;
+      access.read(input + parts.begin(begin) * channels + blocks.begin(block), first);
+      write<BaselineTarget>(first, shifts + block * kLanes);
+    }
     for (std::int64_t part = begin; part < end; ++part) {
       const Lookahead<Element> next(norm, parts, part, end);
-      float* at = moments + part * 3 * channels;
+      std::int64_t step = 0;
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
-        next.fetch(input, block);
-        const std::int64_t channel = blocks.begin(block);
-        const Element* values = input + parts.begin(part) * channels + channel;
+        const Element* values = input + parts.begin(part) * channels + blocks.begin(block);
+        float* const at = shifts + block * kLanes;
         Lanes shift, sum, squares;
-        access.read(values, shift);
+        read(at, shift);
         add_up(
             parts.size(part),
             [=](std::int64_t row, Lanes& a, Lanes& b) {
@@ -47,10 +54,9 @@ struct PartMoments {
               a -= shift;
               b = a;
             },
-            sum, squares);
-        access.write(shift, at + channel);
-        access.write(sum, at + channels + channel);
-        access.write(squares, at + 2 * channels + channel);
+            [&] { next.step(step++, input); }, sum, squares);
+        add_to(at + slots, sum);
+        add_to(at + 2 * slots, squares);
       }
     }
   }
@@ -58,25 +64,27 @@ struct PartMoments {
 
 void merge_moments(const BatchNorm& norm, const Parts& parts, const float* moments, float* mean,
                    float* variance) {
-  const auto channels = static_cast<std::size_t>(norm.channels);
+  const ChannelBlocks blocks{norm.channels};
+  const auto slots = static_cast<std::size_t>(blocks.slots());
   const auto rows = static_cast<double>(norm.rows);
-  std::vector<double> center(channels), squares(channels);
+  std::vector<double> center(slots), squares(slots);
   const float* at = moments;
-  for (std::int64_t part = 0; part < parts.count(); ++part, at += 3 * channels) {
-    const auto size = static_cast<double>(parts.size(part));
-    for (std::size_t c = 0; c < channels; ++c) center[c] += (at[c] * size + at[channels + c]) / rows;
+  for (std::int64_t range = 0; range < parts.ranges(); ++range, at += 3 * slots) {
+    const auto size = static_cast<double>(parts.range_rows(range));
+    for (std::size_t c = 0; c < slots; ++c) center[c] += (at[c] * size + at[slots + c]) / rows;
   }
   at = moments;
-  for (std::int64_t part = 0; part < parts.count(); ++part, at += 3 * channels) {
-    const auto size = static_cast<double>(parts.size(part));
-    for (std::size_t c = 0; c < channels; ++c) {
+  for (std::int64_t range = 0; range < parts.ranges(); ++range, at += 3 * slots) {
+    const auto size = static_cast<double>(parts.range_rows(range));
+    for (std::size_t c = 0; c < slots; ++c) {
       const double shift = center[c] - at[c];  // from the sum of (x - first)² to that of (x - center)²
-      squares[c] += at[2 * channels + c] - 2 * shift * at[channels + c] + size * shift * shift;
+      squares[c] += at[2 * slots + c] - 2 * shift * at[slots + c] + size * shift * shift;
     }
   }
-  for (std::size_t c = 0; c < channels; ++c) {
-    mean[c] = static_cast<float>(center[c]);
-    variance[c] = static_cast<float>(std::max(squares[c] / rows, 0.0));  // NaN stays
+  for (std::int64_t channel = 0; channel < norm.channels; ++channel) {
+    const auto slot = static_cast<std::size_t>(blocks.slot(channel));
+    mean[channel] = static_cast<float>(center[slot]);
+    variance[channel] = static_cast<float>(std::max(squares[slot] / rows, 0.0));  // NaN stays
   }
 }
 
@@ -106,33 +114,39 @@ struct Normalize {
     const ChannelBlocks blocks{channels};
     const auto* input = static_cast<const Element*>(arrays.input);
     const auto* residual = static_cast<const Element*>(arrays.residual);
-    auto* output = static_cast<Element*>(arrays.output);
+    PartOutput<Element> output(norm, parts, arrays.output);
     const Lanes floor = Lanes{} + (norm.relu ? 0.0f : -std::numeric_limits<float>::infinity());
     for (std::int64_t part = begin; part < end; ++part) {
       const Lookahead<Element> next(norm, parts, part, end);
+      std::int64_t step = 0;
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
-        next.fetch(input, block);
-        next.template fetch<true>(output, block);
-        if constexpr (kResidual) next.fetch(residual, block);
         const std::int64_t channel = blocks.begin(block);
-        std::int64_t at = parts.begin(part) * channels + channel;
-        const std::int64_t stop = at + parts.size(part) * channels;
+        const std::int64_t at = parts.begin(part) * channels + channel;
+        Element* target = output.rows() + channel;
         Lanes factor, addend;
         access.read(scale + channel, factor);
         access.read(shift + channel, addend);
-        for (; at < stop; at += channels) {
-          Lanes value;
-          access.read(input + at, value);
-          value = value * factor + addend;
-          if constexpr (kResidual) {
-            Lanes other;
-            access.read(residual + at, other);
-            value += other;
-          }
-          value = value < floor ? floor : value;  // NaN stays
-          access.write(value, output + at);
-        }
+        each_row(
+            parts.size(part),
+            [&](std::int64_t row) {
+              Lanes value;
+              access.read(input + at + row * channels, value);
+              value = value * factor + addend;
+              if constexpr (kResidual) {
+                Lanes other;
+                access.read(residual + at + row * channels, other);
+                value += other;
+              }
+              value = value < floor ? floor : value;  // NaN stays
+              access.write(value, target + row * channels);
+            },
+            [&] {
+              next.step(step, input);
+              if constexpr (kResidual) next.step(step, residual);
+              ++step;
+            });
       }
+      output.finish(part);
     }
   }
 };
@@ -140,10 +154,12 @@ struct Normalize {
 template <class Element>
 bool find_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) {
   const Parts parts(norm);
-  const AlignedFloats moments = allocate_floats(parts.count() * 3 * norm.channels);
-  if (moments == nullptr) return false;
-  for_parts(norm, parts,
-            PartMoments<Element>{norm, parts, static_cast<const Element*>(input), moments.get()});
+  const AlignedFloats moments = allocate_floats(parts.ranges() * 3 * ChannelBlocks{norm.channels}.slots());
+  if (moments == nullptr ||
+      !for_ranges(norm, parts,
+                  RangeMoments<Element>{norm, parts, static_cast<const Element*>(input), moments.get()})) {
+    return false;
+  }
   merge_moments(norm, parts, moments.get(), mean, variance);
   return true;
 }
@@ -153,28 +169,24 @@ bool forward(const BatchNorm& norm, const BatchNormForward& arrays) {
   if (!arrays.given && !find_moments<Element>(norm, arrays.input, arrays.mean, arrays.variance)) return false;
   const NormScale values(norm, arrays.weight, arrays.bias, arrays.mean, arrays.variance);
   const Parts parts(norm);
-  for_parts(norm, parts, Normalize<Element>{norm, parts, arrays, values.scale.data(), values.shift.data()});
-  return true;
+  return for_ranges(norm, parts,
+                    Normalize<Element>{norm, parts, arrays, values.scale.data(), values.shift.data()});
 }
 
 }  // namespace
 
 bool batch_norm(const BatchNorm& norm, const BatchNormForward& arrays) noexcept {
-  try {
+  return guarded([&] {
     return norm.element == ElementType::kFloat32 ? forward<float>(norm, arrays)
                                                  : forward<BFloat16>(norm, arrays);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  });
 }
 
 bool batch_norm_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) noexcept {
-  try {
+  return guarded([&] {
     return norm.element == ElementType::kFloat32 ? find_moments<float>(norm, input, mean, variance)
                                                  : find_moments<BFloat16>(norm, input, mean, variance);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  });
 }
 
 }  // namespace fastpose

@@ -1,12 +1,13 @@
 #include <algorithm>
 #include <cmath>
-#include <new>
 #include <utility>
 #include <vector>
 
 #include "aligned_floats.hpp"
 #include "batch_norm.hpp"
+#include "guarded.hpp"
 #include "norm_scale.hpp"
+#include "part_output.hpp"
 #include "part_totals.hpp"
 #include "row_parts.hpp"
 
@@ -54,14 +55,14 @@ struct GradientReader {
   }
 };
 
-// For each part: the sums of g and of g·(input - mean).
+// For each range: the sums of g and of g·(input - mean).
 template <class Element, Mask kMask>
-struct PartGradients {
+struct RangeGradients {
   const BatchNorm& norm;
   const Parts& parts;
   const BatchNormBackward& arrays;
   const Channels& channels;
-  float* sums;  // [part][2][channels]
+  float* sums;  // [range][2][slots], zeros
   std::int64_t begin = 0, end = 0;
 
   template <class Target>
@@ -74,13 +75,18 @@ struct PartGradients {
   void add_up_parts(const Access access) const {
     const std::int64_t stride = norm.channels;
     const ChannelBlocks blocks{stride};
+    const std::int64_t slots = blocks.slots();
+    float* const totals = sums + parts.range_of(begin) * 2 * slots;
     for (std::int64_t part = begin; part < end; ++part) {
       const Lookahead<Element> next(norm, parts, part, end);
-      float* at = sums + part * 2 * stride;
+      std::int64_t step = 0;
+      const auto look_ahead = [&] {
+        next.step(step, arrays.input);
+        next.step(step, arrays.output_gradient);
+        if constexpr (kMask == Mask::kFromOutput) next.step(step, arrays.output);
+        ++step;
+      };
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
-        next.fetch(arrays.input, block);
-        next.fetch(arrays.output_gradient, block);
-        if constexpr (kMask == Mask::kFromOutput) next.fetch(arrays.output, block);
         const std::int64_t channel = blocks.begin(block);
         const std::int64_t first = parts.begin(part) * stride + channel;
         const GradientReader<Element, kMask, Access> reader(access, arrays, channels, channel);
@@ -92,9 +98,9 @@ struct PartGradients {
               reader.read_row(first + row * stride, distance, g);
               distance -= mean;
             },
-            sum, products);
-        access.write(sum, at + channel);
-        access.write(products, at + stride + channel);
+            look_ahead, sum, products);
+        add_to(totals + block * kLanes, sum);
+        add_to(totals + slots + block * kLanes, products);
       }
     }
   }
@@ -123,36 +129,41 @@ struct InputGradient {
   void write_gradients(const Access access) const {
     const std::int64_t stride = norm.channels;
     const ChannelBlocks blocks{stride};
-    auto* result = static_cast<Element*>(arrays.input_gradient);
-    auto* residual = static_cast<Element*>(arrays.residual_gradient);
-    constexpr LaneBits numbers{0, 1, 2, 3, 4, 5, 6, 7};
+    PartOutput<Element> result(norm, parts, arrays.input_gradient,
+                               arrays.input_gradient == arrays.output_gradient);
+    PartOutput<Element> residual(norm, parts, arrays.residual_gradient);
     for (std::int64_t part = begin; part < end; ++part) {
       const Lookahead<Element> next(norm, parts, part, end);
+      std::int64_t step = 0;
+      const auto look_ahead = [&] {
+        next.step(step, arrays.input);
+        next.step(step, arrays.output_gradient);
+        if constexpr (kMask == Mask::kFromOutput) next.step(step, arrays.output);
+        ++step;
+      };
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
-        next.fetch(arrays.input, block);
-        next.fetch(arrays.output_gradient, block);
-        next.template fetch<true>(result, block);
-        if constexpr (kResidual) next.template fetch<true>(residual, block);
-        if constexpr (kMask == Mask::kFromOutput) next.fetch(arrays.output, block);
         const std::int64_t channel = blocks.begin(block);
-        std::int64_t at = parts.begin(part) * stride + channel;
-        const std::int64_t stop = at + parts.size(part) * stride;
+        const std::int64_t at = parts.begin(part) * stride + channel;
         const GradientReader<Element, kMask, Access> reader(access, arrays, channels, channel);
         Lanes mean, slope, offset;
         access.read(channels.mean.data() + channel, mean);
         access.read(channels.slope.data() + channel, slope);
         access.read(channels.offset.data() + channel, offset);
-        const auto done = static_cast<std::uint32_t>(
-            arrays.input_gradient == arrays.output_gradient ? block * kLanes - channel : 0);
-        for (; at < stop; at += stride) {
-          Lanes value, g;
-          reader.read_row(at, value, g);
-          value = g * reader.scale + ((value - mean) * slope + offset);
-          value = numbers < done ? g : value;  // in place, which the block before has written
-          access.write(value, result + at);
-          if constexpr (kResidual) access.write(g, residual + at);
-        }
+        Element* const to = result.rows() + channel;
+        Element* const residual_to = residual.rows() + channel;
+        each_row(
+            parts.size(part),
+            [&](std::int64_t row) {
+              Lanes value, g;
+              reader.read_row(at + row * stride, value, g);
+              value = g * reader.scale + ((value - mean) * slope + offset);
+              access.write(value, to + row * stride);
+              if constexpr (kResidual) access.write(g, residual_to + row * stride);
+            },
+            look_ahead);
       }
+      result.finish(part);
+      if constexpr (kResidual) residual.finish(part);
     }
   }
 };
@@ -164,7 +175,7 @@ Channels prepare_channels(const BatchNorm& norm, const BatchNormBackward& arrays
           std::move(values.shift), std::vector<float>(count), std::vector<float>(count)};
 }
 
-// Both are of g, then of g·(input - mean).
+// Totals are [2, channels], of g and of g·(input - mean).
 void finish_channels(const BatchNorm& norm, const double* totals, const double* stored_totals,
                      const BatchNormBackward& arrays, Channels& channels) {
   const auto count = static_cast<std::size_t>(norm.channels);
@@ -182,14 +193,23 @@ void finish_channels(const BatchNorm& norm, const double* totals, const double* 
 template <class Element, Mask kMask>
 bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
   const Parts parts(norm);
-  const AlignedFloats sums = allocate_floats(parts.count() * 2 * norm.channels);
+  const ChannelBlocks blocks{norm.channels};
+  const AlignedFloats sums = allocate_floats(parts.ranges() * 2 * blocks.slots());
   if (sums == nullptr) return false;
   Channels channels = prepare_channels(norm, arrays);
-  for_parts(norm, parts, PartGradients<Element, kMask>{norm, parts, arrays, channels, sums.get()});
-  const std::vector<double> totals = total_parts(sums.get(), parts.count(), 2 * norm.channels);
+  if (!for_ranges(norm, parts, RangeGradients<Element, kMask>{norm, parts, arrays, channels, sums.get()})) {
+    return false;
+  }
+  const std::vector<double> slot_totals = total_parts(sums.get(), parts.ranges(), 2 * blocks.slots());
+  std::vector<double> totals(static_cast<std::size_t>(2 * norm.channels));
+  for (std::int64_t channel = 0; channel < norm.channels; ++channel) {
+    const std::int64_t slot = blocks.slot(channel);
+    totals[static_cast<std::size_t>(channel)] = slot_totals[static_cast<std::size_t>(slot)];
+    totals[static_cast<std::size_t>(norm.channels + channel)] =
+        slot_totals[static_cast<std::size_t>(blocks.slots() + slot)];
+  }
   finish_channels(norm, totals.data(), totals.data(), arrays, channels);
-  for_parts(norm, parts, InputGradient<Element, kMask>{norm, parts, arrays, channels});
-  return true;
+  return for_ranges(norm, parts, InputGradient<Element, kMask>{norm, parts, arrays, channels});
 }
 
 template <class Element>
@@ -205,29 +225,24 @@ bool finish_backward(const BatchNorm& norm, const double* sums, const double* st
   const Parts parts(norm);
   Channels channels = prepare_channels(norm, arrays);
   finish_channels(norm, sums, stored_sums, arrays, channels);
-  for_parts(norm, parts, InputGradient<Element, Mask::kNone>{norm, parts, arrays, channels});
-  return true;
+  return for_ranges(norm, parts, InputGradient<Element, Mask::kNone>{norm, parts, arrays, channels});
 }
 
 }  // namespace
 
 bool batch_norm_backward(const BatchNorm& norm, const BatchNormBackward& arrays) noexcept {
-  try {
+  return guarded([&] {
     return norm.element == ElementType::kFloat32 ? backward<float>(norm, arrays)
                                                  : backward<BFloat16>(norm, arrays);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  });
 }
 
 bool batch_norm_finish_backward(const BatchNorm& norm, const double* sums, const double* stored_sums,
                                 const BatchNormBackward& arrays) noexcept {
-  try {
+  return guarded([&] {
     return norm.element == ElementType::kFloat32 ? finish_backward<float>(norm, sums, stored_sums, arrays)
                                                  : finish_backward<BFloat16>(norm, sums, stored_sums, arrays);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  });
 }
 
 }  // namespace fastpose

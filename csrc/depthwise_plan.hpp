@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <new>
 #include <tuple>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "best_target.hpp"
 #include "depthwise_conv.hpp"
 #include "depthwise_window.hpp"
+#include "guarded.hpp"
 #include "lanes.hpp"
 #include "thread_pool.hpp"
 
@@ -218,16 +218,6 @@ inline AlignedFloats pack_weights(const DepthwisePlan& plan, const float* weight
     }
   }
   return packed;
-}
-
-// False where the body says so or runs out of memory.
-template <class Body>
-bool guarded(const Body& body) {
-  try {
-    return body();
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
 }
 
 // Runs make_body(begin, end) over all units; false: out of memory.

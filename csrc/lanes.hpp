@@ -80,6 +80,13 @@ struct ChannelBlocks {
     return channels < kLanes || block + 1 < count() ? block * kLanes : channels - kLanes;
   }
 
+  // Where blocks are stored one after another, each with all its lanes.
+  std::int64_t slots() const { return count() * kLanes; }
+  std::int64_t slot(std::int64_t channel) const {
+    const std::int64_t block = channel / kLanes;
+    return block * kLanes + channel - begin(block);
+  }
+
   // Lanes past the last channel are read as 0 and not written.
   template <class Element>
   void read_block(const Element* values, Lanes& lanes) const {

@@ -1,9 +1,9 @@
 #include "norm_depthwise.hpp"
 
-#include <new>
 #include <vector>
 
 #include "batch_norm.hpp"
+#include "guarded.hpp"
 #include "norm_scale.hpp"
 
 namespace fastpose {
@@ -22,19 +22,17 @@ BatchNorm norm_of(const NormDepthwise& job) {
 }  // namespace
 
 bool norm_depthwise(const NormDepthwise& job, const NormDepthwiseForward& arrays) noexcept {
-  try {
+  return guarded([&] {
     const BatchNorm norm = norm_of(job);
     if (!arrays.given && !batch_norm_moments(norm, arrays.input, arrays.mean, arrays.variance)) return false;
     const NormScale values(norm, arrays.norm_weight, arrays.norm_bias, arrays.mean, arrays.variance);
     const InputNorm input{arrays.mean, values.scale.data(), values.shift.data(), job.relu};
     return depthwise_conv(job.conv, &input, arrays.input, arrays.weight, arrays.output);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  });
 }
 
 bool norm_depthwise_backward(const NormDepthwise& job, const NormDepthwiseBackward& arrays) noexcept {
-  try {
+  return guarded([&] {
     const BatchNorm norm = norm_of(job);
     const NormScale values(norm, arrays.norm_weight, arrays.norm_bias, arrays.mean, arrays.variance);
     const InputNorm input{arrays.mean, values.scale.data(), values.shift.data(), job.relu};
@@ -53,9 +51,7 @@ bool norm_depthwise_backward(const NormDepthwise& job, const NormDepthwiseBackwa
                                        .residual_gradient = nullptr,
                                        .weight_gradient = arrays.norm_weight_gradient,
                                        .bias_gradient = arrays.norm_bias_gradient});
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  });
 }
 
 }  // namespace fastpose

@@ -2,74 +2,103 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cstdint>
 
 #include "batch_norm.hpp"
 #include "best_target.hpp"
+#include "guarded.hpp"
 #include "lanes.hpp"
 #include "thread_pool.hpp"
 
 namespace fastpose {
 
-inline constexpr std::int64_t kPartElements = 4 << 10;  // of each array; stays in a first-level cache
+inline constexpr std::int64_t kPartElements = 1 << 10;  // of each of several arrays in a first-level cache
 inline constexpr std::int64_t kRangeElements = 128 << 10;
+inline constexpr std::int64_t kStepRows = 4;
 
-// Rows in parts, whose sums are merged in order: results do not depend on who computed them.
+// Rows in parts, and these in ranges, whose sums are merged in order: results do not depend on who computed
+// them.
 struct Parts {
   std::int64_t rows;
   std::int64_t part_rows;
+  std::int64_t range_parts;
 
+  // A power of two of rows, most of which fill whole cache lines.
   explicit Parts(const BatchNorm& norm)
-      : rows(norm.rows), part_rows(std::max<std::int64_t>(16, kPartElements / norm.channels)) {}
+      : rows(norm.rows),
+        part_rows(static_cast<std::int64_t>(std::bit_floor(
+            static_cast<std::uint64_t>(std::max(2 * kStepRows, kPartElements / norm.channels))))),
+        range_parts(std::max<std::int64_t>(1, kRangeElements / (part_rows * norm.channels))) {}
 
   std::int64_t count() const { return (rows + part_rows - 1) / part_rows; }
   std::int64_t begin(std::int64_t part) const { return part * part_rows; }
   std::int64_t size(std::int64_t part) const { return std::min(part_rows, rows - begin(part)); }
+
+  std::int64_t ranges() const { return (count() + range_parts - 1) / range_parts; }
+  std::int64_t range_of(std::int64_t part) const { return part / range_parts; }
+  std::int64_t range_rows(std::int64_t range) const {
+    return std::min(part_rows * range_parts, rows - begin(range * range_parts));
+  }
 };
 
+// Runs the body for each range, from its first part `begin` to `end`; false: out of memory.
 template <class Body>
-void for_parts(const BatchNorm& norm, const Parts& parts, const Body& body) {
-  const std::int64_t grain = std::max<std::int64_t>(1, kRangeElements / (parts.part_rows * norm.channels));
-  parallel_for_beside_openmp(parts.count(), norm.threads, grain, [&](std::int64_t begin, std::int64_t end) {
-    Body range = body;
-    range.begin = begin;
-    range.end = end;
-    run_on_best_target(range);
-  });
+bool for_ranges(const BatchNorm& norm, const Parts& parts, const Body& body) {
+  std::atomic<bool> done{true};
+  parallel_for_beside_openmp(parts.count(), norm.threads, parts.range_parts,
+                             [&](std::int64_t begin, std::int64_t end) {
+                               Body range = body;
+                               range.begin = begin;
+                               range.end = end;
+                               if (!guarded([&] { return run_on_best_target(range), true; })) done = false;
+                             });
+  return done;
 }
 
-// While a part is worked on block by block, which touches memory in leaps, brings its successor in line by
-// line.
+// While a part is worked on block by block, which touches memory in leaps, brings its successor in: with
+// every step of kStepRows rows of a block, as many bytes.
 template <class Element>
 class Lookahead {
  public:
   Lookahead(const BatchNorm& norm, const Parts& parts, std::int64_t part, std::int64_t end)
-      : begin_(parts.begin(part + 1) * norm.channels),
-        share_(part + 1 < end ? parts.size(part + 1) * norm.channels / ChannelBlocks{norm.channels}.count()
-                              : 0) {}
+      : at_(parts.begin(part + 1 < end ? part + 1 : part) * norm.channels) {}
 
-  // The block's share of an array to read or, with kWrites, to write.
-  template <bool kWrites = false>
-  void fetch(const void* array, std::int64_t block) const {
-    const Element* values = static_cast<const Element*>(array) + begin_ + block * share_;
-    for (std::int64_t i = 0; i < share_; i += kLine) __builtin_prefetch(values + i, kWrites);
+  void step(std::int64_t number, const void* array) const {
+    const Element* values = static_cast<const Element*>(array) + at_ + number * kStep;
+#pragma GCC unroll 2
+    for (std::int64_t i = 0; i < kStep; i += kLine) __builtin_prefetch(values + i);
   }
 
  private:
   static constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Element));
-  std::int64_t begin_;
-  std::int64_t share_;
+  static constexpr std::int64_t kStep = kStepRows * kLanes;
+  std::int64_t at_;
 };
 
-// Sums of two functions of a row over the rows of a part, for one block of channels.
-template <class ReadPair>
-void add_up(std::int64_t rows, const ReadPair& read_pair, Lanes& first, Lanes& second) {
-  constexpr int kChains = 4;
-  Lanes firsts[kChains] = {}, seconds[kChains] = {};
+// Calls write_row for the rows of a part, and before_step before each kStepRows of them.
+template <class WriteRow, class BeforeStep>
+void each_row(std::int64_t rows, const WriteRow& write_row, const BeforeStep& before_step) {
   std::int64_t row = 0;
-  for (; row + kChains <= rows; row += kChains) {
+  for (; row + kStepRows <= rows; row += kStepRows) {
+    before_step();
 #pragma GCC unroll 4
-    for (int i = 0; i < kChains; ++i) {
+    for (int i = 0; i < kStepRows; ++i) write_row(row + i);
+  }
+  for (; row < rows; ++row) write_row(row);
+}
+
+// Sums of a and a·b, which read_pair finds for a row, over the rows of a part, for one block of channels.
+template <class ReadPair, class BeforeStep>
+void add_up(std::int64_t rows, const ReadPair& read_pair, const BeforeStep& before_step, Lanes& first,
+            Lanes& second) {
+  Lanes firsts[kStepRows] = {}, seconds[kStepRows] = {};
+  std::int64_t row = 0;
+  for (; row + kStepRows <= rows; row += kStepRows) {
+    before_step();
+#pragma GCC unroll 4
+    for (int i = 0; i < kStepRows; ++i) {
       Lanes a, b;
       read_pair(row + i, a, b);
       firsts[i] += a;
@@ -84,6 +113,14 @@ void add_up(std::int64_t rows, const ReadPair& read_pair, Lanes& first, Lanes& s
   }
   first = (firsts[0] + firsts[1]) + (firsts[2] + firsts[3]);
   second = (seconds[0] + seconds[1]) + (seconds[2] + seconds[3]);
+}
+
+// Adds a block's values to its totals.
+inline void add_to(float* totals, const Lanes& values) {
+  Lanes before;
+  read(totals, before);
+  before += values;
+  write<BaselineTarget>(before, totals);
 }
 
 }  // namespace fastpose

@@ -66,6 +66,18 @@ def test_any_shape(shape, dtype, with_residual, relu):
         assert error(native, truth) <= error(reference, truth) + TOLERANCE[dtype], name
 
 
+@pytest.mark.parametrize(("channels", "dtype"), [(27, torch.float32), (36, torch.bfloat16)])
+def test_arrays_too_large_for_the_caches(channels, dtype):
+    rows = (17 << 20) // (channels * dtype.itemsize) + 3  # written round the caches from 16 MB
+    x, gradient, residual = (volume((rows, channels), dtype, seed) for seed in range(3))
+    weight, bias = affine(channels)
+    double = [t.double() for t in (x, weight, bias, residual)]
+    truths = results(*double, True, gradient.double())
+    natives = results(x, weight, bias, residual, True, gradient, "native")
+    for native, truth in zip(natives, truths, strict=True):
+        assert error(native, truth) < TOLERANCE[dtype]
+
+
 @pytest.mark.parametrize("view", [lambda t: t[::2], lambda t: t[:1].expand(5)], ids=["strided", "expanded"])
 def test_parameters_need_not_be_dense(view):
     x, gradient = volume((9, 5)), volume((9, 5), seed=1)
