@@ -16,6 +16,8 @@ def call_once_differentiable(
     ``torch.autograd.function.once_differentiable`` cuts the graph instead, so that ``torch.autograd.grad``
     would silently leave the second derivative out.
     """
+    if not torch.is_grad_enabled():  # nobody asks for a second derivative
+        return gradient(*arguments)
     if torch.compiler.is_compiling():  # which refuses second derivatives itself
         return gradient(*arguments)
     return _Once.apply(

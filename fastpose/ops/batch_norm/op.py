@@ -244,18 +244,15 @@ def _backward(gradient, x, y, weight, bias, mean, variance, residual, relu, eps)
 
 
 class _BatchNormReLU(torch.autograd.Function):
+    # A setup_context, which torch.func alone needs, takes as long as the rest of the call.
     @staticmethod
-    def forward(x, residual, weight, bias, relu, eps):
+    def forward(ctx, x, residual, weight, bias, relu, eps):
         with torch._C._AutoDispatchBelowAutograd():
-            return torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        x, residual, weight, bias, ctx.relu, ctx.eps = inputs
-        y, mean, variance = output
-        ctx.residual = residual is not None
+            y, mean, variance = torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
+        ctx.residual, ctx.relu, ctx.eps = residual is not None, relu, eps
         ctx.mark_non_differentiable(mean, variance)
-        ctx.save_for_backward(x, y if ctx.residual and ctx.relu else None, weight, bias, mean, variance)
+        ctx.save_for_backward(x, y if ctx.residual and relu else None, weight, bias, mean, variance)
+        return y, mean, variance
 
     @staticmethod
     def backward(ctx, gradient, _mean, _variance):
