@@ -14,8 +14,7 @@ namespace fastpose {
 template <class Element>
 class PartOutput {
  public:
-  // `array` may be null, where nothing is written. `cached`: who reads it soon finds it in the caches, or its
-  // lines are there already.
+  // `array` may be null, where nothing is written. `cached`: its lines are in the caches already.
   PartOutput(const BatchNorm& norm, const Parts& parts, void* array, bool cached = false)
       : parts_(parts), channels_(norm.channels), array_(static_cast<Element*>(array)) {
     const std::int64_t bytes = norm.rows * channels_ * static_cast<std::int64_t>(sizeof(Element));
