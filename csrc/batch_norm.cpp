@@ -40,8 +40,8 @@ struct RangeMoments {
       write<BaselineTarget>(first, shifts + block * kLanes);
     }
     for (std::int64_t part = begin; part < end; ++part) {
-      const Lookahead<Element> next(norm, parts, part, end);
-      std::int64_t step = 0;
+      const void* const read_arrays[] = {input};
+      Lookahead<Element, 1> next(norm, parts, part, end, read_arrays);
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
         const Element* values = input + parts.begin(part) * channels + blocks.begin(block);
         float* const at = shifts + block * kLanes;
@@ -54,7 +54,7 @@ struct RangeMoments {
               a -= shift;
               b = a;
             },
-            [&] { next.step(step++, input); }, sum, squares);
+            next, sum, squares);
         add_to(at + slots, sum);
         add_to(at + 2 * slots, squares);
       }
@@ -117,8 +117,8 @@ struct Normalize {
     PartOutput<Element> output(norm, parts, arrays.output);
     const Lanes floor = Lanes{} + (norm.relu ? 0.0f : -std::numeric_limits<float>::infinity());
     for (std::int64_t part = begin; part < end; ++part) {
-      const Lookahead<Element> next(norm, parts, part, end);
-      std::int64_t step = 0;
+      const void* const read_arrays[] = {input, residual};
+      Lookahead<Element, kResidual ? 2 : 1> next(norm, parts, part, end, read_arrays);
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
         const std::int64_t channel = blocks.begin(block);
         const std::int64_t at = parts.begin(part) * channels + channel;
@@ -140,11 +140,7 @@ struct Normalize {
               value = value < floor ? floor : value;  // NaN stays
               access.write(value, target + row * channels);
             },
-            [&] {
-              next.step(step, input);
-              if constexpr (kResidual) next.step(step, residual);
-              ++step;
-            });
+            next);
       }
       output.finish(part);
     }

@@ -55,6 +55,9 @@ struct GradientReader {
   }
 };
 
+template <class Element, Mask kMask>
+using GradientLookahead = Lookahead<Element, kMask == Mask::kFromOutput ? 3 : 2>;
+
 // For each range: the sums of g and of g·(input - mean).
 template <class Element, Mask kMask>
 struct RangeGradients {
@@ -77,15 +80,9 @@ struct RangeGradients {
     const ChannelBlocks blocks{stride};
     const std::int64_t slots = blocks.slots();
     float* const totals = sums + parts.range_of(begin) * 2 * slots;
+    const void* const read_arrays[] = {arrays.input, arrays.output_gradient, arrays.output};
     for (std::int64_t part = begin; part < end; ++part) {
-      const Lookahead<Element> next(norm, parts, part, end);
-      std::int64_t step = 0;
-      const auto look_ahead = [&] {
-        next.step(step, arrays.input);
-        next.step(step, arrays.output_gradient);
-        if constexpr (kMask == Mask::kFromOutput) next.step(step, arrays.output);
-        ++step;
-      };
+      GradientLookahead<Element, kMask> next(norm, parts, part, end, read_arrays);
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
         const std::int64_t channel = blocks.begin(block);
         const std::int64_t first = parts.begin(part) * stride + channel;
@@ -98,7 +95,7 @@ struct RangeGradients {
               reader.read_row(first + row * stride, distance, g);
               distance -= mean;
             },
-            look_ahead, sum, products);
+            next, sum, products);
         add_to(totals + block * kLanes, sum);
         add_to(totals + slots + block * kLanes, products);
       }
@@ -132,15 +129,9 @@ struct InputGradient {
     PartOutput<Element> result(norm, parts, arrays.input_gradient,
                                arrays.input_gradient == arrays.output_gradient);
     PartOutput<Element> residual(norm, parts, arrays.residual_gradient);
+    const void* const read_arrays[] = {arrays.input, arrays.output_gradient, arrays.output};
     for (std::int64_t part = begin; part < end; ++part) {
-      const Lookahead<Element> next(norm, parts, part, end);
-      std::int64_t step = 0;
-      const auto look_ahead = [&] {
-        next.step(step, arrays.input);
-        next.step(step, arrays.output_gradient);
-        if constexpr (kMask == Mask::kFromOutput) next.step(step, arrays.output);
-        ++step;
-      };
+      GradientLookahead<Element, kMask> next(norm, parts, part, end, read_arrays);
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
         const std::int64_t channel = blocks.begin(block);
         const std::int64_t at = parts.begin(part) * stride + channel;
@@ -160,7 +151,7 @@ struct InputGradient {
               access.write(value, to + row * stride);
               if constexpr (kResidual) access.write(g, residual_to + row * stride);
             },
-            look_ahead);
+            next);
       }
       result.finish(part);
       if constexpr (kResidual) residual.finish(part);

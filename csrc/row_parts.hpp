@@ -58,31 +58,39 @@ bool for_ranges(const BatchNorm& norm, const Parts& parts, const Body& body) {
 }
 
 // While a part is worked on block by block, which touches memory in leaps, brings its successor in: with
-// every step of kStepRows rows of a block, as many bytes.
-template <class Element>
+// every step of kStepRows rows of a block, as many bytes of each array.
+template <class Element, int kArrays>
 class Lookahead {
  public:
-  Lookahead(const BatchNorm& norm, const Parts& parts, std::int64_t part, std::int64_t end)
-      : at_(parts.begin(part + 1 < end ? part + 1 : part) * norm.channels) {}
+  Lookahead(const BatchNorm& norm, const Parts& parts, std::int64_t part, std::int64_t end,
+            const void* const* arrays)
+      : at_(parts.begin(part + 1 < end ? part + 1 : part) * norm.channels) {
+    std::copy_n(arrays, kArrays, arrays_);
+  }
 
-  void step(std::int64_t number, const void* array) const {
-    const Element* values = static_cast<const Element*>(array) + at_ + number * kStep;
+  void step() {
+#pragma GCC unroll 3
+    for (int array = 0; array < kArrays; ++array) {
+      const Element* values = static_cast<const Element*>(arrays_[array]) + at_;
 #pragma GCC unroll 2
-    for (std::int64_t i = 0; i < kStep; i += kLine) __builtin_prefetch(values + i);
+      for (std::int64_t i = 0; i < kStep; i += kLine) __builtin_prefetch(values + i);
+    }
+    at_ += kStep;
   }
 
  private:
   static constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(Element));
   static constexpr std::int64_t kStep = kStepRows * kLanes;
+  const void* arrays_[kArrays];
   std::int64_t at_;
 };
 
-// Calls write_row for the rows of a part, and before_step before each kStepRows of them.
-template <class WriteRow, class BeforeStep>
-void each_row(std::int64_t rows, const WriteRow& write_row, const BeforeStep& before_step) {
+// Calls write_row for the rows of a part.
+template <class WriteRow, class Next>
+void each_row(std::int64_t rows, const WriteRow& write_row, Next& next) {
   std::int64_t row = 0;
   for (; row + kStepRows <= rows; row += kStepRows) {
-    before_step();
+    next.step();
 #pragma GCC unroll 4
     for (int i = 0; i < kStepRows; ++i) write_row(row + i);
   }
@@ -90,13 +98,12 @@ void each_row(std::int64_t rows, const WriteRow& write_row, const BeforeStep& be
 }
 
 // Sums of a and a·b, which read_pair finds for a row, over the rows of a part, for one block of channels.
-template <class ReadPair, class BeforeStep>
-void add_up(std::int64_t rows, const ReadPair& read_pair, const BeforeStep& before_step, Lanes& first,
-            Lanes& second) {
+template <class ReadPair, class Next>
+void add_up(std::int64_t rows, const ReadPair& read_pair, Next& next, Lanes& first, Lanes& second) {
   Lanes firsts[kStepRows] = {}, seconds[kStepRows] = {};
   std::int64_t row = 0;
   for (; row + kStepRows <= rows; row += kStepRows) {
-    before_step();
+    next.step();
 #pragma GCC unroll 4
     for (int i = 0; i < kStepRows; ++i) {
       Lanes a, b;
