@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastpose.models import create_model
-from fastpose.precision import autocast_for, choose_precision
+from fastpose.system.precision import autocast_for, choose_precision
 
 NUM_CLASSES = 60
 BATCH = 8

@@ -15,13 +15,13 @@ import pytest
 import torch
 from bench_decode import skeleton_text
 
-from fastpose.checkpoint import ModelCard, build_model, save_weights
-from fastpose.config import ModelConfig, RunConfig
-from fastpose.data.clip_files import ReadOptions
-from fastpose.data.layouts import LAYOUTS
-from fastpose.data.ntu_names import class_names
-from fastpose.prediction import Predictor
-from fastpose.prediction_files import predict_files, write_results
+from fastpose.data.pack.layouts import LAYOUTS
+from fastpose.data.sources.clip_files import ReadOptions
+from fastpose.data.sources.ntu_names import class_names
+from fastpose.prediction.files import predict_files, write_results
+from fastpose.prediction.predictor import Predictor
+from fastpose.settings.config import ModelConfig, RunConfig
+from fastpose.weights.checkpoint import ModelCard, build_model, save_weights
 
 NUM_FILES = 256
 PEER_FILES = 16

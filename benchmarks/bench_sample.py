@@ -9,7 +9,7 @@ import numpy as np
 import peers_sample
 import pytest
 
-from fastpose.data.sampling import ClipSampler
+from fastpose.data.sampling.sampler import ClipSampler
 
 NUM_CLIPS = 256
 BATCH_SIZE = 32

@@ -8,9 +8,9 @@ import peers_train
 import pytest
 import torch
 
-from fastpose.config import DataConfig, ModelConfig, OptimConfig, RunConfig
 from fastpose.data import LAYOUTS, PackedClips, PoseClip
-from fastpose.trainer import Trainer
+from fastpose.settings.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from fastpose.training.trainer import Trainer
 
 NUM_CLASSES = 60
 BATCH = {"skeleton": 32, "heatmap": 8, "grayscale": 8}

@@ -1,9 +1,9 @@
-"""Prints all benchmarks of a run as one table for each section (see fastpose.benchmark_table)."""
+"""Prints all benchmarks of a run as one table for each section (see fastpose.evaluation.benchmark_table)."""
 
 import pytest
 
-from fastpose.allocator import keep_freed_memory
-from fastpose.benchmark_table import Row, format_table, sections, table
+from fastpose.evaluation.benchmark_table import Row, format_table, sections, table
+from fastpose.system.allocator import keep_freed_memory
 
 
 def pytest_configure(config):

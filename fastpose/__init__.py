@@ -6,5 +6,5 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__ = attach(
     __name__,
-    {name: name for name in ("data", "losses", "models", "ops", "predict")},  # all of them submodules
+    {"data": "data", "models": "models", "ops": "ops", "predict": "prediction.predictor"},
 )

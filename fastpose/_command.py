@@ -1,10 +1,13 @@
 """What commands share: flags that others take their defaults from, and how every command ends."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 
-from fastpose._openmp import share_processors
+import fastpose
+from fastpose.system.openmp import share_processors
 
 
 def read_first(argv: Sequence[str] | None, *flags: str) -> argparse.Namespace:
@@ -31,3 +34,13 @@ def run_command(run: Callable[[], int | None], *, interrupted: str = "stopped") 
     except KeyboardInterrupt:
         print(f"\n{interrupted}", file=sys.stderr)
         return 130
+
+
+def load_command(name: str) -> ModuleType:
+    """Import the module of a command such as "predict".
+
+    The attribute ``fastpose.predict`` stays the function of that name, where importing a submodule would set it.
+    """
+    module = importlib.import_module(f"fastpose.{name}")
+    vars(fastpose).pop(name, None)
+    return module

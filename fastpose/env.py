@@ -1,8 +1,22 @@
 """`python -m fastpose.env`: print what fastpose runs on."""
 
+import argparse
 import json
+import sys
 
-from fastpose.environment import describe
+from fastpose._command import run_command
+
+
+def run() -> None:
+    from fastpose.system.environment import describe
+
+    print(json.dumps(describe(), indent=2))
+
+
+def main(argv: list[str] | None = None) -> int:
+    argparse.ArgumentParser(prog="fastpose env", description="Print what fastpose runs on.").parse_args(argv)
+    return run_command(run)
+
 
 if __name__ == "__main__":
-    print(json.dumps(describe(), indent=2))
+    sys.exit(main())

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import tyro
 
 from fastpose._command import read_first, run_command
-from fastpose.config import EvalConfig
-from fastpose.config_files import from_preset
-from fastpose.presets import PRESETS
+from fastpose.settings.config import EvalConfig
+from fastpose.settings.files import from_preset
+from fastpose.settings.presets import PRESETS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +61,8 @@ def parse(argv: list[str] | None = None) -> Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    from fastpose.checkpoint import find_runs
-    from fastpose.evaluation import evaluate_runs
+    from fastpose.evaluation.runs import evaluate_runs
+    from fastpose.weights.checkpoint import find_runs
 
     evaluate_runs(
         find_runs(arguments.runs),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fastpose._command import run_command
-from fastpose.config import CheckpointConfig
+from fastpose.settings.config import CheckpointConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +25,9 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    from fastpose.data import packed_file
-    from fastpose.exporting import describe_input, export_model, format_of
-    from fastpose.foreign import open_model
+    from fastpose.data.pack import packed_file
+    from fastpose.weights.exporting import describe_input, export_model, format_of
+    from fastpose.weights.foreign import open_model
 
     format = arguments.format or format_of(arguments.out)
     packed_file.check_target(arguments.out)

@@ -8,11 +8,12 @@ from tyro.conf import Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
 from fastpose._command import run_command
-from fastpose.data.npz import pack_npz
-from fastpose.data.ntu import pack_ntu, pack_synthetic
-from fastpose.data.pack_log import pack_to_file, read_classes
-from fastpose.data.penn_action import pack_penn_action
-from fastpose.data.pyskl import pack_pyskl
+from fastpose.data.sources.npz import pack_npz
+from fastpose.data.sources.ntu import pack_ntu
+from fastpose.data.sources.pack_log import pack_to_file, read_classes
+from fastpose.data.sources.penn_action import pack_penn_action
+from fastpose.data.sources.pyskl import pack_pyskl
+from fastpose.data.synthetic.builtin import pack_synthetic
 
 Source = Positional[Annotated[Path, arg(help="File or folder to pack; subfolders are searched too.")]]
 Out = Annotated[Path, arg(help="The packed file to write (safetensors); replaced if it exists.")]

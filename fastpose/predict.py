@@ -1,11 +1,6 @@
-"""`python -m fastpose.predict RUN FILE [FILE …]`: what a trained model says of clips.
-
-The module can be called too: `fastpose.predict(keypoints, scores, model=…, layout=…, image_size=…)` is
-`fastpose.prediction.predict`.
-"""
+"""`python -m fastpose.predict RUN FILE [FILE …]`: what a trained model says of clips."""
 
 import sys
-import types
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from fastpose._command import run_command
-from fastpose.config import CheckpointConfig
+from fastpose.settings.config import CheckpointConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +55,12 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> int:
-    from fastpose import prediction_files
-    from fastpose.allocator import keep_freed_memory
-    from fastpose.data.clip_files import ReadOptions
-    from fastpose.data.layouts import get_layout
-    from fastpose.foreign import open_model
-    from fastpose.prediction import Predictor
+    from fastpose.data.pack.layouts import get_layout
+    from fastpose.data.sources.clip_files import ReadOptions
+    from fastpose.prediction import files as prediction_files
+    from fastpose.prediction.predictor import Predictor
+    from fastpose.system.allocator import keep_freed_memory
+    from fastpose.weights.foreign import open_model
 
     keep_freed_memory()
     prediction_files.check_targets(arguments.out, arguments.embed)
@@ -76,18 +71,6 @@ def run(arguments: Arguments) -> int:
     predictor = Predictor(model, card, **{name: getattr(arguments, name) for name in settings})
     outputs = {name: getattr(arguments, name) for name in ("top_k", "out", "embed")}
     return prediction_files.run(predictor, arguments.files, options, **outputs)
-
-
-class CallableModule(types.ModuleType):
-    """The type of this module, which is a command and a function."""
-
-    def __call__(self, *arguments: object, **settings: object) -> object:
-        from fastpose.prediction import predict
-
-        return predict(*arguments, **settings)
-
-
-sys.modules[__name__].__class__ = CallableModule
 
 
 def main(argv: list[str] | None = None) -> int:

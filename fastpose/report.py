@@ -8,8 +8,15 @@ from tyro.conf import Positional
 from tyro.extras import subcommand_cli_from_dict
 
 from fastpose._command import run_command
-from fastpose._files import write_text
-from fastpose.benchmark_table import format_table, markdown_table, plot_section, read_rows, sections, table
+from fastpose.evaluation.benchmark_table import (
+    format_table,
+    markdown_table,
+    plot_section,
+    read_rows,
+    sections,
+    table,
+)
+from fastpose.system.files import write_text
 
 
 def newest_run(folder: Path = Path(".benchmarks")) -> Path:

@@ -10,10 +10,18 @@ from pathlib import Path
 
 import tyro
 
-from fastpose import config_files as settings
 from fastpose._command import read_first, run_command
-from fastpose.config import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
-from fastpose.presets import PRESET_ARMS
+from fastpose.settings import files as settings
+from fastpose.settings.config import (
+    Arm,
+    DataConfig,
+    EvalConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+)
+from fastpose.settings.presets import PRESET_ARMS
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
 
@@ -64,8 +72,8 @@ def parse(argv: list[str] | None = None) -> Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    from fastpose.data.builtin import open_clips
-    from fastpose.experiment import new_folder, plan_runs, run_experiment
+    from fastpose.data.synthetic.builtin import open_clips
+    from fastpose.training.experiment import new_folder, plan_runs, run_experiment
 
     if arguments.out is None and (arguments.resume or arguments.overwrite):
         raise ValueError("--resume and --overwrite need --out, the folder they are about")

@@ -1,4 +1,4 @@
-"""Imports run one way: data -> ops -> models -> losses -> training -> commands."""
+"""Imports run one way: a folder imports folders above it in this list, and itself."""
 
 import ast
 from pathlib import Path
@@ -6,42 +6,31 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "fastpose"
-RANKS = {
-    **dict.fromkeys(
-        [
-            "__init__",
-            "_lazy",
-            "_native",
-            "_files",
-            "_command",
-            "_openmp",
-            "config",
-            "config_files",
-            "presets",
-        ],
-        0,
-    ),
-    "data": 1,
-    "ops": 2,
-    "models": 3,
-    **dict.fromkeys(["losses", "metrics", "loggers", "environment", "precision", "benchmark_table"], 4),
-    **dict.fromkeys(["allocator", "averaging", "early_stop", "memory", "schedules"], 4),
-    "checkpoint": 5,
-    **dict.fromkeys(
-        ["robustness", "scoring", "tasks", "accumulation", "training_step", "step_compiler", "step_graph"], 6
-    ),
-    "batch_size": 7,
-    **dict.fromkeys(
-        ["trainer", "experiment", "evaluation", "exporting", "foreign", "prediction", "prediction_files"], 7
-    ),
-    **dict.fromkeys(["train", "evaluate", "pack", "report", "predict", "env", "export"], 8),
-}
-COMMANDS = {name for name, rank in RANKS.items() if rank == 8}
+CORE = PACKAGE.parent / "csrc"
+FOLDERS = (
+    "settings",
+    "system",
+    "ops",
+    "data",
+    "models",
+    "weights",
+    "evaluation",
+    "training",
+    "prediction",
+    "commands",
+)
+SHARED = ("__init__", "_lazy", "_native")  # which any folder may import
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def subject(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def folder_of(module: str) -> str:
+    """The folder of a module "fastpose.data.pack.packed"; files beside the folders are commands, or shared."""
+    first = module.split(".")[1] if "." in module else "__init__"
+    return first if first in FOLDERS else "shared" if first in SHARED else "commands"
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -51,22 +40,41 @@ def imported_modules(path: Path) -> set[str]:
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: write imports in full"
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            parts = {f"{node.module}.{alias.name}" for alias in node.names}
+            names.update(part if exists(part) else node.module for part in parts)
     return names
 
 
+def exists(module: str) -> bool:
+    """Whether it is a module or package of fastpose, and not a name that a module defines."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_follow_the_data(path):
-    rank = RANKS[subject(path)]
+def test_imports_follow_the_folders(path):
+    own = folder_of(module_of(path))
     for name in imported_modules(path):
-        if not name.startswith("fastpose."):
+        if not name.startswith("fastpose.") or not exists(name):
+            continue  # another package, or a name that a module defines
+        target = folder_of(name)
+        if target == "shared" or own == target:
             continue
-        target = name.split(".")[1]
-        if target not in RANKS:
-            continue  # a name defined in fastpose/__init__.py
-        assert RANKS[target] <= rank, f"{path.name} imports {name} against the direction of the data"
-        assert target not in COMMANDS or target == subject(path), f"{path.name} imports the command {target}"
+        assert own != "shared", f"{path.name} imports {name}, and everything imports it"
+        assert FOLDERS.index(target) < FOLDERS.index(own), (
+            f"{path} imports {name} against the order of folders"
+        )
+
+
+def test_modules_import_in_no_circle():
+    imports = {module_of(path).removesuffix(".__init__"): imported_modules(path) for path in MODULES}
+    left = {
+        module: {name for name in names if name in imports} - {module} for module, names in imports.items()
+    }
+    while ready := [module for module, names in left.items() if not names & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert not left, "these modules import each other, type hints included"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -74,13 +82,21 @@ def test_one_importer_of_the_extension_and_of_triton(path):
     names = imported_modules(path)
     if path.name != "_native.py":
         assert not any(name.startswith("fastpose._C") for name in names)
-    if path.name != "kernels.py":
+    if not path.name.startswith("kernels"):
         assert not any(name.split(".")[0] == "triton" for name in names)
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_private_names_of_other_modules(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("fastpose."):
+            private = [alias.name for alias in node.names if alias.name.startswith("_")]
+            assert not private, f"{path.name}:{node.lineno} imports {private} of {node.module}"
+
+
 def test_only_bindings_know_pybind11():
-    for path in (PACKAGE.parent / "csrc").iterdir():
-        if not path.stem.endswith("bindings"):
+    for path in CORE.rglob("*.?pp"):
+        if "bindings" not in path.stem and path.parent.name != "bindings":
             text = path.read_text()
             assert "pybind11" not in text
             assert "torch/" not in text

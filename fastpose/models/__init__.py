@@ -5,12 +5,12 @@ from fastpose._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "JointInput": "joint_input",
+        "JointInput": "inputs.joint_input",
         "ModelOutput": "outputs",
         "MotionBERT": "motionbert",
         "PoseConv3D": "posec3d",
         "create_model": "registry",
-        "load_checkpoint": "checkpoints",
-        "prepare_input": "inputs",
+        "load_checkpoint": "fastpose.weights.loading",
+        "prepare_input": "inputs.pose_input",
     },
 )

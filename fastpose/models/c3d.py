@@ -7,7 +7,7 @@ by Duan et al., CVPR 2022; keys of PYSKL's C3D: `conv1a.{conv,bn}`, …, `conv4b
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
+from fastpose.models.inputs.pose_input import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm
 from fastpose.models.pose_network import PoseNetwork
 from fastpose.models.recompute import Segmented

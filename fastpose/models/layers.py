@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
-from fastpose.ops.batch_norm import batch_norm_relu
-from fastpose.ops.depthwise import depthwise_conv3d
-from fastpose.ops.norm_depthwise import batch_norm_depthwise
+from fastpose.models.inputs.pose_input import ImplicitHeatmaps
+from fastpose.ops.layers.batch_norm import batch_norm_relu
+from fastpose.ops.layers.depthwise import depthwise_conv3d
+from fastpose.ops.layers.norm_depthwise import batch_norm_depthwise
 
 Size3 = tuple[int, int, int]
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastpose.models.dstformer import COORDINATES, DSTformer
-from fastpose.models.joint_input import JointInput
+from fastpose.models.inputs.joint_input import JointInput
 from fastpose.models.outputs import ModelOutput
 
 MOTIONBERT_LITE = {"dim_feat": 256, "mlp_ratio": 4}

@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastpose.data.sampling import PoseBatch
-from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
-from fastpose.models.inputs import PoseInput, keypoints_of
+from fastpose.data.sampling.sampler import PoseBatch
+from fastpose.models.inputs.pose_input import ImplicitHeatmaps, PoseInput, keypoints_of
 from fastpose.models.layers import BatchNorm, ResidualBlock
 from fastpose.models.outputs import ModelOutput
 

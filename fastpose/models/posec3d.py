@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpose.models.center_taps import forward_center_taps
-from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
+from fastpose.models.inputs.pose_input import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, MaxPool, ResidualBlock, Size3
 from fastpose.models.pose_network import PoseNetwork
 from fastpose.models.recompute import Segmented, SegmentedSequential

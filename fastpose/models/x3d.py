@@ -9,7 +9,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from fastpose.models.implicit_heatmaps import ImplicitHeatmaps
+from fastpose.models.inputs.pose_input import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, Convolution, ResidualBlock
 from fastpose.models.pose_network import PoseNetwork
 from fastpose.models.recompute import Segmented, SegmentedSequential

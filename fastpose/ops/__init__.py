@@ -5,12 +5,11 @@ from fastpose._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "DeviceClipSampler": "sampling",
-        "attend": "attention",
-        "batch_norm_depthwise": "norm_depthwise",
-        "batch_norm_relu": "batch_norm",
+        "attend": "layers.attention",
+        "batch_norm_depthwise": "layers.norm_depthwise",
+        "batch_norm_relu": "layers.batch_norm",
         "contrastive_loss": "contrastive",
-        "depthwise_conv3d": "depthwise",
+        "depthwise_conv3d": "layers.depthwise",
         "group_contrastive_loss": "contrastive",
         "pose_stem": "stem",
         "render_heatmaps": "heatmap",

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 import triton.language as tl
-from helpers import shared_folder
+from support.shared import shared_folder
 from triton.runtime import interpreter
 
-from fastpose.ops import _launch, contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
-from fastpose.ops.class_means import op as class_means_op
+from fastpose.ops import contrastive_loss, group_contrastive_loss, launch, supervised_contrastive_loss
+from fastpose.ops.contrastive import class_means as class_means_op
 from fastpose.ops.contrastive import fused, tiles
 
 TOLERANCE = {torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
@@ -221,7 +221,7 @@ def test_panels(monkeypatch, kind, count, width, dtype, temperature, panels):
     monkeypatch.setattr(fused, "_processors_and_capability", lambda device: (5, 90))
     launched = []
     monkeypatch.setattr(
-        fused, "launch", lambda kernel, *args, **meta: launched.append(kernel) or _launch.launch(kernel, *args, **meta)
+        fused, "launch", lambda kernel, *args, **meta: launched.append(kernel) or launch.launch(kernel, *args, **meta)
     )  # fmt: skip
     o = rows(count, width, dtype=dtype)
     n = (o.float() + rows(count, width, 1)).to(dtype)

@@ -13,7 +13,7 @@ from triton.runtime import interpreter
 
 from fastpose.ops import render_heatmaps
 from fastpose.ops.heatmap import kernels
-from fastpose.ops.heatmap.gradient import kernels as gradient_kernels
+from fastpose.ops.heatmap import kernels_gradient as gradient_kernels
 
 TOLERANCE = {torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 MODES = {

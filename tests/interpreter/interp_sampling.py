@@ -5,12 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampling_helpers import make_pack, sampling_cases
+from support.sampling import make_pack, sampling_cases
 from triton.runtime import interpreter
 
-from fastpose.data.sampling import ClipSampler
-from fastpose.data.sampling_reference import philox4x32_10
-from fastpose.ops.sampling import DeviceClipSampler
+from fastpose.data.sampling.device import DeviceClipSampler
+from fastpose.data.sampling.reference import philox4x32_10
+from fastpose.data.sampling.sampler import ClipSampler
 
 
 def assert_equals_native(pack, indices, *settings, request, **named):

@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stem_helpers import channels_of, error, limbs_of, make_case, results
+from support.stem import channels_of, error, limbs_of, make_case, results
 
 from fastpose.ops.stem import kernels
-from fastpose.ops.stem.keypoint_gradient import kernels as keypoint_kernels
-from fastpose.ops.stem.weight_gradient import kernels as weight_kernels
+from fastpose.ops.stem import kernels_keypoint_gradient as keypoint_kernels
+from fastpose.ops.stem import kernels_weight_gradient as weight_kernels
 
 TOLERANCE = {torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import shared_folder
+from support.shared import shared_folder
 
 from fastpose.models import create_model, dstformer
-from fastpose.ops.attention.reference import attend_reference
+from fastpose.ops.layers.attention.reference import attend_reference
 
 SMALL = {
     "num_classes": 5, "dim_feat": 16, "dim_rep": 12, "depth": 2, "num_heads": 2, "maxlen": 9, "hidden_dim": 10

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import shared_folder
+from support.shared import shared_folder
 
 from fastpose.models import create_model
 

@@ -7,8 +7,8 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fastpose.ops import attend
-from fastpose.ops.batch_norm import batch_norm_relu
-from fastpose.ops.depthwise import depthwise_conv3d
+from fastpose.ops.layers.batch_norm import batch_norm_relu
+from fastpose.ops.layers.depthwise import depthwise_conv3d
 
 X = torch.randn(2, 3, 4, 5, 6, generator=torch.Generator().manual_seed(0))
 SCALE = torch.full((3,), 1.5, requires_grad=True)

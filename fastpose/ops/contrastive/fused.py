@@ -5,7 +5,6 @@ import functools
 import torch
 from torch import Tensor
 
-from fastpose.ops._launch import ceil_div, launch, rows_contiguous
 from fastpose.ops.contrastive.state import State
 from fastpose.ops.contrastive.tiles import (
     DOT_PRECISION,
@@ -20,6 +19,7 @@ from fastpose.ops.contrastive.tiles import (
     takes_panels,
     weights_tiles,
 )
+from fastpose.ops.launch import ceil_div, launch, rows_contiguous
 
 # Below this temperature exp(s (cos - 1)) times 1 / (Σ of such) can leave float32: 2 s log2(e) > 126.
 LOWEST_FIXED_BOUND = 2 * 1.4426950408889634 / 126
@@ -50,7 +50,7 @@ def fused_forward(
     precision: str,
 ) -> tuple[Tensor, State]:
     """Two launches."""
-    from fastpose.ops.contrastive.forward import kernels
+    from fastpose.ops.contrastive import kernels_forward as kernels
 
     count, width = x.shape
     x, y = rows_contiguous(x), None if y is None else rows_contiguous(y)
@@ -112,7 +112,7 @@ def fused_backward(
 
     ``needs`` says which of x, y, tau take a gradient.
     """
-    from fastpose.ops.contrastive.backward import kernels
+    from fastpose.ops.contrastive import kernels_backward as kernels
 
     count, width = x.shape
     x, y = rows_contiguous(x), None if y is None else rows_contiguous(y)

@@ -7,11 +7,11 @@ need memory O(N D). "reference" holds the N x N matrices and has derivatives of 
 import torch
 from torch import Tensor
 
-from fastpose.ops._launch import interpreting
-from fastpose.ops.class_means.op import class_means
 from fastpose.ops.contrastive import checks, reference
 from fastpose.ops.contrastive.autograd import differentiable_loss
+from fastpose.ops.contrastive.class_means import class_means
 from fastpose.ops.contrastive.tiles import DEFAULT_PRECISION, OPERANDS
+from fastpose.ops.launch import interpreting
 
 BACKENDS = ("auto", "triton", "blocked", "reference")
 

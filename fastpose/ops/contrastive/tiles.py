@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fastpose.ops._launch import ceil_div
+from fastpose.ops.launch import ceil_div
 
 SMALL = 2048  # rows up to which tiles are small
 FEW = 1024  # rows up to which a launch saved is worth computing weights again for each block of columns

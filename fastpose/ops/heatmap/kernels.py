@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastpose.ops._launch import launch
+from fastpose.ops.launch import launch
 
 LOG2_E = 1.4426950408889634
 MAX_PROGRAMS = 2**31 - 1  # of a grid's first axis

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from fastpose.ops._backend import resolve_backend, triton_device_obstacle
-from fastpose.ops._once import call_once_differentiable
+from fastpose.ops.backend import resolve_backend, triton_device_obstacle
 from fastpose.ops.heatmap.checks import (
     CALLER,
     check_dtype,
@@ -22,6 +21,7 @@ from fastpose.ops.heatmap.checks import (
     num_maps,
 )
 from fastpose.ops.heatmap.reference import render_heatmaps_reference
+from fastpose.ops.once import call_once_differentiable
 
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last_3d)
 NATIVE_DTYPES = {torch.float32: "FLOAT32", torch.float16: "FLOAT16", torch.bfloat16: "BFLOAT16"}
@@ -251,7 +251,7 @@ def _render_into_on_cuda(keypoints, out, sigma, drawing, limbs):
 
 @torch.library.impl(_library, "render_heatmaps_backward", "CUDA")
 def _backward_on_cuda(gradient, keypoints, sigma, drawing, limbs):
-    from fastpose.ops.heatmap.gradient import kernels
+    from fastpose.ops.heatmap import kernels_gradient as kernels
 
     return kernels.render_backward(gradient, keypoints, sigma, drawing, limbs).to(keypoints.dtype)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fastpose.ops._arguments import describe, three_integers
+from fastpose.ops.arguments import describe, three_integers
 
 
 def check_weight(keypoints: Tensor, weight: Tensor, num_channels: int, mode: str) -> None:

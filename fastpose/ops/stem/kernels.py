@@ -15,8 +15,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from fastpose.ops._launch import launch
-from fastpose.ops.heatmap.gradient.kernels import pixel_range
 from fastpose.ops.heatmap.kernels import (
     LOG2_E,
     dense_keypoints,
@@ -30,6 +28,8 @@ from fastpose.ops.heatmap.kernels import (
     profile,
     program_index,
 )
+from fastpose.ops.heatmap.kernels_gradient import pixel_range
+from fastpose.ops.launch import launch
 
 MAX_OUTPUTS = 32  # of a program
 MAX_ROWS, MAX_COLUMNS = 8, 4  # of a tile, in pixels

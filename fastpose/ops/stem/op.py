@@ -6,15 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastpose.ops._backend import resolve_backend, triton_device_obstacle
-from fastpose.ops._native_call import (
-    NATIVE_DTYPES,
-    autocast_dtype,
-    dense_floats,
-    element_type,
-    transform_obstacle,
-)
-from fastpose.ops._once import call_once_differentiable
+from fastpose.ops.backend import resolve_backend, triton_device_obstacle
 from fastpose.ops.heatmap import render_heatmaps
 from fastpose.ops.heatmap.checks import (
     check_dtype,
@@ -28,6 +20,14 @@ from fastpose.ops.heatmap.checks import (
     drawing_of,
     num_maps,
 )
+from fastpose.ops.native_call import (
+    NATIVE_DTYPES,
+    autocast_dtype,
+    dense_floats,
+    element_type,
+    transform_obstacle,
+)
+from fastpose.ops.once import call_once_differentiable
 from fastpose.ops.stem.checks import check_weight, checked_padding, checked_stride, output_shape
 from fastpose.ops.stem.reference import pose_stem_reference
 
@@ -254,14 +254,14 @@ def _forward_on_cuda(keypoints, weight, size, sigma, drawing, limbs, stride, pad
 
 @torch.library.impl(_library, "pose_stem_weight_gradient", "CUDA")
 def _weight_gradient_on_cuda(gradient, keypoints, weight, *settings):
-    from fastpose.ops.stem.weight_gradient import kernels
+    from fastpose.ops.stem import kernels_weight_gradient as kernels
 
     return kernels.weight_gradient(gradient, keypoints, weight.shape, *settings).to(weight.dtype)
 
 
 @torch.library.impl(_library, "pose_stem_keypoint_gradient", "CUDA")
 def _keypoint_gradient_on_cuda(gradient, keypoints, weight, *settings):
-    from fastpose.ops.stem.keypoint_gradient import kernels
+    from fastpose.ops.stem import kernels_keypoint_gradient as kernels
 
     return kernels.keypoint_gradient(gradient, keypoints, weight, *settings).to(keypoints.dtype)
 

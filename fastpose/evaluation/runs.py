@@ -1,0 +1,251 @@
+"""Finished runs measured again: at other noise levels, on other data, with more clips."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from fastpose.data.pack.packed import PackedClips
+from fastpose.data.pack.splits import select_clips
+from fastpose.data.synthetic.builtin import open_clips
+from fastpose.evaluation.curves import Curve, curve_of, format_table, plot_curves, write_curve
+from fastpose.evaluation.metrics import Accuracy
+from fastpose.evaluation.scores import ClipScores, check_weights, format_speed, fuse_scores, score_clips
+from fastpose.models.inputs.input_maker import memory_format_for
+from fastpose.models.inputs.motionbert_published import match_clips
+from fastpose.settings.config import DataConfig, EvalConfig
+from fastpose.system.allocator import keep_freed_memory
+from fastpose.system.files import atomic_path, write_text
+from fastpose.system.precision import autocast_for, choose_device
+from fastpose.weights.checkpoint import ModelCard, load_model
+
+FUSED = "fused"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A finished run, and the clips it is to be measured on."""
+
+    run: Path
+    card: ModelCard
+    packed: PackedClips
+    indices: np.ndarray  # int64, of the clips
+    sampling: DataConfig
+
+
+def open_candidates(
+    runs: dict[str, Path],
+    *,
+    data: str | None = None,
+    test_split: str | None = None,
+    limit: int | Literal["all"] | None = None,
+    clip_len: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> dict[str, Candidate]:
+    """Find the clips of each run, and how to sample them, by default what the run was made with.
+
+    Raises:
+        ValueError: a run is damaged, or the clips do not fit its model.
+    """
+    opened: dict[str, PackedClips] = {}
+    candidates = {}
+    for name, run in runs.items():
+        _, card = load_model(run)  # again when its turn comes: all models at once may be too many
+        source = data or card.config.data.data
+        if source not in opened:
+            opened[source] = open_clips(source)
+        packed = opened[source]
+        check_clips(card, packed, run)
+        if card.config.model.published:
+            packed = match_clips(packed)
+        sampling = changed_sampling(card.config.data, test_split, limit, clip_len, size)
+        _, indices = select_clips(packed, sampling)
+        if limit is None and sampling.limit is not None:
+            print(f"{name}: {len(indices)} clips, as the run itself; --limit all for the whole split")
+        candidates[name] = Candidate(run, card, packed, indices, sampling)
+    return candidates
+
+
+def check_clips(card: ModelCard, packed: PackedClips, run: Path) -> None:
+    """Refuse clips that the model was not made for."""
+    if card.layout.joints != packed.layout.joints:
+        raise ValueError(
+            f"{run}: was trained on the joints of {card.layout.name!r}, the clips have those of "
+            f"{packed.layout.name!r}; pack them with --layout {card.layout.name}"
+        )
+    if len(card.class_names) != packed.num_classes:
+        raise ValueError(f"{run}: knows {len(card.class_names)} classes, the clips have {packed.num_classes}")
+
+
+def changed_sampling(
+    trained: DataConfig,
+    test_split: str | None,
+    limit: int | Literal["all"] | None,
+    clip_len: int | None,
+    size: tuple[int, int] | None,
+) -> DataConfig:
+    """Return the sampling a run was trained with, with whatever is not None put in place."""
+    changes = {"test_split": test_split, "limit": limit, "clip_len": clip_len, "size": size}
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if test_split is not None:
+        changes["test_on"] = "test"
+    if limit == "all":
+        changes["limit"] = None
+    return replace(trained, **changes)
+
+
+def check_fusable(candidates: dict[str, Candidate]) -> None:
+    """Refuse to fuse runs unless they score the same noisy frames of the same clips for the same classes."""
+    if len(candidates) < 2:
+        raise ValueError(f"--fuse needs two or more runs, got {', '.join(candidates)}")
+    if FUSED in candidates:
+        raise ValueError(
+            f"--fuse: a run is named {FUSED!r}, as the curve of their fusion is; rename its folder"
+        )
+    (first, one), *others = candidates.items()
+    for second, two in others:
+        if one.card.class_names != two.card.class_names:
+            raise ValueError(f"{first} and {second} cannot be fused: their classes differ")
+        if not _same_clips(one, two):
+            raise ValueError(
+                f"{first} and {second} cannot be fused: they are measured on different clips, "
+                f"{len(one.indices)} of {one.packed.source} and {len(two.indices)} of {two.packed.source}; "
+                "--data, --test-split and --limit choose the same ones for all"
+            )
+        frames = [(c.sampling.clip_len, c.sampling.frame_rule) for c in (one, two)]
+        if frames[0] != frames[1]:
+            seen = " and ".join(f"{count} frames ({rule})" for count, rule in frames)
+            raise ValueError(
+                f"{first} and {second} cannot be fused: they see {seen} of a clip, and so not the same noise"
+            )
+
+
+def _same_clips(one: Candidate, two: Candidate) -> bool:
+    def facts(candidate: Candidate) -> list[np.ndarray]:
+        packed = candidate.packed
+        columns = (packed.name_hashes, packed.labels, packed.num_frames, packed.total_difference)
+        return [column[candidate.indices] for column in columns]
+
+    return one.packed.layout.joints == two.packed.layout.joints and all(
+        np.array_equal(a, b) for a, b in zip(facts(one), facts(two), strict=True)
+    )
+
+
+def evaluate_runs(
+    runs: dict[str, Path],
+    settings: EvalConfig,
+    out: Path,
+    *,
+    data: str | None = None,
+    test_split: str | None = None,
+    limit: int | Literal["all"] | None = None,
+    clip_len: int | None = None,
+    size: tuple[int, int] | None = None,
+    confusion_alphas: tuple[float, ...] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+    fuse: bool = False,
+    fuse_weights: tuple[float, ...] | None = None,
+) -> dict[str, Curve]:
+    """Measure each run; write the curves as csv and plot, and confusion matrices; print the curves.
+
+    ``data``, ``test_split``, ``limit``, ``clip_len`` and ``size`` default to what each run was made with,
+    ``confusion_alphas`` to the first level.
+    With ``fuse``, the curve "fused" is of the mean of the runs' softmax scores, weighted by ``fuse_weights``.
+
+    Raises:
+        ValueError: the clips do not fit a model, a noise level for a confusion matrix is not measured, or the
+            runs cannot be fused.
+    """
+    alphas = settings.alphas
+    confusion_alphas = alphas[:1] if confusion_alphas is None else confusion_alphas
+    if missing := [alpha for alpha in confusion_alphas if alpha not in alphas]:
+        raise ValueError(
+            f"confusion_alphas: {missing} are not among the noise levels measured, {list(alphas)}"
+        )
+    if fuse_weights is not None:
+        if not fuse:
+            raise ValueError("--fuse-weights has no effect without --fuse")
+        check_weights(fuse_weights, len(runs))
+    place = choose_device(device)
+    autocast = autocast_for(place, precision)
+    if place.type == "cpu":
+        keep_freed_memory()
+    candidates = open_candidates(
+        runs, data=data, test_split=test_split, limit=limit, clip_len=clip_len, size=size
+    )
+    if fuse:
+        check_fusable(candidates)
+    curves: dict[str, Curve] = {}
+    scores: list[ClipScores] = []
+    for name, candidate in candidates.items():
+        model, card = load_model(candidate.run)
+        if size is not None:
+            model.pose_input = replace(model.pose_input, size=size)
+        model = model.to(place, memory_format=memory_format_for(model, autocast.dtype))
+        started = time.perf_counter()
+        with tqdm(total=len(candidate.indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
+            scored = score_clips(
+                model, candidate.packed, candidate.indices, candidate.sampling, settings, seed=seed,
+                max_persons=card.max_persons, device=place, autocast=autocast, on_batch=bar.update,
+            )  # fmt: skip
+        curves[name] = curve_of(scored)
+        print(
+            f"{name}: {format_speed(len(candidate.indices), len(curves[name]), time.perf_counter() - started)}"
+        )
+        if fuse:
+            scores.append(scored)
+    if fuse:
+        curves[FUSED] = curve_of(fuse_scores(scores, fuse_weights))
+    out.mkdir(parents=True, exist_ok=True)
+    for name, curve in curves.items():
+        class_names = candidates.get(name, next(iter(candidates.values()))).card.class_names
+        for alpha in confusion_alphas:
+            stem = out / f"confusion-{name.replace('/', '-')}-{alpha:g}"
+            write_confusion(stem, curve[alpha], class_names, f"{name}, α = {alpha:g}")
+    write_curve(out / "robustness.csv", curves)
+    plot_curves(out / "robustness.png", curves)
+    print("\n" + format_table(curves))
+    print(f"\nresults: {out}")
+    return curves
+
+
+def write_confusion(stem: Path, accuracy: Accuracy, names: tuple[str, ...], title: str) -> None:
+    """Write a confusion matrix (rows: true class, columns: predicted) as ``stem``.csv and ``stem``.png."""
+    from matplotlib.figure import Figure
+
+    counts = accuracy.confusion.numpy()  # [K, K]
+    met = np.flatnonzero(
+        counts.sum(axis=0) + counts.sum(axis=1)
+    )  # the picture leaves out classes that never occur
+    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+    rows = [",".join([name, *map(str, row)]) for name, row in zip(quoted, counts.tolist(), strict=True)]
+    write_text(stem.with_name(stem.name + ".csv"), "\n".join([",".join(["true", *quoted]), *rows]) + "\n")
+
+    names = [names[k] for k in met]
+    counts = counts[np.ix_(met, met)]
+    side = min(4 + 0.28 * len(names), 24)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.add_subplot()
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    ticks = range(len(names))
+    size = 8 if len(names) <= 30 else 5
+    axes.set_xticks(ticks, names, rotation=90, fontsize=size)
+    axes.set_yticks(ticks, names, fontsize=size)
+    if len(names) <= 30:
+        for row in ticks:
+            for column in ticks:
+                if counts[row, column]:
+                    axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", fontsize=6,
+                              color="white" if shares[row, column] > 50 else "black")  # fmt: skip
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(f"{title}: top-1 {accuracy.top1_percent:.1f} %")
+    figure.colorbar(image, ax=axes, shrink=0.7, label="% of the true class")
+    with atomic_path(stem.with_name(stem.name + ".png")) as partial:
+        figure.savefig(partial, format="png", dpi=130)

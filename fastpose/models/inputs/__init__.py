@@ -1,0 +1,7 @@
+"""From a batch of keypoints to the input of a model."""
+
+from fastpose._lazy import attach
+
+__getattr__, __dir__ = attach(
+    __name__, {"JointInput": "joint_input", "PoseInput": "pose_input", "prepare_input": "pose_input"}
+)

@@ -1,5 +1,0 @@
-"""Batch norm, the sum with a residual, and ReLU in one."""
-
-from fastpose.ops.batch_norm.op import batch_norm_relu
-
-__all__ = ["batch_norm_relu"]

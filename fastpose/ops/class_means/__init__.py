@@ -1,1 +1,0 @@
-"""Means of the rows of each class, for both views of a batch."""

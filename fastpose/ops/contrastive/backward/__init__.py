@@ -1,1 +1,0 @@
-"""From the gradient of the loss to that of the rows."""

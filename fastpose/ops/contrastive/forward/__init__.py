@@ -1,1 +1,0 @@
-"""Normalised rows, sums over keys, and the loss."""

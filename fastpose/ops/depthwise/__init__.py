@@ -1,5 +1,0 @@
-"""Convolution of volumes with one kernel per channel."""
-
-from fastpose.ops.depthwise.op import depthwise_conv3d
-
-__all__ = ["depthwise_conv3d"]

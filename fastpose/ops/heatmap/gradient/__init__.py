@@ -1,1 +1,0 @@
-"""The gradient of the rendered maps with respect to the keypoints, on the GPU."""

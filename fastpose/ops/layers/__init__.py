@@ -1,0 +1,1 @@
+"""Operators that layers of the networks are made of."""

@@ -1,1 +1,0 @@
-"""The gradient of the stem with respect to its weight, on the GPU."""

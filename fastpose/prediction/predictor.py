@@ -1,0 +1,344 @@
+"""What a trained model says of clips: the most likely classes, their scores, and the clip's features."""
+
+import warnings
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fastpose.data.pack.layouts import Layout, get_layout
+from fastpose.data.pack.packed import PackedClips
+from fastpose.data.pack.presence import count_stray_joints, tell_stray_joints
+from fastpose.data.sampling.sampler import PoseBatch, checked_integer
+from fastpose.data.sources.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
+from fastpose.evaluation.scores import EVALUATION_STREAM, evaluation_sampler
+from fastpose.models.inputs.input_maker import InputMaker, memory_format_for
+from fastpose.models.inputs.motionbert_published import match_clips
+from fastpose.prediction.windows import Windows, cut_windows
+from fastpose.system.precision import autocast_for, choose_device, choose_precision
+from fastpose.weights.checkpoint import ModelCard, load_model
+
+WINDOW = 300  # frames: the longest clips of NTU RGB+D
+LONG = 900  # frames, half a minute: longer clips are no trimmed actions, and are cut by default
+MOST_FRAMES = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What the model says of a clip, or of one window of it.
+
+    Attributes:
+        name: of the clip.
+        first_frame, last_frame: counted in the clip from 0; a whole clip ends with its last frame.
+        labels: int64 [k], the likeliest class first.
+        names: their k names.
+        scores: float32 [k], their softmax scores; means over samplings and windows.
+        features: float32 [D], what the model's classifier saw; means likewise.
+        windows: of a clip that was cut, in order of time.
+    """
+
+    name: str
+    first_frame: int
+    last_frame: int
+    labels: np.ndarray
+    names: tuple[str, ...]
+    scores: np.ndarray
+    features: np.ndarray
+    windows: tuple["Prediction", ...] = ()
+
+    @property
+    def num_frames(self) -> int:
+        return self.last_frame - self.first_frame + 1
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with it, if anything."""
+        if np.isfinite(self.scores).all():
+            return None
+        return "the model's scores of it are not finite: its weights are damaged, or joint scores too large"
+
+    def __str__(self) -> str:
+        pairs = zip(self.names, self.scores, strict=True)
+        return f"{self.name}: " + ", ".join(f"{name} {100 * score:.1f} %" for name, score in pairs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """Clips made ready for the model: their windows, and for each batch of windows one or more samplings."""
+
+    windows: Windows
+    kept: np.ndarray  # int64 [n], windows with any joint
+    batches: list[list[PoseBatch]]
+    num_crowded: int  # clips with more persons than the model takes
+    num_stray: int  # joints too far away to count
+
+
+class Predictor:
+    """A model in evaluation mode with all that it takes to feed it.
+
+    Args:
+        model: what ``card`` describes; it is moved to ``device``.
+        card: layout, classes and sampling of the model, as ``load_model`` gives it.
+        device: "auto", "cpu" or "cuda".
+        precision: "auto", "bf16" or "fp32", of the matrix products.
+        batch_size: windows per pass of the model; by default 64 for joints, 16 for images.
+        num_clips: samplings of each window whose scores are averaged; one takes the middle frames.
+        flip: average over each sampling and its mirror image.
+        window: cut clips of more frames than this into windows of it; 0 never cuts. By default clips of more
+            than 900 frames are cut into windows of 300.
+        stride: frames from one window to the next; by default half a window.
+        convert: also convert joints between layouts of equally many joints, which are easily mistaken for
+            each other; other known conversions are always made.
+        seed: of the frames drawn where ``num_clips`` > 1.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        card: ModelCard,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_size: int | None = None,
+        num_clips: int = 1,
+        flip: bool = False,
+        window: int | None = None,
+        stride: int | None = None,
+        convert: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self.card = card
+        self.device = choose_device(device)
+        self.dtype = choose_precision(precision, self.device)
+        self.autocast = autocast_for(self.device, precision)
+        self.num_clips = checked_integer("num_clips", num_clips, 1, 10_000)
+        self.flips = (False, True) if flip else (False,)
+        window = None if window is None else checked_integer("window", window, 0, MOST_FRAMES)
+        self.window = WINDOW if window is None else window or MOST_FRAMES
+        self.longer_than = LONG if window is None else self.window
+        default = max(1, self.window // 2)
+        self.stride = checked_integer("stride", default if stride is None else stride, 1, self.window)
+        self.convert = convert
+        self.seed = seed
+        default = 64 if model.pose_input.input == "skeleton" else 16
+        self.batch_size = checked_integer(
+            "batch_size", default if batch_size is None else batch_size, 1, 2**20
+        )
+        self._inputs = InputMaker(self.dtype)
+        self.model = model.eval().to(self.device, memory_format=memory_format_for(model, self.dtype))
+
+    @classmethod
+    def load(cls, run: str | Path, **settings: Any) -> "Predictor":
+        """The model of a finished run, as ``load_model``; settings are those of the class.
+
+        Raises:
+            ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.
+        """
+        return cls(*load_model(run), **settings)
+
+    def predict(self, packed: PackedClips, top_k: int = 5) -> list[Prediction]:
+        """Classify all clips of a pack.
+
+        Raises:
+            ValueError: they do not fit the model, one of them holds no joint or no pixels, or its scores come
+                out as no numbers.
+        """
+        if faults := find_faults(packed):
+            index, reason = next(iter(faults.items()))
+            raise ValueError(f"clip {packed.names[index]!r}: {reason}")
+        samples = self.sample(packed)
+        if samples.num_stray:
+            warnings.warn(tell_stray_joints(samples.num_stray), stacklevel=2)
+        predictions = self.classify(samples, top_k)
+        for prediction in predictions:
+            if prediction.fault:
+                raise ValueError(f"clip {prediction.name!r}: {prediction.fault}")
+        return predictions
+
+    def sample(self, packed: PackedClips) -> Samples:
+        """Cut and sample clips without fault: all of the work but the model's.
+
+        Raises:
+            ValueError: their layout is another than the model's, and cannot be converted.
+        """
+        num_stray = count_stray_joints(packed.keypoints, packed.scores)
+        packed = fit_layout(packed, self.card.layout, convert=self.convert)
+        if self.card.config.model.published:
+            packed = match_clips(packed)
+        windows = cut_windows(packed, self.window, self.stride, self.longer_than)
+        sampler = evaluation_sampler(
+            windows.packed,
+            self.card.config.data,
+            seed=self.seed,
+            max_persons=self.card.max_persons,
+            device=self.device,
+        )
+        kept = np.flatnonzero(has_joints(windows.packed))
+        batches = [
+            [
+                sampler.batch(kept[begin : begin + self.batch_size], epoch=draw, stream=EVALUATION_STREAM,
+                              draw_frames=self.num_clips > 1, flip=flip)
+                for draw in range(self.num_clips)
+                for flip in self.flips
+            ]
+            for begin in range(0, len(kept), self.batch_size)
+        ]  # fmt: skip
+        num_crowded = np.count_nonzero(packed.num_persons > self.card.max_persons)
+        return Samples(windows, kept, batches, num_crowded, num_stray)
+
+    def classify(self, samples: Samples, top_k: int = 5, *, keep_features: bool = True) -> list[Prediction]:
+        """Run the model on what ``sample`` made: a prediction for each clip, perhaps with empty features."""
+        parts = [self._score(batches) for batches in samples.batches]
+        scores, features = (torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True))
+        windows = samples.windows
+        spans = np.searchsorted(samples.kept, windows.offsets)  # clip i is rows spans[i]:spans[i + 1]
+        firsts = windows.first_frames[samples.kept]
+        ends = firsts + windows.packed.num_frames[samples.kept]
+        top = self._top(scores, top_k)
+        features_of = features.numpy() if keep_features else np.empty((len(features), 0), np.float32)
+        predictions = []
+        for clip, (start, stop) in enumerate(pairwise(spans.tolist())):
+            first, end = windows.offsets[clip : clip + 2]
+            name = windows.packed.names[first]
+            if end - first == 1:
+                predictions.append(Prediction(name, 0, int(ends[start]) - 1, *top[start], features_of[start]))
+                continue
+            name = name.rpartition("[")[0]
+            parts = tuple(
+                Prediction(name, int(firsts[row]), int(ends[row]) - 1, *top[row], features_of[row])
+                for row in range(start, stop)
+            )
+            last_frame = int(windows.first_frames[end - 1] + windows.packed.num_frames[end - 1]) - 1
+            (mean,) = self._top(scores[start:stop].mean(0, keepdim=True), top_k)
+            predictions.append(
+                Prediction(name, 0, last_frame, *mean, features_of[start:stop].mean(0), windows=parts)
+            )
+        return predictions
+
+    @torch.inference_mode()
+    def _score(self, batches: list[PoseBatch]) -> tuple[Tensor, Tensor]:
+        """Mean softmax [B, K] and mean features [B, D], float32, over samplings of the same windows."""
+        total = None
+        for batch in batches:
+            with self.autocast():
+                output = self.model(self._inputs.make(self.model, [batch.to(self.device)]))
+            values = (output.logits.float().softmax(dim=1), output.features.float())
+            total = values if total is None else tuple(map(torch.add, total, values))
+        return total[0] / len(batches), total[1] / len(batches)
+
+    def _top(self, scores: Tensor, top_k: int) -> list[tuple[np.ndarray, tuple[str, ...], np.ndarray]]:
+        """Labels, names and scores of the likeliest classes of each row."""
+        values, labels = scores.topk(min(top_k, scores.shape[1]), dim=1)
+        names = self.card.class_names
+        return [
+            (row, tuple(names[label] for label in row.tolist()), value)
+            for row, value in zip(labels.numpy(), values.numpy(), strict=True)
+        ]
+
+
+def fit_layout(packed: PackedClips, target: Layout, *, convert: bool = False) -> PackedClips:
+    """The clips in the layout of a model.
+
+    Raises:
+        ValueError: no conversion is known, or it was not asked for (see ``Predictor``); both layouts are named.
+    """
+    source = packed.layout
+    if source.joints == target.joints:
+        return packed if source == target else replace(packed, layout=target, path=None)
+    mismatch = f"the model takes layout {target.name!r}, but the joints are those of {source.name!r}"
+    if source.num_joints == target.num_joints and not convert:
+        raise ValueError(
+            f"{mismatch}, which are as many: give --layout {target.name} (layout={target.name!r}) if they are "
+            "the model's after all, --convert (convert=True) to convert them"
+        )
+    try:
+        return packed.convert_layout(target)
+    except ValueError as error:
+        raise ValueError(f"{mismatch}: {error}") from error
+
+
+def predict(
+    keypoints: Any,
+    scores: Any = None,
+    *,
+    model: "str | Path | Predictor",
+    layout: str | Path | Layout,
+    image_size: tuple[int, int],
+    top_k: int = 5,
+    **settings: Any,
+) -> Prediction | list[Prediction]:
+    """Classify one clip, or several in batches.
+
+    Args:
+        keypoints: one clip [M, T, V, 2] (persons, frames, joints; pixels), or [T, V, 2] for one person; or a
+            list of such clips, or an array [N, M, T, V, 2]. NumPy, torch or nested lists. With three numbers
+            per joint, and no ``scores``, the third is the score. Of more persons than the model takes, the
+            first ones count.
+        scores: [M, T, V] or [T, V], a list of those for several clips. A joint is missing where its score is
+            ≤ 0 or anything of it is not finite; without scores, where x = y = 0.
+        model: a finished run (its folder, a folder that holds this run alone, or its weights file), or a
+            ``Predictor``, which is loaded but once.
+        layout: what the V joints are: a built-in name, a JSON file, or a ``Layout``.
+        image_size: (h, w) of the video in pixels.
+        top_k: classes to return.
+        settings: those of ``Predictor``: device, precision, batch_size, num_clips, flip, window, stride, …
+
+    Returns:
+        A ``Prediction`` for one clip, a list of them for several.
+
+    Raises:
+        ValueError: keypoints that are no pixels, of another layout or shape; a clip without any joint; a model
+            that cannot be loaded; a setting out of range. The text names the clip, and what was expected.
+    """
+    layout = get_layout(layout)
+    checked_integer("top_k", top_k, 1, MOST_FRAMES)
+    clips, several = _as_clips(keypoints)
+    of_clips = [None] * len(clips) if scores is None else list(scores) if several else [scores]
+    if len(of_clips) != len(clips):
+        raise ValueError(f"scores must be a list of {len(clips)} as keypoints are, got {len(of_clips)}")
+    checked = [
+        unlabelled_clip(
+            {"keypoints": clip, "scores": _on_host(score), "image_size": image_size}, layout, f"clip_{i:06d}"
+        )
+        for i, (clip, score) in enumerate(zip(clips, of_clips, strict=True))
+    ]
+    if not isinstance(model, str | Path | Predictor):
+        raise ValueError(f"model must be the path of a run or a Predictor, got a {type(model).__name__}")
+    if isinstance(model, Predictor):
+        if settings:
+            raise ValueError(f"{', '.join(settings)}: settings of a Predictor are given when it is made")
+        predictor = model
+    else:
+        predictor = Predictor.load(model, **settings)
+    predictions = predictor.predict(pack_unlabelled(checked, layout, "arrays"), top_k)
+    return predictions if several else predictions[0]
+
+
+def _as_clips(keypoints: Any) -> tuple[list[Any], bool]:
+    """The clips among ``keypoints``, and whether they are several."""
+    keypoints = _on_host(keypoints)
+    listed = isinstance(keypoints, list | tuple) and len(keypoints) > 0
+    if (listed and getattr(keypoints[0], "ndim", 0) >= 3) or _depth(keypoints) == 5:
+        return [_on_host(clip) for clip in keypoints], True
+    return [keypoints], False
+
+
+def _on_host(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        return (value.float() if value.is_floating_point() else value).numpy()
+    return value
+
+
+def _depth(value: Any) -> int:
+    """Number of axes, of nested lists by their first members."""
+    if isinstance(value, list | tuple):
+        return 1 + (_depth(value[0]) if value else 0)
+    return getattr(value, "ndim", 0)

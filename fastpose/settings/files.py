@@ -1,0 +1,84 @@
+"""Settings from named presets, and from and to JSON files."""
+
+import dataclasses
+import difflib
+import json
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from fastpose.settings.config import RunConfig, require
+from fastpose.settings.presets import PRESETS
+
+
+def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str = "config") -> RunConfig:
+    """Return ``base`` with nested ``values`` put in place; unknown keys and wrong types are errors."""
+    return _merge(base or RunConfig(), values, source)
+
+
+def _merge(base: Any, values: Any, where: str) -> Any:
+    require(isinstance(values, dict), f"{where}: expected an object of settings, got {values!r}")
+    hints = get_type_hints(type(base))
+    changes = {}
+    for key, value in values.items():
+        if key not in hints:
+            close = difflib.get_close_matches(key, hints, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(hints)}"
+            raise ValueError(f"{where}: unknown setting {key!r}{hint}")
+        current = getattr(base, key)
+        if dataclasses.is_dataclass(current):
+            changes[key] = _merge(current, value, f"{where}: {key}")
+        else:
+            changes[key] = _coerce(value, hints[key], f"{where}: {key}")
+    return dataclasses.replace(base, **changes)
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """Check ``value`` from JSON against the field's type, turning lists to tuples and alphas to text."""
+    args = getattr(hint, "__args__", ())
+    origin = getattr(hint, "__origin__", None)
+    if origin is Literal:
+        require(value in args, f"{where} = {value!r}: expected one of {', '.join(map(repr, args))}")
+        return value
+    if origin is tuple:
+        require(isinstance(value, list | tuple), f"{where} = {value!r}: expected a list")
+        require(
+            Ellipsis in args or len(value) == len(args), f"{where} = {value!r}: expected {len(args)} numbers"
+        )
+        return tuple(_coerce(item, args[0], where) for item in value)
+    if args:  # a union with None
+        if value is None and type(None) in args:
+            return None
+        words = [word for arg in args for word in getattr(arg, "__args__", ())]  # a word among numbers
+        require(
+            not words or value in words or type(value) is args[0],
+            f"{where} = {value!r}: expected {args[0].__name__} or {' or '.join(map(repr, words))}",
+        )
+        return value if words else _coerce(value, args[0], where)
+    if hint is str and where.endswith("alpha") and isinstance(value, int | float | list):
+        return ":".join(map(str, value)) if isinstance(value, list) else str(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    require(type(value) is hint, f"{where} = {value!r}: expected {hint.__name__}")
+    return value
+
+
+def from_preset(name: str) -> RunConfig:
+    """Return the settings of a named preset; ValueError lists the names there are."""
+    require(name in PRESETS, f"unknown preset {name!r}; expected one of {', '.join(PRESETS)}")
+    return from_dict(PRESETS[name], source=f"preset {name}")
+
+
+def from_file(path: str | Path, base: RunConfig | None = None) -> RunConfig:
+    """Read settings from a JSON file over ``base``."""
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    return from_dict(values, base, source=str(path))
+
+
+def to_json(config: RunConfig) -> str:
+    """Return all settings as JSON text that `from_file` reads."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"

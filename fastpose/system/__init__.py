@@ -1,0 +1,1 @@
+"""The machine: files, memory, threads, devices and precision. Knows nothing of poses."""

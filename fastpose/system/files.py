@@ -1,0 +1,57 @@
+"""Files that appear whole or not at all, and whose bytes follow from their content."""
+
+import csv
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(target: str | Path) -> Iterator[Path]:
+    """Yield a path beside ``target``; on success it replaces ``target``, on failure it is removed.
+
+    Raises:
+        OSError: the folder is missing, or the disk is full; ``target`` is then as it was before.
+    """
+    target = Path(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.touch()
+        permissions = partial.stat().st_mode & 0o777  # by the umask; some writers make private files
+        yield partial
+        partial.chmod(permissions)
+        with open(partial, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Write ``text`` to ``target`` as UTF-8, atomically."""
+    with atomic_path(target) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_csv(path: str | Path, rows: list[dict[str, object]]) -> None:
+    """Write dictionaries as a csv table, atomically: a column for every key, empty where a row lacks it."""
+    columns = dict.fromkeys(key for row in rows for key in row)
+    with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, fieldnames=list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in the order of its keys; the library's order is random."""
+    with open(path, "rb+") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        assert len(text) == size, "the arrays begin where the header ends"
+        file.seek(8)
+        file.write(text)

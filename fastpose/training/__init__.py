@@ -1,0 +1,1 @@
+"""From packed clips to trained weights, epoch by epoch."""

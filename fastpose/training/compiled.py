@@ -1,0 +1,43 @@
+"""A training step's passes and loss, compiled as a whole where that works."""
+
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fastpose.system.memory import is_out_of_memory
+from fastpose.training.task import PoseTask, Views, labels_of
+
+
+class CompiledObjective:
+    """``task.step`` through ``torch.compile``, for batches of one size: that of the first.
+
+    Others, such as an epoch's last batch, run as they are, as do all if compiling fails, which is said once.
+
+    Args:
+        backend: of ``torch.compile``.
+    """
+
+    def __init__(self, task: PoseTask, backend: str | Callable = "inductor") -> None:
+        self.task = task
+        self._size: int | None = None
+        self._compiled = torch.compile(task.step, fullgraph=True, backend=backend)
+        self.failed = False
+
+    def __call__(self, model: nn.Module, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
+        """What ``task.step`` returns."""
+        size = len(labels_of(batches))
+        if self._size is None:
+            self._size = size
+        if self.failed or size != self._size:
+            return self.task.step(model, batches, epoch, autocast)
+        try:
+            return self._compiled(model, batches, self.task.phase(epoch), autocast)
+        except Exception as error:  # whatever the model's code leads the compiler to
+            if is_out_of_memory(error):
+                raise
+            self.failed = True
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            warnings.warn(f"torch.compile failed ({reason}); training goes on without it", stacklevel=2)
+        return self.task.step(model, batches, epoch, autocast)

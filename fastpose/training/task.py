@@ -1,0 +1,119 @@
+"""What one training step does: which views are drawn, how they are run, and what is minimised."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fastpose.data.sampling.sampler import AlphaRange, PoseBatch
+from fastpose.models.inputs.input_maker import InputMaker
+from fastpose.models.outputs import ModelOutput
+from fastpose.settings.config import RunConfig, parse_alpha
+from fastpose.training.losses import PoseLoss
+
+CLEAN, NOISY, ANCHOR = "clean", "noisy", "anchor"
+STREAMS = {CLEAN: 0, NOISY: 1, ANCHOR: 2}
+Views = dict[str, PoseBatch]  # of the same clips, by name
+
+
+def labels_of(batches: Views) -> Tensor:
+    """The classes, int64 [B], of the clips that all views of a batch share."""
+    return next(iter(batches.values())).labels
+
+
+class PoseTask:
+    """The three arms of the experiment.
+
+    supervised: cross-entropy on the clean view. augmented: cross-entropy on the noisy view (or on both),
+    the control for the contrastive arm. contrastive: cross-entropy, and contrast between the noisy view and
+    the clean one, or, where the streams are not shared, a second clean view ("anchor") with its own frames,
+    crop and flip.
+    """
+
+    def __init__(self, config: RunConfig, dtype: torch.dtype = torch.float32) -> None:
+        self.config = config
+        self._inputs = InputMaker(dtype)
+        loss = config.loss
+        contrasts = config.arm == "contrastive"
+        # Models hand out float32 features that bf16 products have rounded already.
+        rounded = dtype == torch.bfloat16 and loss.contrast_precision == "auto"
+        self.loss = PoseLoss(
+            instance_weight=loss.gamma1 if contrasts else 0.0,
+            group_weight=loss.gamma2 if contrasts else 0.0,
+            supcon_weight=loss.supcon_weight if contrasts else 0.0,
+            label_smoothing=loss.label_smoothing,
+            temperature=loss.temperature,
+            supcon_temperature=loss.supcon_temperature,
+            representation=loss.representation,
+            group_labels=loss.group_labels,
+            symmetric=loss.symmetric,
+            detach_clean=loss.detach_clean,
+            sup_thresh=loss.sup_thresh,
+            precision="bf16" if rounded else loss.contrast_precision,
+        )
+        self.anchor = CLEAN if config.optim.share_clean else ANCHOR
+        low, high = parse_alpha(config.optim.alpha)
+        noise = low if low == high else AlphaRange(low, high)
+        if config.arm == "supervised":
+            self.ce_views = (CLEAN,)
+            views = (CLEAN,)
+        elif config.arm == "augmented":
+            self.ce_views = (CLEAN, NOISY) if config.loss.ce_views == "both" else (NOISY,)
+            views = self.ce_views
+        else:
+            self.ce_views = (CLEAN, NOISY) if config.loss.ce_views == "both" else (config.loss.ce_views,)
+            views = tuple(dict.fromkeys((CLEAN, self.anchor, NOISY)))
+        self.views = {view: (STREAMS[view], noise if view == NOISY else 0.0) for view in views}
+
+    def phase(self, epoch: int) -> int:
+        """The first epoch whose loss has the terms that it has in ``epoch``."""
+        return self.loss.sup_thresh if self.loss.needs_views(epoch) else 0
+
+    def forward(self, model: nn.Module, batches: Views) -> dict[str, ModelOutput]:
+        """Run the model on each view: clean first, in passes of their own or in one common pass."""
+        if not self.config.optim.joint_pass or len(batches) == 1:
+            return {view: model(self._inputs.make(model, [batch], view)) for view, batch in batches.items()}
+        output = model(self._inputs.make(model, list(batches.values()), "joint"))
+        logits = output.logits.chunk(len(batches))
+        features = output.features.chunk(len(batches))
+        return {view: ModelOutput(logits=logits[i], features=features[i]) for i, view in enumerate(batches)}
+
+    def step(self, model: nn.Module, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
+        """Return "loss", its parts, and "output": the logits of the first view under the cross-entropy."""
+        with autocast():
+            outputs = self.forward(model, batches)
+        return self.objective(outputs, labels_of(batches), epoch)
+
+    def release_memory(self) -> None:
+        """Give back the memory in which inputs are drawn, until the next step."""
+        self._inputs.release()
+
+    def couples_clips(self, epoch: int) -> bool:
+        """Whether the loss of ``epoch`` compares clips with each other, so that it needs the whole batch at once."""
+        return self.loss.needs_views(epoch)
+
+    def objective(self, outputs: dict[str, ModelOutput], labels: Tensor, epoch: int) -> dict[str, Tensor]:
+        """What ``step`` returns, from what ``forward`` returned for clips of the classes ``labels`` [B].
+
+        Raises:
+            ValueError: views are to be contrasted that are not finite; on the CPU alone, since looking would
+                make a GPU wait.
+        """
+        if self.couples_clips(epoch) and labels.device.type == "cpu" and not torch.compiler.is_compiling():
+            for view, output in outputs.items():
+                if not output.logits.isfinite().all():
+                    raise ValueError(
+                        f"the model's output for the {view} view is not finite in epoch {epoch}: "
+                        "training diverged; try a smaller --lr"
+                    )
+        logits = [outputs[view].logits for view in self.ce_views]
+        features = [outputs[view].features for view in self.ce_views]
+        parts = self.loss(
+            ModelOutput(torch.cat(logits), torch.cat(features)),
+            labels.repeat(len(logits)),
+            clean=outputs.get(self.anchor),
+            noisy=outputs.get(NOISY),
+            view_labels=labels,
+            epoch=epoch,
+        )
+        return {**parts, "output": logits[0]}

@@ -1,0 +1,125 @@
+"""Models from the checkpoints of others, which do not say what they are."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fastpose.data.pack.clip_builder import class_name_tuple
+from fastpose.data.pack.layouts import Layout, get_layout
+from fastpose.models.registry import input_settings
+from fastpose.settings.config import CheckpointConfig, RunConfig
+from fastpose.settings.files import from_preset
+from fastpose.weights.checkpoint import ModelCard, build_model, load_model
+from fastpose.weights.loading import load_checkpoint
+from fastpose.weights.weight_files import read_weights
+
+
+def open_model(
+    path: Path, settings: CheckpointConfig, layout: str | Path | None = None
+) -> tuple[nn.Module, ModelCard]:
+    """Load a run of fastpose, or, if ``settings`` name a model, a checkpoint of others.
+
+    Args:
+        path: a run's folder, one that holds a single run, a weights file, or a checkpoint.
+        layout: of a checkpoint's keypoints where ``settings`` do not say; by default coco17.
+
+    Raises:
+        ValueError: no such run, one that is not finished, or whatever ``load_foreign`` refuses.
+        OSError: a file cannot be read.
+    """
+    if settings.model is None:
+        if settings != CheckpointConfig():
+            raise ValueError("--model is missing: the other settings of a checkpoint need it")
+        if path.is_file() and path.suffix != ".safetensors":
+            raise ValueError(
+                f"{path}: is no run of fastpose; for a checkpoint of others give --model as well"
+            )
+        return load_model(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; a run of fastpose says itself what it is, without --model")
+    preset = "motionbert-published" if "published" in input_settings(settings.model) else "report"
+    base = from_preset(settings.preset or preset)
+    model = replace(base.model, model=settings.model, input=settings.input or base.model.input)
+    names = settings.class_names and _read_names(settings.class_names)
+    own_layout = get_layout(settings.model_layout or layout or "coco17")
+    return load_foreign(path, replace(base, model=model), own_layout, names, settings.max_persons)
+
+
+def load_foreign(
+    path: str | Path,
+    config: RunConfig,
+    layout: Layout,
+    class_names: Sequence[str] | None = None,
+    max_persons: int = 2,
+) -> tuple[nn.Module, ModelCard]:
+    """Load a checkpoint of PYSKL, MMAction2 or MotionBERT (or bare weights) with its classifier.
+
+    Args:
+        path: as for ``load_checkpoint``.
+        config: its model and data settings say what the network is and how clips are sampled for it.
+        layout: of the keypoints that it takes.
+        class_names: K names; by default they are numbered. K is the number of rows of the classifier.
+        max_persons: M.
+
+    Returns:
+        The model in evaluation mode, and its description.
+
+    Raises:
+        ValueError: the file is damaged or pickled code, its weights are those of another network, it holds no
+            classifier, or ``class_names`` are not as many as its classes.
+        OSError: the file cannot be read.
+    """
+    card = ModelCard(config, layout, (), max_persons)
+    settings = f"model {config.model.model!r}, input {config.model.input!r}, layout {layout.name!r}"
+    state, _ = read_weights(path)
+    one, two = (_shapes(replace(card, class_names=("",) * count)) for count in (1, 2))
+    by_class = [key for key in one if one[key] != two[key]]  # what there is one row of for each class
+    counts = {len(state[key]) for key in by_class if key in state and state[key].dim()}
+    if not counts:
+        raise ValueError(
+            f"{path} holds no classifier of {settings}: expected {', '.join(by_class)}; of a checkpoint "
+            "without one, such as a pretrained backbone, nothing can be predicted"
+        )
+    num_classes = counts.pop()
+    if class_names is not None and len(class_names) != num_classes:
+        raise ValueError(
+            f"{path}: its classifier has {num_classes} classes, but {len(class_names)} are named"
+        )
+    card = replace(card, class_names=class_name_tuple(class_names or num_classes, None))
+    model = build_model(card)
+    try:
+        report = load_checkpoint(model, path)
+    except ValueError as error:
+        raise ValueError(f"{error} (taken for {settings})") from error
+    if report.head_replaced:
+        raise ValueError(f"{report} (taken for {settings}): nothing can be predicted without its classifier")
+    return model.eval(), card
+
+
+def _read_names(path: Path) -> list[str]:
+    """Class names, one a line.
+
+    Raises:
+        ValueError: the file is no text, or a name in it is empty or met twice.
+        OSError: the file cannot be read.
+    """
+    try:
+        names = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: no text of class names ({error})") from error
+    seen: dict[str, int] = {}
+    for line, name in enumerate(map(str.strip, names), start=1):
+        if not name:
+            raise ValueError(f"{path}, line {line}: expected a class name, got an empty line")
+        if name in seen:
+            raise ValueError(f"{path}, line {line}: {name!r} is the class of line {seen[name]}, too")
+        seen[name] = line
+    return list(seen)
+
+
+def _shapes(card: ModelCard) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {key: value.shape for key, value in build_model(card).state_dict().items()}

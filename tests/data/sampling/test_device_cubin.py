@@ -1,0 +1,46 @@
+"""The device sampler's kernels as machine code: no spills."""
+
+import itertools
+import os
+
+import pytest
+
+pytest.importorskip("triton")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("interpreted kernels have no machine code", allow_module_level=True)
+
+from support.cubin import ARCHITECTURES, compile_kernel, full_matrix
+
+from fastpose.data.sampling import kernels
+
+SCALARS = {"seed": "i64", "alpha_low": "fp32", "alpha_high": "fp32"}
+FRAME_POINTERS = {"indices": "i64", "name_hashes": "i64", "num_frames": "i32", "labels": "i64", "frames": "i32",
+                  "batch_labels": "i64", "draws": "fp32"}  # fmt: skip
+POINTERS = {"keypoints": "fp32", "scores": "fp32", "offsets": "i64", "num_persons": "i32", "num_frames": "i32",
+            "image_sizes": "i32", "name_hashes": "i64", "total_differences": "fp64", "flipped_joint": "i32",
+            "settings": "fp64", "indices": "i64", "alphas": "fp64", "frames": "i32", "out": "fp32"}  # fmt: skip
+CASES = [(True, False, 1, False)]  # random crop, whole frame, flip, alpha per clip
+if full_matrix():
+    crops = [(True, False), (False, False), (False, True)]
+    CASES = [(*crop, *rest) for crop in crops for rest in itertools.product([0, 1, 2], [False, True])]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("resample", [True, False])
+@pytest.mark.parametrize("draw", [True, False] if full_matrix() else [True])
+def test_frames(architecture, draw, resample):
+    constants = {"CLIP_LEN": 24, "DRAW": draw, "RESAMPLE": resample, "INPUT_DRAWS": 12, "CLIPS": 32}
+    options = {"num_warps": 1, "debug": True, "sanitize_overflow": False, "enable_fp_fusion": False}
+    cubin = compile_kernel(kernels.choose_frames, architecture, FRAME_POINTERS, constants, SCALARS, **options)
+    assert cubin.spills == cubin.stack == 0
+    assert "__assertfail" in cubin.code  # an index out of range stops the program
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(("random_crop", "whole_frame", "flip", "per_clip"), CASES)
+def test_joints(architecture, random_crop, whole_frame, flip, per_clip):
+    constants = {"MAX_PERSONS": 2, "CLIP_LEN": 24, "NUM_JOINTS": 25, "RANDOM_CROP": random_crop,
+                 "WHOLE_FRAME": whole_frame, "FLIP": flip, "PER_CLIP": per_clip, "ELEMENTS": 512}  # fmt: skip
+    options = {"num_warps": 4, "enable_fp_fusion": False}
+    cubin = compile_kernel(kernels.place_joints, architecture, POINTERS, constants, SCALARS, **options)
+    assert cubin.spills == cubin.stack == 0

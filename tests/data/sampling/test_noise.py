@@ -1,0 +1,76 @@
+"""The noise of ClipSampler: its distribution, and what it leaves alone."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from support.sampling import make_pack, whole_frame
+
+from fastpose.data.sampling.sampler import AlphaRange, ClipSampler, noise_coefficient
+
+
+def test_noise_has_the_deviation_of_the_method():
+    pack = make_pack([(2, 48)], 25, image_size=(720, 1280), movement=1000.0)
+    c = noise_coefficient(1000.0, (720, 1280))
+    assert 0.2 < c < 1
+    sampler = whole_frame(pack, clip_len=48)
+    clean = sampler.batch([0]).keypoints[..., :2]
+    draws = torch.stack(
+        [sampler.batch([0], epoch=k, stream=3, alpha=0.03).keypoints[..., :2] for k in range(40)]
+    )
+    noise = (draws - clean).double() / 0.03 / c
+    count = noise[..., 0].numel()
+    for axis, side in ((0, 1280), (1, 720)):
+        values = (noise[..., axis] / side).ravel()
+        assert abs(values.mean()) < 5 / math.sqrt(count)
+        assert abs(values.std() - 1) < 5 / math.sqrt(2 * count)
+        assert abs((values**4).mean() - 3) < 5 * math.sqrt(96 / count)
+    # Independent per draw, person, frame, joint and axis: neighbours along each are uncorrelated.
+    normal = noise / torch.tensor([1280.0, 720.0])
+    for dim in (0, 2, 3, 4, 5):
+        pairs = normal.narrow(dim, 1, normal.shape[dim] - 1) * normal.narrow(dim, 0, normal.shape[dim] - 1)
+        assert abs(pairs.mean()) < 5 / math.sqrt(pairs.numel()), f"{dim = }"
+
+
+def test_every_alpha_shares_the_normals():
+    pack = make_pack([(1, 60)], 17)
+    sampler = whole_frame(pack)
+    clean, weak, strong = (sampler.batch([0], stream=3, alpha=a).keypoints for a in (0.0, 0.05, 0.1))
+    shift = strong - clean
+    assert shift.abs().max() > 100
+    torch.testing.assert_close(shift[..., :2], 2 * (weak - clean)[..., :2], rtol=0, atol=2e-3)
+    assert torch.equal(clean[..., 2], strong[..., 2])
+
+
+def test_alpha_per_clip_and_alpha_range():
+    pack = make_pack([(1, 30)] * 300)
+    sampler = whole_frame(pack, clip_len=8)
+    indices = np.arange(300)
+    alphas = np.linspace(0, 0.2, 300)
+    per_clip = sampler.batch(indices, alpha=alphas).keypoints
+    for i in (0, 17, 299):
+        assert torch.equal(per_clip[i], sampler.batch([i], alpha=alphas[i]).keypoints[0])
+    clean, one = sampler.batch(indices).keypoints, sampler.batch(indices, alpha=1.0).keypoints
+    drawn = sampler.batch(indices, alpha=AlphaRange(0.05, 0.2)).keypoints
+    noise, unit = (drawn - clean).flatten(1).norm(dim=1), (one - clean).flatten(1).norm(dim=1)
+    strength = (noise / unit).sort().values
+    # Kolmogorov-Smirnov distance to U(0.05, 0.2), p = 1e-5.
+    assert (strength - torch.linspace(0.05, 0.2, 300)).abs().max() / 0.15 < 2.5 / math.sqrt(300)
+    assert torch.equal(
+        sampler.batch(indices, alpha=AlphaRange(0.1, 0.1)).keypoints,
+        sampler.batch(indices, alpha=0.1).keypoints,
+    )
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+def test_missing_joints_stay_missing_and_out_of_the_box(alpha):
+    pack = make_pack([(2, 30)], 9, missing=0.4)
+    missing = pack.scores == 0
+    batch = ClipSampler(pack, clip_len=30).batch([0], alpha=alpha, flip=False)
+    gone = torch.from_numpy(missing.reshape(2, 30, 9))
+    assert torch.equal((batch.keypoints == 0).all(-1)[0], gone)
+    pack.keypoints[missing] = 7e5
+    assert torch.equal(
+        ClipSampler(pack, clip_len=30).batch([0], alpha=alpha, flip=False).keypoints, batch.keypoints
+    )

@@ -1,0 +1,310 @@
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from support.clips import waving_clips
+from support.training import TINY
+
+from fastpose import evaluate
+from fastpose.data import ClipSampler
+from fastpose.evaluation.curves import format_spread, format_table, measure_curve, sampling_error
+from fastpose.evaluation.metrics import AccuracyMeter
+from fastpose.evaluation.scores import EVALUATION_STREAM, score_clips
+from fastpose.settings.config import EvalConfig
+from fastpose.training.experiment import plan_runs, run_experiment
+from fastpose.training.trainer import Trainer
+from fastpose.weights.checkpoint import build_model, find_runs, load_model, save_weights
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A pack on disk and an experiment of two finished runs on it."""
+    folder = tmp_path_factory.mktemp("finished")
+    packed = waving_clips()
+    packed.save(folder / "clips.safetensors")
+    base = replace(
+        TINY,
+        data=replace(TINY.data, data=str(folder / "clips.safetensors")),
+        optim=replace(TINY.optim, epochs=1),
+    )
+    curves = run_experiment(packed, plan_runs(base, ["supervised", "contrastive"], [0]), folder / "runs")
+    return folder, curves
+
+
+def accuracies(path):
+    with open(path, newline="") as file:
+        return {(row["run"], float(row["alpha"])): float(row["top1_percent"]) for row in csv.DictReader(file)}
+
+
+def test_the_command_repeats_the_curves_of_training(finished, tmp_path, capsys):
+    folder, curves = finished
+    out = tmp_path / "evaluation"
+    code = evaluate.main(
+        [str(folder / "runs"), "--alphas", "0", "0.1", "--out", str(out), "--precision", "fp32"]
+    )
+    assert code == 0
+    measured = accuracies(out / "robustness.csv")
+    assert measured == {
+        (name, alpha): pytest.approx(accuracy.top1_percent, abs=1e-3)
+        for name, curve in curves.items()
+        for alpha, accuracy in curve.items()
+    }
+    assert (out / "robustness.png").read_bytes()[:4] == b"\x89PNG"
+    assert "contrastive-0-0.05-s0" in capsys.readouterr().out
+    rows = list(csv.reader((out / "confusion-supervised-s0-0.csv").read_text().splitlines()))
+    assert rows[0] == ["true", "speed 0", "speed 1", "speed 2"]
+    counts = np.array([row[1:] for row in rows[1:]], int)
+    assert counts.sum() == 8
+    assert 100 * counts.trace() / 8 == pytest.approx(measured["supervised-s0", 0.0], abs=1e-3)
+
+
+def test_many_clips_and_flips_average_the_scores(finished):
+    folder, _ = finished
+    packed = waving_clips()
+    trainer = Trainer(TINY, packed, folder, quiet=True)
+    settings = EvalConfig(alphas=(0.05,), num_clips=2, flip_test=True, eval_batch_size=3)
+    seen = []
+    real = trainer.model.forward
+    trainer.model.forward = lambda x: seen.append(real(x)) or seen[-1]
+    curve = measure_curve(
+        trainer.model, packed, packed.split("test"), TINY.data, settings, autocast=trainer.autocast
+    )
+    assert len(seen) == 3 * 2 * 2  # batches of 3, 3 and 2 clips, two draws, each also mirrored
+    meter = AccuracyMeter(3)
+    for i, begin in enumerate(range(0, 8, 3)):
+        scores = sum(output.logits.softmax(1) for output in seen[4 * i : 4 * i + 4]) / 4
+        meter.update(scores, torch.as_tensor(packed.labels[packed.split("test")][begin : begin + 3]))
+    assert curve[0.05].top1_percent == meter.compute().top1_percent
+
+
+def test_batch_size_does_not_change_the_curve(finished):
+    folder, _ = finished
+    packed = waving_clips()
+    model = Trainer(TINY, packed, folder, quiet=True)
+    curves = [
+        measure_curve(
+            model.model,
+            packed,
+            packed.split("test"),
+            TINY.data,
+            EvalConfig(alphas=(0, 0.2), eval_batch_size=size),
+            autocast=model.autocast,
+        )
+        for size in (1, 5, 64)
+    ]
+    for curve in curves[1:]:
+        for alpha in (0, 0.2):
+            assert torch.equal(curve[alpha].confusion, curves[0][alpha].confusion)
+
+
+def test_a_limited_run_is_measured_on_its_own_clips(finished, tmp_path, capsys):
+    folder, _ = finished
+    data = replace(TINY.data, data=str(folder / "clips.safetensors"), limit=5)
+    config = replace(TINY, arm="supervised", data=data, optim=replace(TINY.optim, epochs=1))
+    run_experiment(waving_clips(), {"limited": config}, tmp_path / "runs")
+    for flags, count in [([], 5), (["--limit", "all"], 8), (["--limit", "3"], 3), (["--limit", "99"], 8)]:
+        capsys.readouterr()
+        assert evaluate.main([str(tmp_path / "runs"), "--alphas", "0", "--out", str(tmp_path), *flags]) == 0
+        with open(tmp_path / "robustness.csv", newline="") as file:
+            assert [row["num_clips"] for row in csv.DictReader(file)] == [str(count)]
+        assert ("--limit all for the whole split" in capsys.readouterr().out) == (not flags)
+
+
+@pytest.mark.parametrize("input", ["skeleton", "heatmap"])
+def test_other_frames_and_sizes_than_in_training(input, tmp_path, monkeypatch):
+    """The input is that of a model which was built for these settings."""
+    monkeypatch.chdir(tmp_path)
+    packed = waving_clips(9)
+    packed.save("clips.safetensors")
+    data = replace(TINY.data, data="clips.safetensors")
+    config = replace(
+        TINY, arm="supervised", data=data, model=replace(TINY.model, input=input, normalize=True)
+    )
+    trainer = Trainer(config, packed, tmp_path, quiet=True)
+    save_weights(tmp_path, trainer.model.state_dict(), trainer.card)
+    seen = []
+    wider = replace(config, data=replace(data, clip_len=12, size=(20, 24)))
+    expected = build_model(replace(trainer.card, config=wider))
+    monkeypatch.setattr(
+        "fastpose.evaluation.runs.score_clips",
+        lambda model, *args, **named: seen.append((model, args)) or score_clips(model, *args, **named),
+    )
+    flags = [".", "--alphas", "0.1", "--precision", "fp32"]
+    assert evaluate.main([*flags, "--clip-len", "12", "--size", "20", "24"]) == 0
+    model, (_, _, sampling, _) = seen.pop()
+    assert (sampling.clip_len, sampling.size) == (12, (20, 24))
+    batch = ClipSampler(packed, 12, (20, 24), train=False).batch([0, 1])
+    assert torch.equal(model.prepare_input(batch), expected.prepare_input(batch))
+
+    assert evaluate.main([*flags, "--preset", "pyskl-test", "--num-clips", "2", "--size", "16", "16"]) == 0
+    _, (_, _, sampling, settings) = seen.pop()
+    assert (sampling.clip_len, sampling.size) == (48, (16, 16))
+    assert (settings.num_clips, settings.flip_test) == (2, True)
+
+
+@pytest.fixture(scope="module")
+def two_streams(tmp_path_factory):
+    """A pack on disk, and a heatmap and a limb model trained on it."""
+    folder = tmp_path_factory.mktemp("streams")
+    packed = waving_clips(36)
+    packed.save(folder / "clips.safetensors")
+    for kind in ("heatmap", "limb"):
+        config = replace(
+            TINY,
+            data=replace(TINY.data, data=str(folder / "clips.safetensors")),
+            model=replace(TINY.model, model="x3d_shallow", input=kind),
+            optim=replace(TINY.optim, epochs=2, ema=0.0, lr=3e-3),
+        )
+        run_experiment(packed, plan_runs(config, ["supervised"], [0]), folder / kind)
+    return folder
+
+
+def evaluate_streams(folder, out, *more):
+    runs = [str(folder / kind / "supervised-s0") for kind in ("heatmap", "limb")]
+    alphas = ["--alphas", "0", "0.05", "--confusion-alphas", "0", "0.05"]
+    return evaluate.main([*runs, *alphas, "--out", str(out), "--precision", "fp32", *more])
+
+
+def test_late_fusion_is_the_mean_of_the_scores(two_streams, tmp_path, capsys):
+    assert evaluate_streams(two_streams, tmp_path, "--fuse") == 0
+    measured = accuracies(tmp_path / "robustness.csv")
+    assert "fused" in capsys.readouterr().out
+    packed = waving_clips(36)
+    sampler = ClipSampler(packed, 8, (16, 16), train=False, seed=0)
+    test = packed.split("test")
+    singles = {0.0: [], 0.05: []}
+    for alpha, parts in singles.items():
+        batch = sampler.batch(test, stream=EVALUATION_STREAM, alpha=alpha)
+        for kind in ("heatmap", "limb"):
+            model, _ = load_model(two_streams / kind / "supervised-s0")
+            with torch.no_grad():
+                parts.append(model(model.prepare_input(batch)).logits.softmax(1))
+        mean = sum(parts) / 2
+        top1 = 100 * (mean.argmax(1) == batch.labels).float().mean().item()
+        assert measured["fused", alpha] == pytest.approx(top1, abs=1e-3)
+        rows = list(csv.reader((tmp_path / f"confusion-fused-{alpha:g}.csv").read_text().splitlines()))
+        counts = np.array([row[1:] for row in rows[1:]], int)
+        assert counts.sum() == len(test)
+        assert 100 * counts.trace() / len(test) == pytest.approx(top1, abs=1e-3)
+    assert not torch.allclose(*singles[0.05], atol=1e-3)
+
+
+def test_a_weight_of_zero_leaves_a_stream_out(two_streams, tmp_path):
+    assert evaluate_streams(two_streams, tmp_path, "--fuse", "--fuse-weights", "0", "2") == 0
+    measured = accuracies(tmp_path / "robustness.csv")
+    limb = next(name for name, _ in measured if name.endswith("limb/supervised-s0"))
+    for alpha in (0.0, 0.05):
+        assert measured["fused", alpha] == measured[limb, alpha]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--fuse-weights", "1", "1"], "--fuse-weights has no effect without --fuse"),
+        (["--fuse", "--fuse-weights", "1"], "1 fusion weights for 2 models: expected one for each"),
+        (["--fuse", "--fuse-weights", "0", "0"], "must be numbers ≥ 0, not all 0"),
+        (["--fuse", "--fuse-weights", "nan", "1"], "must be numbers ≥ 0, not all 0"),
+    ],
+)
+def test_fusion_weights_are_checked(two_streams, tmp_path, capsys, more, message):
+    assert evaluate_streams(two_streams, tmp_path, *more) == 2
+    assert message in capsys.readouterr().err
+
+
+def relabel(run, folder, card):
+    """Copy a run under another card."""
+    folder.mkdir()
+    save_weights(folder, load_model(run)[0].state_dict(), card)
+
+
+def with_data(card, **changes):
+    return replace(card, config=replace(card.config, data=replace(card.config.data, **changes)))
+
+
+def test_runs_that_do_not_match_are_not_fused(two_streams, tmp_path, capsys):
+    heatmap = two_streams / "heatmap" / "supervised-s0"
+    card = load_model(heatmap)[1]
+    waving_clips(36, seed=1).save(tmp_path / "others.safetensors")
+    changes = {
+        "classes": replace(card, class_names=("a", "b", "c")),
+        "split": with_data(card, test_split="train"),
+        "held-out": with_data(card, val_clips=10, test_on="val"),
+        "data": with_data(card, data=str(tmp_path / "others.safetensors")),
+        "length": with_data(card, clip_len=9),
+    }
+    for name, changed in changes.items():
+        relabel(heatmap, tmp_path / name, changed)
+        assert (
+            evaluate.main([str(heatmap), str(tmp_path / name), "--fuse", "--out", str(tmp_path / "x")]) == 2
+        )
+        error = capsys.readouterr().err.splitlines()[-1]
+        expected = {
+            "classes": "their classes differ",
+            "length": "they see 8 frames (segments) and 9 frames (segments) of a clip",
+        }
+        assert error.startswith(f"error: supervised-s0 and {name} cannot be fused: ")
+        assert expected.get(name, "they are measured on different clips") in error
+    assert not (tmp_path / "x").exists()
+    assert evaluate.main([str(heatmap), "--fuse", "--out", str(tmp_path / "x")]) == 2
+    assert "--fuse needs two or more runs, got supervised-s0" in capsys.readouterr().err
+    relabel(heatmap, tmp_path / "fused", card)
+    assert evaluate.main([str(heatmap), str(tmp_path / "fused"), "--fuse", "--out", str(tmp_path / "x")]) == 2
+    assert "a run is named 'fused'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{runs}", "--clip-len", "0"], "clip_len = 0: expected at least 1"),
+        (["{runs}", "--preset", "best"], "unknown preset 'best'; expected one of"),
+        ([], "no run is named"),
+        (["absent"], "holds no finished run"),
+        (["{runs}", "--test-split", "xview_val"], "xview_val"),
+        (["{runs}", "--data", "absent.safetensors"], "absent.safetensors"),
+        (["{runs}", "--alphas", "0.1", "--confusion-alphas", "0"], "confusion_alphas"),
+        (["{runs}", "--device", "tpu"], "device = 'tpu': expected auto, cpu or cuda"),
+    ],
+)
+def test_mistakes_end_in_one_line(finished, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.format(runs=finished[0] / "runs") for argument in arguments]
+    assert evaluate.main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+def test_foreign_and_damaged_weights(finished, tmp_path, capsys):
+    for name, content in [
+        ("empty", b""),
+        ("text", b"hello, this is no weights file"),
+        ("huge", b"\xff" * 64),
+    ]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(content)
+        assert evaluate.main([str(tmp_path / name)]) == 2
+        assert "model.safetensors" in capsys.readouterr().err
+
+
+def test_runs_are_found_and_named(finished):
+    folder, _ = finished
+    assert set(find_runs((folder / "runs",))) == {"supervised-s0", "contrastive-0-0.05-s0"}
+    assert set(find_runs((folder / "runs" / "supervised-s0",))) == {"supervised-s0"}
+
+
+def test_tables_by_hand():
+    meters = {}
+    for hits in (8, 6):
+        meter = AccuracyMeter(2)
+        labels = torch.zeros(10, dtype=torch.int64)
+        scores = torch.eye(2)[[0] * hits + [1] * (10 - hits)]
+        meter.update(scores, labels)
+        meters[hits] = {0.0: meter.compute()}
+    assert format_table({"a": meters[8], "b": meters[6]}).splitlines()[1:] == [
+        "a              80.0",
+        "b              60.0",
+    ]
+    assert "70.0±14.1" in format_spread({"a": [meters[8], meters[6]]})
+    assert sampling_error(meters[8][0.0]) == pytest.approx(100 * (0.8 * 0.2 / 10) ** 0.5)

@@ -1,0 +1,100 @@
+"""The stem's kernels as machine code: no spills, products of joints in multiply-adds, wide stores."""
+
+import os
+import re
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("interpreted kernels have no machine code", allow_module_level=True)
+
+from support.cubin import ARCHITECTURES, compile_kernel, full_matrix
+
+from fastpose.ops.stem import kernels
+from fastpose.ops.stem import kernels_keypoint_gradient as keypoint_kernels
+from fastpose.ops.stem import kernels_weight_gradient as weight_kernels
+
+SCALARS = dict.fromkeys(["radius", "decay", "inverse_variance"], "fp32") | dict.fromkeys(
+    ["num_tiles", "num_programs", "num_joints_of_all"], "i64"
+)
+SIDE, JOINTS, SIGMA = 56, 17, 0.6
+STEMS = {  # output channels, kernel, stride, padding
+    "SlowOnly": (32, (1, 7, 7), (1, 1, 1), (0, 3, 3)),
+    "X3D": (24, (1, 3, 3), (1, 2, 2), (0, 1, 1)),
+    "C3D": (32, (3, 3, 3), (1, 1, 1), (1, 1, 1)),
+}
+CASES = [(stem, "joints", "bf16") for stem in STEMS]
+if full_matrix():
+    CASES = [
+        (stem, drawing, element)
+        for stem in STEMS
+        for drawing in ("joints", "grayscale_sum", "limbs")
+        for element in ("fp32", "fp16", "bf16")
+    ]
+each_case = pytest.mark.parametrize(("stem", "drawing", "element"), CASES)
+each_architecture = pytest.mark.parametrize(
+    "architecture", ARCHITECTURES if full_matrix() else (80, 90)
+)  # a compilation takes seconds
+
+
+def compiled(kernel, architecture, pointers, constants, **options):
+    pointers = {"keypoints": "fp32", "limbs": "i32", **pointers}
+    cubin = compile_kernel(kernel, architecture, pointers, constants, SCALARS, num_warps=1, **options)
+    assert cubin.spills == 0
+    assert cubin.stack == 0
+    return cubin
+
+
+@each_architecture
+@each_case
+def test_convolution(architecture, stem, drawing, element):
+    channels, kernel, stride, padding = STEMS[stem]
+    sides = [
+        (SIDE + 2 * pad - side) // step + 1
+        for side, step, pad in zip(kernel[1:], stride[1:], padding[1:], strict=True)
+    ]
+    out = torch.empty(1, channels, 24, *sides, device="meta")
+    constants = kernels.tile_constants(out, JOINTS) | kernels.geometry(kernel, stride, padding, drawing)
+    cubin = compiled(
+        kernels.convolve_maps, architecture, {"weight": "fp32", "out": element}, constants,
+        maxnreg=kernels.REGISTERS[drawing], enable_fp_fusion=True,
+    )  # fmt: skip
+    assert cubin.count("STG.E.128") > 0
+    assert cubin.count("STG.E") == cubin.count("STG.E.128")
+    assert not re.search(r"\bF2FP[.\w]*\.RZ", cubin.code)  # to nearest even
+    if drawing != "limbs":
+        rows, columns = kernel[1:]
+        products = columns * constants["COLUMNS"] + constants["ROWS"] * constants["COLUMNS"]
+        lanes = 32 // constants["OUTPUTS"]
+        # Once for joints that are products and once for pixels: columns, then rows, of a line of the kernel.
+        found = sum(cubin.count(name) + 2 * cubin.count(f"{name}2") for name in ("FFMA", "FMUL"))
+        assert 0.9 * 2 * rows * products / lanes <= found
+        assert cubin.count("MUFU.EX2") <= 4 * (rows + constants["ROWS"] * stride[1] + columns + 8 * stride[2])
+
+
+@each_architecture
+@each_case
+def test_weight_gradient(architecture, stem, drawing, element):
+    channels, kernel, stride, padding = STEMS[stem]
+    shape = (channels, JOINTS, *kernel)
+    constants = weight_kernels.correlation_constants(shape, stride, SIGMA)
+    constants |= kernels.geometry(kernel, stride, padding, drawing)
+    compiled(
+        weight_kernels.correlate_maps, architecture, {"gradient": element, "shares": "fp32"}, constants,
+        maxnreg=weight_kernels.REGISTERS, enable_fp_fusion=True,
+    )  # fmt: skip
+
+
+@each_architecture
+@each_case
+def test_keypoint_gradient(architecture, stem, drawing, element):
+    channels, kernel, stride, padding = STEMS[stem]
+    constants = keypoint_kernels.gather_constants((channels, JOINTS, *kernel))
+    constants |= kernels.geometry(kernel, stride, padding, drawing)
+    compiled(
+        keypoint_kernels.keypoint_gradients, architecture,
+        {"weight": "fp32", "gradient": element, "result": "fp32"}, constants,
+        maxnreg=keypoint_kernels.REGISTERS, enable_fp_fusion=False,
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""Random packed clips, and the comparison of ClipSampler with its definition."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from hypothesis import strategies as st
+
+from fastpose.data.sampling import reference
+from fastpose.data.sampling.sampler import AlphaRange, ClipSampler
+
+
+class SwapPairs:
+    """Joints 1 and 2, 3 and 4, ... are left and right."""
+
+    def __init__(self, num_joints):
+        self.num_joints = num_joints
+
+    def flip_index(self):
+        order = np.arange(self.num_joints)
+        for left in range(1, self.num_joints - 1, 2):
+            order[left], order[left + 1] = left + 1, left
+        return order
+
+
+def make_pack(shapes, num_joints=5, *, image_size=(1080, 1920), seed=0, missing=0.0, movement=20000.0):
+    """Random clips of the shapes (persons, frames); movement 20000 px makes the noise coefficient 1."""
+    rng = np.random.default_rng(seed)
+    num_persons, num_frames = np.array(shapes, np.int32).reshape(-1, 2).T
+    offsets = np.concatenate([[0], np.cumsum(num_persons.astype(np.int64) * num_frames)])
+    rows = int(offsets[-1])
+    count = len(num_frames)
+    return SimpleNamespace(
+        keypoints=rng.uniform(100, 900, (rows, num_joints, 2)).astype(np.float32),
+        scores=np.where(rng.random((rows, num_joints)) < missing, 0, rng.uniform(0.1, 1, (rows, num_joints)))
+        .astype(np.float32),
+        offsets=offsets,
+        num_persons=np.ascontiguousarray(num_persons),
+        num_frames=np.ascontiguousarray(num_frames),
+        image_sizes=np.tile(np.array(image_size, np.int32), (count, 1)),
+        name_hashes=rng.integers(0, 2**64, count, dtype=np.uint64),
+        total_difference=np.full(count, movement),
+        labels=np.arange(count, dtype=np.int64) * 3,
+        layout=SwapPairs(num_joints),
+    )  # fmt: skip
+
+
+ANY_SEED, ANY_EPOCH = st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def sampling_cases(draw, seeds=ANY_SEED, epochs=ANY_EPOCH):
+    """A pack, the settings of a sampler of it, and a request for all its clips."""
+    shapes = draw(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 70)), min_size=1, max_size=4))
+    seed = draw(seeds)
+    pack = make_pack(
+        shapes,
+        draw(st.integers(1, 27)),
+        image_size=draw(st.tuples(st.integers(100, 2000), st.integers(100, 2000))),
+        seed=seed % 1000,
+        missing=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        movement=draw(st.sampled_from([0.0, 3000.0, 1e5])),
+    )
+    settings = {
+        "clip_len": draw(st.integers(1, 30)),
+        "size": draw(st.tuples(st.integers(1, 80), st.integers(1, 80))),
+        "train": draw(st.booleans()),
+        "seed": seed,
+        "max_persons": draw(st.sampled_from([None, 1, 4])),
+        "frame_rule": draw(st.sampled_from(["segments", "resample"])),
+        "crop": draw(st.sampled_from(["box", "frame"])),
+    }
+    per_clip = np.linspace(0, 0.1, len(shapes))
+    request = {
+        "epoch": draw(epochs),
+        "stream": draw(st.integers(0, 15)),
+        "alpha": draw(st.sampled_from([0.0, 0.01, 0.3, AlphaRange(0.0, 0.2), per_clip])),
+        "draw_frames": draw(st.sampled_from([None, True, False])),
+        "flip": draw(st.sampled_from([None, True, False])),
+    }
+    return pack, settings, request
+
+
+def whole_frame(pack, **keywords):
+    """A sampler whose input pixels are a translation of the clip's: every box counts as too small."""
+    side = int(pack.image_sizes.max())
+    return ClipSampler(pack, size=(side, side), train=False, min_box=1e6, **keywords)
+
+
+def assert_matches_reference(sampler, indices, **request):
+    got = sampler.batch(indices, **request)
+    keypoints, frames = reference.sample_batch(sampler, indices, **request)
+    np.testing.assert_array_equal(got.frames, frames)
+    np.testing.assert_array_equal(got.keypoints[..., 2], keypoints[..., 2])
+    np.testing.assert_allclose(got.keypoints, keypoints, rtol=0, atol=1e-3)
+    assert (got.draws is None) == (not sampler.train)
+    if sampler.train:
+        drawn = {name: request.get(name, 0) for name in ("epoch", "stream")}
+        np.testing.assert_array_equal(got.draws, reference.input_draws(sampler, indices, **drawn))

@@ -1,0 +1,178 @@
+"""Steps that are compiled, or replayed, against steps that run as they are."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from support.clips import waving_clips
+from support.training import TINY, assert_equal_runs
+
+from fastpose.settings.config import LossConfig, ModelConfig
+from fastpose.training.compiled import CompiledObjective
+from fastpose.training.graph import EAGER_STEPS, GraphedStep
+from fastpose.training.step import make_optimizer, restore_optimizer, set_rate
+from fastpose.training.task import PoseTask
+from fastpose.training.trainer import Trainer
+
+CONFIG = replace(
+    TINY,
+    arm="contrastive",
+    model=ModelConfig(model="x3d_shallow", input="heatmap"),
+    loss=LossConfig(gamma1=1.0, gamma2=0.3, sup_thresh=2),
+    optim=replace(TINY.optim, precision="fp32", batch_size=6, ema=0.9),
+)
+
+
+def trainer_of(tmp_path, config=CONFIG):
+    return Trainer(config, waving_clips(), tmp_path, quiet=True)
+
+
+def views_of(trainer, seed, size=6):
+    clips = np.random.default_rng(seed).choice(trainer.train_indices, size)
+    return trainer.draw(clips, seed)
+
+
+class Recorder:
+    """Stands in for CUDA graphs: records a function without effect, and repeats it on the same memory."""
+
+    def __init__(self, trainer):
+        self.trainer, self.captures, self.replays = trainer, 0, 0
+
+    def __call__(self, function):
+        self.captures += 1
+        kept = copy.deepcopy((self.trainer.model.state_dict(), self.trainer.optimizer.state_dict()))
+        random = torch.get_rng_state()
+        result = function()
+        self.trainer.model.load_state_dict(kept[0])
+        self.trainer.optimizer.load_state_dict(kept[1])
+        torch.set_rng_state(random)
+
+        def replay():
+            self.replays += 1
+            for name, value in function().items():
+                result[name].copy_(value)
+
+        return result, replay
+
+
+def test_replayed_steps_are_the_steps_themselves(tmp_path):
+    plain, graphed = trainer_of(tmp_path / "plain"), trainer_of(tmp_path / "graphed")
+    recorder = Recorder(graphed)
+    graphed.step._take = GraphedStep(graphed.step._launch, graphed.task, recorder)
+    sizes = [6, 6, 4, 6, 6, 6, 4, 6, 6, 6, 6, 6]
+    for seed, size in enumerate(sizes):
+        epoch = seed // 5  # the loss gains its other terms in epoch 2
+        results = []
+        for trainer in (plain, graphed):
+            torch.manual_seed(seed)
+            results.append(trainer.step(views_of(trainer, seed, size), epoch, 1e-3 * (seed + 1)))
+        assert results[0].keys() == results[1].keys()
+        assert all(torch.equal(value, results[1][name]) for name, value in results[0].items()), seed
+    for name, value in plain.trained_model.state_dict().items():
+        assert torch.equal(value, graphed.trained_model.state_dict()[name]), name
+    # of six clips before the threshold; two of six after it are not enough, nor two of four before it
+    assert recorder.captures == 1
+    assert recorder.replays == sizes[:10].count(6) - EAGER_STEPS
+
+
+def test_a_run_of_replayed_steps_is_the_run_itself(tmp_path):
+    config = replace(CONFIG, optim=replace(CONFIG.optim, epochs=5))
+    plain, graphed = (trainer_of(tmp_path / name, config) for name in ("plain", "graphed"))
+    recorder = Recorder(graphed)
+    graphed.step._take = GraphedStep(graphed.step._launch, graphed.task, recorder)
+    for trainer in (plain, graphed):
+        trainer.folder.mkdir()
+        trainer.fit()
+    # 16 clips in batches of 6, 6 and 4: two epochs before the threshold, three from it on
+    assert recorder.replays == (2 * 2 - EAGER_STEPS) + (2 * 3 - EAGER_STEPS)
+    assert_equal_runs(plain.folder, graphed.folder)
+
+
+def test_what_cannot_be_captured_is_launched(tmp_path):
+    trainer = trainer_of(tmp_path)
+
+    def refuse(function):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    step = GraphedStep(trainer.step._launch, trainer.task, refuse)
+    with pytest.warns(
+        UserWarning, match="operation not permitted when stream is capturing\\); training goes on"
+    ):
+        losses = [float(step(views_of(trainer, 0), 0)["loss"]) for _ in range(EAGER_STEPS + 2)]
+    assert step.failed
+    assert len(set(losses)) == len(losses)  # every one of them has moved the weights
+
+
+def test_out_of_memory_is_not_hidden(tmp_path):
+    trainer = trainer_of(tmp_path)
+
+    def refuse(function):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    step = GraphedStep(trainer.step._launch, trainer.task, refuse)
+    with pytest.raises(torch.OutOfMemoryError):
+        for _ in range(EAGER_STEPS + 1):
+            step(views_of(trainer, 0), 0)
+
+
+def test_compiled_steps_for_one_size_and_both_phases(tmp_path):
+    trainer = trainer_of(tmp_path)
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    objective = CompiledObjective(trainer.task, backend=count)
+    reference = PoseTask(CONFIG)
+    model = trainer.model.eval()  # so that a step does not change the next one's result
+    for epoch, size in [(0, 6), (1, 6), (1, 4), (2, 6), (3, 6)]:
+        views = views_of(trainer, epoch, size)
+        found = objective(model, views, epoch, trainer.autocast)
+        expected = reference.step(model, views, epoch, trainer.autocast)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+    assert not objective.failed
+    assert len(graphs) == 2
+
+
+def test_a_compiler_that_fails_is_left_out(tmp_path):
+    trainer = trainer_of(tmp_path)
+
+    def refuse(graph, inputs):
+        raise RuntimeError("no such target")
+
+    torch.compiler.reset()
+    objective = CompiledObjective(trainer.task, backend=refuse)
+    views = views_of(trainer, 0)
+    with pytest.warns(UserWarning, match="torch.compile failed .*training goes on without it"):
+        found = objective(trainer.model.eval(), views, 0, trainer.autocast)
+    assert objective.failed
+    expected = trainer.task.step(trainer.model, views, 0, trainer.autocast)
+    assert torch.equal(found["loss"], expected["loss"])
+
+
+def test_rates_that_are_tensors_survive_a_checkpoint():
+    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optim = CONFIG.optim
+    plain = make_optimizer(
+        [{"params": weights[:1]}, {"params": weights[1:], "lr_scale": 10.0}], optim, torch.device("cpu")
+    )
+    set_rate(plain, 2e-3)
+    assert [group["lr"] for group in plain.param_groups] == [2e-3, 2e-2]
+    tensors = torch.optim.AdamW(
+        [{"params": [weight], "lr": torch.tensor(1.0)} for weight in weights], fused=True
+    )
+    kept = [group["lr"] for group in tensors.param_groups]
+    restore_optimizer(tensors, plain.state_dict())
+    assert all(group["lr"] is rate for group, rate in zip(tensors.param_groups, kept, strict=True))
+    assert kept[1].item() == pytest.approx(2e-2)
+    set_rate(tensors, 5e-3)
+    assert all(group["capturable"] for group in tensors.param_groups)
+    restore_optimizer(plain, tensors.state_dict())
+    assert not any(group["capturable"] for group in plain.param_groups)
+    assert plain.param_groups[0]["lr"] == pytest.approx(5e-3)
+    assert isinstance(plain.param_groups[0]["lr"], float)

@@ -1,0 +1,153 @@
+"""The objective is the weighted sum of the operators, each fed what the settings say."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch._subclasses import FakeTensorMode
+
+from fastpose.models import ModelOutput
+from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
+from fastpose.settings.config import LossConfig, RunConfig
+from fastpose.training import losses
+from fastpose.training.losses import PoseLoss
+from fastpose.training.task import PoseTask
+
+LABELS = torch.tensor([0, 2, 2, 1, 0])
+
+
+def output(seed, clips=5):
+    generator = torch.Generator().manual_seed(seed)
+    logits, features = (torch.randn(clips, width, generator=generator) for width in (3, 6))
+    return ModelOutput(logits.requires_grad_(), features.requires_grad_())
+
+
+@pytest.fixture
+def views():
+    return output(0), output(1)
+
+
+@pytest.mark.parametrize("representation", ["features", "logits", "softmax"])
+@pytest.mark.parametrize("group_labels", ["true", "pseudo"])
+def test_weighted_sum(views, representation, group_labels):
+    clean, noisy = views
+    settings = {"temperature": 0.5, "symmetric": True}
+    loss = PoseLoss(
+        instance_weight=2.0,
+        group_weight=0.3,
+        supcon_weight=0.5,
+        label_smoothing=0.1,
+        supcon_temperature=0.2,
+        representation=representation,
+        group_labels=group_labels,
+        **settings,
+    )
+    result = loss(clean, LABELS, clean, noisy)
+    o, n = (
+        {"features": v.features, "logits": v.logits, "softmax": v.logits.softmax(1)}[representation]
+        for v in views
+    )
+    groups, groups_n = (LABELS, LABELS) if group_labels == "true" else (v.logits.argmax(1) for v in views)
+    expected = {
+        "loss_ce": F.cross_entropy(clean.logits, LABELS, label_smoothing=0.1),
+        "loss_instance": contrastive_loss(o, n, **settings),
+        "loss_group": group_contrastive_loss(o, n, groups, 3, groups_n, **settings),
+        "loss_supcon": supervised_contrastive_loss(torch.cat([o, n]), torch.cat([LABELS, LABELS]), 0.2),
+    }
+    assert result.keys() == {"loss", *expected}
+    for name, value in expected.items():
+        torch.testing.assert_close(result[name], value.detach())
+        assert not result[name].requires_grad
+    ce, instance, group, supcon = expected.values()
+    torch.testing.assert_close(result["loss"], ce + 2 * instance + 0.3 * group + 0.5 * supcon)
+
+
+def test_detach_clean_spares_the_clean_view(views):
+    clean, noisy = views
+    PoseLoss(instance_weight=1, group_weight=1, detach_clean=True)(output(2), LABELS, clean, noisy)[
+        "loss"
+    ].backward()
+    assert clean.features.grad is None
+    assert noisy.features.grad.abs().max() > 0
+
+
+def test_terms_without_weight_are_not_computed(views, monkeypatch):
+    for name in ("contrastive_loss", "group_contrastive_loss", "supervised_contrastive_loss"):
+        monkeypatch.setattr(losses, name, None)
+    result = PoseLoss()(views[0], LABELS, *views)
+    torch.testing.assert_close(result["loss"], F.cross_entropy(views[0].logits, LABELS))
+    assert result["loss_instance"] == result["loss_group"] == result["loss_supcon"] == 0
+
+
+def test_cross_entropy_alone_before_the_threshold(views):
+    loss = PoseLoss(instance_weight=1, supcon_weight=1, sup_thresh=2)
+    assert [loss.needs_views(epoch) for epoch in range(4)] == [False, False, True, True]
+    early = loss(views[0], LABELS, epoch=1)
+    assert torch.equal(early["loss"], early["loss_ce"])
+    late = loss(views[0], LABELS, *views, epoch=2)
+    assert late["loss_instance"] > 0
+    assert late["loss_supcon"] > 0
+    with pytest.raises(ValueError, match="epoch 2 contrasts views"):
+        loss(views[0], LABELS, epoch=2)
+
+
+def test_views_of_other_clips_bring_their_labels(views):
+    loss = PoseLoss(group_weight=1)
+    supervised, view_labels = output(3, clips=2), torch.tensor([1, 1, 0, 2, 1])
+    result = loss(supervised, torch.tensor([0, 1]), *views, view_labels=view_labels)
+    expected = group_contrastive_loss(views[0].features, views[1].features, view_labels, 3)
+    torch.testing.assert_close(result["loss_group"], expected.detach())
+    with pytest.raises(ValueError, match=r"labels must be \[5\]"):
+        loss(supervised, torch.tensor([0, 1]), *views)
+
+
+def test_half_precision_outputs(views):
+    clean, noisy = (ModelOutput(v.logits.bfloat16(), v.features.bfloat16()) for v in views)
+    result = PoseLoss(instance_weight=1, group_weight=1, supcon_weight=1)(clean, LABELS, clean, noisy)
+    assert {value.dtype for value in result.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_precision_is_for_gpus(monkeypatch, device):
+    passed = {}
+    for name in ("contrastive_loss", "group_contrastive_loss", "supervised_contrastive_loss"):
+        monkeypatch.setattr(
+            losses, name, lambda x, *_, name=name, precision="auto", **__: passed.update({name: precision}) or x.sum()
+        )  # fmt: skip
+    with FakeTensorMode():  # shapes and devices alone
+        views = [ModelOutput(torch.ones(5, 3, device=device), torch.ones(5, 6, device=device)) for _ in "on"]
+        loss = PoseLoss(instance_weight=1, group_weight=1, supcon_weight=1, precision="tf32")
+        loss(views[0], torch.zeros(5, dtype=torch.int64, device=device), *views)
+    of_pairs = "tf32" if device == "cuda" else "auto"
+    assert passed == {
+        "contrastive_loss": of_pairs,
+        "group_contrastive_loss": "auto",
+        "supervised_contrastive_loss": of_pairs,
+    }
+
+
+def test_contrast_follows_the_precision_of_training():
+    for dtype, setting, expected in (
+        (torch.bfloat16, "auto", "bf16"),
+        (torch.float32, "auto", "auto"),
+        (torch.bfloat16, "fp32", "fp32"),
+    ):
+        task = PoseTask(RunConfig(loss=LossConfig(contrast_precision=setting)), dtype)
+        assert task.loss.precision == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"instance_weight": -1.0}, "instance_weight must be 0 or more, got -1.0"),
+        ({"supcon_weight": float("nan")}, "supcon_weight must be 0 or more, got nan"),
+        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\), got 1.0"),
+        ({"representation": "logit"}, "features, logits, softmax, got 'logit'"),
+        ({"group_labels": "none"}, "true, pseudo, got 'none'"),
+        ({"precision": "fp16"}, "auto, bf16, tf32, fp32, got 'fp16'"),
+        ({"sup_thresh": -1}, "sup_thresh must be 0 or more, got -1"),
+    ],
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        PoseLoss(**settings)
