@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastpose.models import create_model
-from fastpose.system.precision import autocast_for, choose_precision
+from fastpose.system.placement import Placement
 
 NUM_CLASSES = 60
 BATCH = 8
@@ -34,7 +34,7 @@ def make_peer(name: str) -> nn.Module:
 
 def step(model: nn.Module, x: Tensor, labels: Tensor, precision: str) -> Tensor:
     model.zero_grad()
-    with autocast_for(CPU, precision)():
+    with Placement.choose("cpu", precision).autocast():
         output = model(x)
     loss = F.cross_entropy(output if isinstance(output, Tensor) else output.logits, labels)
     loss.backward()
@@ -62,14 +62,14 @@ def activation_bytes(model: nn.Module, x: Tensor, precision: str) -> int:
 
     with (
         torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        autocast_for(CPU, precision)(),
+        Placement.choose("cpu", precision).autocast(),
     ):
         model(x)
     return sum(storage.nbytes() for storage in kept.values())
 
 
 def describe(benchmark, name: str, model: nn.Module, x: Tensor, precision: str, **info: str) -> None:
-    dtype = str(choose_precision(precision, CPU)).removeprefix("torch.")
+    dtype = str(Placement.choose("cpu", precision).dtype).removeprefix("torch.")
     megabytes = activation_bytes(model, x, precision) / BATCH / 1e6
     benchmark.group = SECTION
     benchmark.extra_info.update(
@@ -102,7 +102,7 @@ def test_fastpose(benchmark, name):
 
 
 def test_matrix_rate(benchmark):
-    dtype = choose_precision("auto", CPU)
+    dtype = Placement.choose("cpu").dtype
     x, weight = torch.randn(24 * 17 * BATCH, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype)
     benchmark.group = SECTION
     benchmark.extra_info.update(

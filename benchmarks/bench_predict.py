@@ -20,8 +20,9 @@ from fastpose.data.sources.clip_files import ReadOptions
 from fastpose.data.sources.ntu_names import class_names
 from fastpose.prediction.files import predict_files, write_results
 from fastpose.prediction.predictor import Predictor
-from fastpose.settings.config import ModelConfig, RunConfig
-from fastpose.weights.checkpoint import ModelCard, build_model, save_weights
+from fastpose.settings import ModelConfig, RunConfig
+from fastpose.weights.card import ModelCard, build_model
+from fastpose.weights.runs import WEIGHTS, write_weights
 
 NUM_FILES = 256
 PEER_FILES = 16
@@ -44,7 +45,7 @@ def write_run(folder: Path, kind: str) -> Path:
     config = RunConfig(model=ModelConfig(input=kind))
     card = ModelCard(config, LAYOUTS["kinect25"], class_names(NUM_CLASSES), max_persons=2)
     torch.manual_seed(0)
-    save_weights(folder, build_model(card).state_dict(), card)
+    write_weights(folder / WEIGHTS, build_model(card).state_dict(), card)
     return folder
 
 

@@ -81,7 +81,7 @@ def group(pack: SimpleNamespace) -> str:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_fastpose(benchmark, pack, threads):
-    sampler = ClipSampler(pack, CLIP_LEN, threads=threads)
+    sampler = ClipSampler(pack, clip_len=CLIP_LEN, threads=threads)
     batches = np.random.default_rng(1).permutation(NUM_CLIPS).reshape(-1, BATCH_SIZE)
     checked = sampler.batch(batches[0], alpha=ALPHA)
     assert checked.keypoints.isfinite().all()

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from fastpose.data import LAYOUTS, PackedClips, PoseClip
-from fastpose.settings.config import DataConfig, ModelConfig, OptimConfig, RunConfig
+from fastpose.settings import DataConfig, ModelConfig, OptimConfig, RunConfig
+from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
 
 NUM_CLASSES = 60
@@ -49,13 +50,13 @@ def test_step(benchmark, tmp_path, kind, arm):
         model=ModelConfig(input=kind),
         optim=OptimConfig(batch_size=BATCH[kind], device="cpu"),
     )
-    trainer = Trainer(config, packed, tmp_path, quiet=True)
-    trainer.model.train()
+    trainer = Trainer(Setup(config, packed), tmp_path, quiet=True)
+    trainer.setup.model.train()
     losses = []
 
     def step():
         for batches in trainer.batches(epoch=0, steps=1):
-            losses.append(float(trainer.step(batches, epoch=0, rate=1e-3)["loss"]))
+            losses.append(float(trainer.setup.step(batches, epoch=0, rate=1e-3)["loss"]))
 
     benchmark.group = f"training step, {arm}"
     benchmark.extra_info.update(clips=len(clips), note=str(trainer.dtype).removeprefix("torch."))

@@ -43,7 +43,7 @@ def test_step(benchmark, name):
     def step():
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            logits = model(model.implicit_input(keypoints)).logits
+            logits = model(model.prepare_input(keypoints)).logits
         F.cross_entropy(logits, labels).backward()
 
     measure(benchmark, step, note=name)
@@ -60,7 +60,7 @@ def test_scoring(benchmark, name):
     @torch.inference_mode()
     def score():
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            return model(model.implicit_input(keypoints)).logits
+            return model(model.prepare_input(keypoints)).logits
 
     benchmark.group = "X3D-shallow scoring"
     benchmark.extra_info.update(clips=BATCH, flop=FORWARD_FLOP * BATCH, note=name)
@@ -93,7 +93,7 @@ def test_peer_is_the_same_network():
                 weight.uniform_(0.5, 1)
             other.copy_(weight)
         keypoints, _ = inputs()
-        found = model(model.implicit_input(keypoints)).logits
+        found = model(model.prepare_input(keypoints)).logits
         torch.testing.assert_close(peer(drawn(keypoints)), found, rtol=1e-4, atol=1e-4)
 
 

@@ -3,8 +3,8 @@
 import argparse
 import importlib
 import sys
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Sequence
+from types import ModuleType, TracebackType
 
 import fastpose
 from fastpose.system.openmp import share_processors
@@ -18,22 +18,34 @@ def read_first(argv: Sequence[str] | None, *flags: str) -> argparse.Namespace:
     return parser.parse_known_args(argv)[0]
 
 
-def run_command(run: Callable[[], int | None], *, interrupted: str = "stopped") -> int:
-    """Call ``run``, and return the exit status of its command: what it returns, None being 0.
+class Command:
+    """What happens in the body of ``with Command() as command:``, and ``command.status``, its exit status.
 
-    A ``ValueError`` or ``OSError`` is printed as one line "error: …" (2), Ctrl-C as ``interrupted`` (130);
-    any other error is a fault of the program and keeps its traceback.
+    The status is 0 unless the body sets it. A ``ValueError`` or ``OSError`` is printed as one line "error: …" (2),
+    Ctrl-C as ``interrupted`` (130); any other error is a fault of the program and keeps its traceback.
     """
-    share_processors()
-    try:
-        return run() or 0
-    except (ValueError, OSError) as error:
-        name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
-        print(f"error: {name}: {reason}" if name and reason else f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"\n{interrupted}", file=sys.stderr)
-        return 130
+
+    def __init__(self, *, interrupted: str = "stopped") -> None:
+        self.status = 0
+        self._interrupted = interrupted
+
+    def __enter__(self) -> "Command":
+        share_processors()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, ValueError | OSError):
+            name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
+            print(f"error: {name}: {reason}" if name and reason else f"error: {error}", file=sys.stderr)
+            self.status = 2
+        elif isinstance(error, KeyboardInterrupt):
+            print(f"\n{self._interrupted}", file=sys.stderr)
+            self.status = 130
+        else:
+            return False
+        return True
 
 
 def load_command(name: str) -> ModuleType:

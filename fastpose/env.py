@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from fastpose._command import run_command
+from fastpose._command import Command
 
 
 def run() -> None:
@@ -15,7 +15,9 @@ def run() -> None:
 
 def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="fastpose env", description="Print what fastpose runs on.").parse_args(argv)
-    return run_command(run)
+    with Command() as command:
+        run()
+    return command.status
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fastpose._command import read_first, run_command
-from fastpose.settings.config import EvalConfig
+from fastpose._command import Command, read_first
+from fastpose.settings import EvalConfig
 from fastpose.settings.files import from_preset
 from fastpose.settings.presets import PRESETS
 
@@ -43,6 +43,8 @@ class Arguments:
     """Weight of each run in that mean, in the order of the table; equal by default."""
     confusion_alphas: tuple[float, ...] | None = None
     """Noise levels whose confusion matrices are written; by default the first."""
+    model: str | None = None
+    """package.module:Class of your own network, for runs that were trained with it."""
     device: str = "auto"
     precision: str = "auto"
     seed: int = 0
@@ -54,7 +56,8 @@ def parse(argv: list[str] | None = None) -> Arguments:
     """Read the command line; what --preset says of tests becomes the defaults of the flags."""
     preset = read_first(argv, "--preset").preset or "report"
     tested = from_preset(preset).eval
-    sampled = {name: PRESETS[preset].get("data", {}).get(name) for name in ("clip_len", "size")}
+    sampled = PRESETS[preset].get("data", {}).get("sampling", {})
+    sampled = {name: sampled.get(name) for name in ("clip_len", "size")}
     default = Arguments(runs=tyro.MISSING, eval=tested, **sampled)
     name, style = "python -m fastpose.evaluate", (tyro.conf.OmitArgPrefixes,)
     return tyro.cli(Arguments, args=argv, default=default, prog=name, config=style)
@@ -62,8 +65,11 @@ def parse(argv: list[str] | None = None) -> Arguments:
 
 def run(arguments: Arguments) -> None:
     from fastpose.evaluation.runs import evaluate_runs
-    from fastpose.weights.checkpoint import find_runs
+    from fastpose.models.registry import import_model
+    from fastpose.weights.runs import find_runs
 
+    if arguments.model is not None:
+        import_model(arguments.model)
     evaluate_runs(
         find_runs(arguments.runs),
         arguments.eval,
@@ -83,7 +89,10 @@ def run(arguments: Arguments) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command(lambda: run(parse(argv)))
+    """Run the command; return its exit status."""
+    with Command() as command:
+        run(parse(argv))
+    return command.status
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fastpose._command import run_command
-from fastpose.settings.config import CheckpointConfig
+from fastpose._command import Command
+from fastpose.settings import CheckpointConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,9 @@ def run(arguments: Arguments) -> None:
 def main(argv: list[str] | None = None) -> int:
     flags = (tyro.conf.OmitArgPrefixes,)
     arguments = tyro.cli(Arguments, args=argv, prog="python -m fastpose.export", config=flags)
-    return run_command(lambda: run(arguments))
+    with Command() as command:
+        run(arguments)
+    return command.status
 
 
 if __name__ == "__main__":

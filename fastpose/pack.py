@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 from tyro.extras import subcommand_cli_from_dict
 
-from fastpose._command import run_command
+from fastpose._command import Command
 from fastpose.data.sources.npz import pack_npz
 from fastpose.data.sources.ntu import pack_ntu
 from fastpose.data.sources.pack_log import pack_to_file, read_classes
@@ -79,7 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status, 2 for what the user can mend."""
     commands = {f.__name__.replace("_", "-"): f for f in (ntu, pyskl, penn_action, npz, synthetic)}
     texts = {"prog": "python -m fastpose.pack", "description": "Pack a data set into one file."}
-    return run_command(lambda: print(subcommand_cli_from_dict(commands, args=arguments, **texts)))
+    with Command() as command:
+        print(subcommand_cli_from_dict(commands, args=arguments, **texts))
+    return command.status
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from fastpose._command import run_command
-from fastpose.settings.config import CheckpointConfig
+from fastpose._command import Command
+from fastpose.settings import CheckpointConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +59,8 @@ def run(arguments: Arguments) -> int:
     from fastpose.data.sources.clip_files import ReadOptions
     from fastpose.prediction import files as prediction_files
     from fastpose.prediction.predictor import Predictor
-    from fastpose.system.allocator import keep_freed_memory
     from fastpose.weights.foreign import open_model
 
-    keep_freed_memory()
     prediction_files.check_targets(arguments.out, arguments.embed)
     layout = arguments.layout and get_layout(arguments.layout)
     options = ReadOptions(layout=layout, image_size=arguments.image_size, split=arguments.split)
@@ -75,7 +73,9 @@ def run(arguments: Arguments) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     texts = {"prog": "python -m fastpose.predict", "config": (tyro.conf.OmitArgPrefixes,)}
-    return run_command(lambda: run(tyro.cli(Arguments, args=argv, **texts)))
+    with Command() as command:
+        command.status = run(tyro.cli(Arguments, args=argv, **texts))
+    return command.status
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated
 from tyro.conf import Positional
 from tyro.extras import subcommand_cli_from_dict
 
-from fastpose._command import run_command
+from fastpose._command import Command
 from fastpose.evaluation.benchmark_table import (
     format_table,
     markdown_table,
@@ -53,7 +53,9 @@ def benchmarks(
 
 def main(argv: list[str] | None = None) -> int:
     commands, name = {"benchmarks": benchmarks}, "python -m fastpose.report"
-    return run_command(lambda: subcommand_cli_from_dict(commands, prog=name, args=argv, description=__doc__))
+    with Command() as command:
+        subcommand_cli_from_dict(commands, prog=name, args=argv, description=__doc__)
+    return command.status
 
 
 if __name__ == "__main__":

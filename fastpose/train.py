@@ -10,17 +10,9 @@ from pathlib import Path
 
 import tyro
 
-from fastpose._command import read_first, run_command
+from fastpose._command import Command, read_first
+from fastpose.settings import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
 from fastpose.settings import files as settings
-from fastpose.settings.config import (
-    Arm,
-    DataConfig,
-    EvalConfig,
-    LossConfig,
-    ModelConfig,
-    OptimConfig,
-    RunConfig,
-)
 from fastpose.settings.presets import PRESET_ARMS
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
@@ -71,22 +63,25 @@ def parse(argv: list[str] | None = None) -> Arguments:
     return tyro.cli(Arguments, args=argv, default=default, prog=name, config=style)
 
 
-def run(arguments: Arguments) -> None:
-    from fastpose.data.synthetic.builtin import open_clips
-    from fastpose.training.experiment import new_folder, plan_runs, run_experiment
-
-    if arguments.out is None and (arguments.resume or arguments.overwrite):
-        raise ValueError("--resume and --overwrite need --out, the folder they are about")
-    base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
-    plan = plan_runs(base, arguments.arms, arguments.seeds)
-    packed = open_clips(arguments.data.data)
-    out = arguments.out or new_folder(base)
-    run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
-
-
 def main(argv: list[str] | None = None) -> int:
-    hint = "stopped; --resume with the same --out goes on from the last checkpoint"
-    return run_command(lambda: run(parse(argv)), interrupted=hint)
+    """Run the command; return its exit status."""
+    with Command(
+        interrupted="stopped; --resume with the same --out goes on from the last checkpoint"
+    ) as command:
+        arguments = parse(argv)
+        if arguments.out is None and (arguments.resume or arguments.overwrite):
+            raise ValueError("--resume and --overwrite need --out, the folder they are about")
+        from fastpose.data.synthetic.builtin import open_clips
+        from fastpose.models.registry import import_model
+        from fastpose.training.experiment import new_folder, plan_runs, run_experiment
+
+        base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
+        import_model(base.model.model)
+        plan = plan_runs(base, arguments.arms, arguments.seeds)
+        packed = open_clips(base.data.data)
+        out = arguments.out or new_folder(base)
+        run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
+    return command.status
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from fastpose._lazy import attach
 __getattr__, __dir__ = attach(
     __name__,
     {
-        "AlphaRange": "sampling.sampler",
+        "AlphaRange": "sampling.batch",
         "ClipSampler": "sampling.sampler",
         "DecodeError": "sources.skeleton",
         "DeviceClipSampler": "sampling.device",
         "Layout": "pack.layouts",
         "LAYOUTS": "pack.layouts",
         "PackedClips": "pack.packed",
-        "PoseBatch": "sampling.sampler",
+        "PoseBatch": "sampling.batch",
         "PoseClip": "pack.packed",
         "PoseDataset": "sampling.loader",
         "Skeleton": "sources.skeleton",
@@ -22,6 +22,6 @@ __getattr__, __dir__ = attach(
         "make_synthetic_ntu": "synthetic.dataset",
         "read_skeleton": "sources.skeleton",
         "select_bodies": "sources.skeleton",
-        "total_difference": "sampling.sampler",
+        "total_difference": "sampling.noise",
     },
 )

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
+from fastpose.data.pack.packed import PackedClips
 from fastpose.evaluation.metrics import Accuracy, AccuracyMeter
 from fastpose.evaluation.scores import ClipScores, score_clips
 from fastpose.system.files import atomic_path, write_csv
@@ -23,9 +25,12 @@ def curve_of(scores: ClipScores) -> Curve:
     return curve
 
 
-def measure_curve(*arguments: Any, **settings: Any) -> Curve:
-    """Score clips as ``score_clips`` does, whose arguments these are, and return the accuracies."""
-    return curve_of(score_clips(*arguments, **settings))
+def measure_curve(model: nn.Module, packed: PackedClips, *arguments: Any, **settings: Any) -> Curve:
+    """Score clips as ``score_clips`` does, whose arguments these are, and return the accuracies.
+
+    ``measure_curve(model, packed)`` measures any network that has ``prepare_input`` on all clips of a pack.
+    """
+    return curve_of(score_clips(model, packed, *arguments, **settings))
 
 
 def write_curve(path: Path, curves: dict[str, Curve]) -> None:

@@ -14,13 +14,11 @@ from fastpose.data.synthetic.builtin import open_clips
 from fastpose.evaluation.curves import Curve, curve_of, format_table, plot_curves, write_curve
 from fastpose.evaluation.metrics import Accuracy
 from fastpose.evaluation.scores import ClipScores, check_weights, format_speed, fuse_scores, score_clips
-from fastpose.models.inputs.input_maker import memory_format_for
-from fastpose.models.inputs.motionbert_published import match_clips
-from fastpose.settings.config import DataConfig, EvalConfig
-from fastpose.system.allocator import keep_freed_memory
+from fastpose.settings import DataConfig, EvalConfig
 from fastpose.system.files import atomic_path, write_text
-from fastpose.system.precision import autocast_for, choose_device
-from fastpose.weights.checkpoint import ModelCard, load_model
+from fastpose.system.placement import Placement
+from fastpose.weights.card import ModelCard
+from fastpose.weights.runs import load_card, load_model
 
 FUSED = "fused"
 
@@ -33,7 +31,7 @@ class Candidate:
     card: ModelCard
     packed: PackedClips
     indices: np.ndarray  # int64, of the clips
-    sampling: DataConfig
+    data: DataConfig
 
 
 def open_candidates(
@@ -53,19 +51,18 @@ def open_candidates(
     opened: dict[str, PackedClips] = {}
     candidates = {}
     for name, run in runs.items():
-        _, card = load_model(run)  # again when its turn comes: all models at once may be too many
+        card = load_card(run)
         source = data or card.config.data.data
         if source not in opened:
             opened[source] = open_clips(source)
         packed = opened[source]
         check_clips(card, packed, run)
-        if card.config.model.published:
-            packed = match_clips(packed)
-        sampling = changed_sampling(card.config.data, test_split, limit, clip_len, size)
-        _, indices = select_clips(packed, sampling)
-        if limit is None and sampling.limit is not None:
+        packed = card.clips(packed)
+        chosen = changed_data(card.config.data, test_split, limit, clip_len, size)
+        _, indices = select_clips(packed, chosen)
+        if limit is None and chosen.limit is not None:
             print(f"{name}: {len(indices)} clips, as the run itself; --limit all for the whole split")
-        candidates[name] = Candidate(run, card, packed, indices, sampling)
+        candidates[name] = Candidate(run, card, packed, indices, chosen)
     return candidates
 
 
@@ -80,21 +77,22 @@ def check_clips(card: ModelCard, packed: PackedClips, run: Path) -> None:
         raise ValueError(f"{run}: knows {len(card.class_names)} classes, the clips have {packed.num_classes}")
 
 
-def changed_sampling(
+def changed_data(
     trained: DataConfig,
     test_split: str | None,
     limit: int | Literal["all"] | None,
     clip_len: int | None,
     size: tuple[int, int] | None,
 ) -> DataConfig:
-    """Return the sampling a run was trained with, with whatever is not None put in place."""
-    changes = {"test_split": test_split, "limit": limit, "clip_len": clip_len, "size": size}
-    changes = {name: value for name, value in changes.items() if value is not None}
+    """Return the data settings a run was trained with, with whatever is not None put in place."""
+    sampled = {"clip_len": clip_len, "size": size}
+    sampled = {name: value for name, value in sampled.items() if value is not None}
+    changed = replace(trained, sampling=replace(trained.sampling, **sampled))
     if test_split is not None:
-        changes["test_on"] = "test"
-    if limit == "all":
-        changes["limit"] = None
-    return replace(trained, **changes)
+        changed = replace(changed, test_split=test_split, test_on="test")
+    if limit is not None:
+        changed = replace(changed, limit=None if limit == "all" else limit)
+    return changed
 
 
 def check_fusable(candidates: dict[str, Candidate]) -> None:
@@ -115,7 +113,7 @@ def check_fusable(candidates: dict[str, Candidate]) -> None:
                 f"{len(one.indices)} of {one.packed.source} and {len(two.indices)} of {two.packed.source}; "
                 "--data, --test-split and --limit choose the same ones for all"
             )
-        frames = [(c.sampling.clip_len, c.sampling.frame_rule) for c in (one, two)]
+        frames = [(c.data.sampling.clip_len, c.data.sampling.frame_rule) for c in (one, two)]
         if frames[0] != frames[1]:
             seen = " and ".join(f"{count} frames ({rule})" for count, rule in frames)
             raise ValueError(
@@ -171,10 +169,7 @@ def evaluate_runs(
         if not fuse:
             raise ValueError("--fuse-weights has no effect without --fuse")
         check_weights(fuse_weights, len(runs))
-    place = choose_device(device)
-    autocast = autocast_for(place, precision)
-    if place.type == "cpu":
-        keep_freed_memory()
+    placement = Placement.choose(device, precision)
     candidates = open_candidates(
         runs, data=data, test_split=test_split, limit=limit, clip_len=clip_len, size=size
     )
@@ -183,15 +178,14 @@ def evaluate_runs(
     curves: dict[str, Curve] = {}
     scores: list[ClipScores] = []
     for name, candidate in candidates.items():
-        model, card = load_model(candidate.run)
-        if size is not None:
-            model.pose_input = replace(model.pose_input, size=size)
-        model = model.to(place, memory_format=memory_format_for(model, autocast.dtype))
+        model, card = load_model(candidate.run, size=size)
+        model = placement.place(model)
         started = time.perf_counter()
         with tqdm(total=len(candidate.indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
+            sampling = replace(candidate.data.sampling, max_persons=card.max_persons)
             scored = score_clips(
-                model, candidate.packed, candidate.indices, candidate.sampling, settings, seed=seed,
-                max_persons=card.max_persons, device=place, autocast=autocast, on_batch=bar.update,
+                model, candidate.packed, candidate.indices, sampling, settings,
+                seed=seed, placement=placement, on_batch=bar.update,
             )  # fmt: skip
         curves[name] = curve_of(scored)
         print(

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.sampling.batch import PoseBatch
 from fastpose.data.sampling.device import DeviceClipSampler, sampler_on
-from fastpose.data.sampling.loader import Prefetcher
-from fastpose.data.sampling.sampler import ClipSampler, PoseBatch
-from fastpose.models.inputs.input_maker import InputMaker
-from fastpose.settings.config import DataConfig, EvalConfig
-from fastpose.system.precision import Autocast
+from fastpose.data.sampling.sampler import ClipSampler
+from fastpose.models.outputs import ModelOutput
+from fastpose.settings import EvalConfig, SamplingConfig
+from fastpose.system.placement import Placement
+from fastpose.system.prefetch import Prefetcher
 
 EVALUATION_STREAM = 3
 
@@ -27,38 +28,20 @@ class ClipScores:
     by_alpha: dict[float, Tensor]  # α → float32 [N, K], softmax
 
 
-def evaluation_sampler(
-    packed: PackedClips,
-    data: DataConfig,
-    *,
-    seed: int = 0,
-    max_persons: int | None = None,
-    device: torch.device | str = "cpu",
-) -> ClipSampler | DeviceClipSampler:
-    """The sampler of clips that are not trained on, as ``data`` says; by default all persons of every clip."""
-    return sampler_on(
-        torch.device(device), packed, data.clip_len, data.size, train=False, seed=seed,
-        max_persons=max_persons, frame_rule=data.frame_rule, crop=data.crop,
-        crop_padding=data.crop_padding, min_box=data.min_box,
-    )  # fmt: skip
-
-
 @torch.inference_mode()
 def score_clips(
     model: nn.Module,
     packed: PackedClips,
-    indices: np.ndarray,
-    data: DataConfig,
-    settings: EvalConfig,
+    indices: np.ndarray | None = None,
+    sampling: SamplingConfig | None = None,
+    settings: EvalConfig | None = None,
     *,
     seed: int = 0,
-    max_persons: int | None = None,
-    device: torch.device | str = "cpu",
-    autocast: Autocast,
+    placement: Placement | None = None,
     sampler: ClipSampler | DeviceClipSampler | None = None,
     on_batch: Callable[[int], None] = lambda clips: None,
 ) -> ClipScores:
-    """Score the clips ``indices`` of ``packed`` at every noise level of ``settings``, in one pass over them.
+    """Score clips at every noise level of ``settings``, in one pass over them.
 
     A batch holds clips at all of their levels, ``settings.eval_batch_size`` of clips × levels in all, and the
     next one is sampled while it is scored.
@@ -68,23 +51,28 @@ def score_clips(
     scores are averaged, over mirrored clips too where ``settings`` asks for them.
 
     Args:
-        model: takes what its ``prepare_input`` makes; runs in evaluation mode, and is left in its own.
-        data: how clips are sampled (length, size, crop).
+        model: takes what its ``prepare_input`` makes (``fastpose.models.PoseModel``); it runs in evaluation mode,
+            and is left in its own.
+        packed: the clips; their labels are the model's classes.
+        indices: of the clips to score, int64 [N]; all by default.
+        sampling: frames, size, crop and persons; by default those of ``SamplingConfig``.
+        settings: noise levels, samplings of a clip, clips × levels of a batch.
         seed: of the noise.
-        max_persons: persons of each clip; by default as many as any clip has.
-        device: where the model is.
-        autocast: the context the model runs in.
-        sampler: what ``evaluation_sampler`` made of these settings, where it is at hand.
-        on_batch: told the number of clips × levels scored, batch by batch.
+        placement: where the model is, and the dtype of its matrix products; by default float32 where it is.
+        sampler: one made of ``packed``, ``sampling`` and ``seed`` for evaluation, where it is at hand.
+        on_batch: is called with the number of clips × levels scored, batch by batch.
 
     Raises:
         ValueError: there are no clips to score.
     """
+    indices = np.arange(packed.num_clips) if indices is None else indices
+    settings = settings or EvalConfig()
+    placement = placement or Placement.of(model)
     if len(indices) == 0:
         raise ValueError("no clip to score: the accuracy of an empty set is undefined")
     if sampler is None:
-        sampler = evaluation_sampler(packed, data, seed=seed, max_persons=max_persons, device=device)
-    inputs = InputMaker(autocast.dtype)
+        sampling = sampling or SamplingConfig()
+        sampler = sampler_on(placement.device, packed, sampling, train=False, seed=seed)
     levels = list(dict.fromkeys(settings.alphas))
     parts: list[Tensor] = []  # [b, K], of clips × levels
     was_training = model.training
@@ -92,12 +80,12 @@ def score_clips(
     try:
         with Prefetcher(_sample_batches(sampler, indices, levels, settings)) as batches:
             for views in batches:
-                parts.append(_mean_softmax(model, [view.to(device) for view in views], autocast, inputs))
+                parts.append(mean_scores(model, views, placement)[0])
                 on_batch(len(parts[-1]))
     finally:
         model.train(was_training)
     scores = torch.cat(parts).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]
-    labels = torch.from_numpy(packed.labels[indices]).to(device)
+    labels = torch.from_numpy(packed.labels[indices]).to(scores.device)
     return ClipScores(labels, dict(zip(levels, scores.unbind(1), strict=True)))
 
 
@@ -106,25 +94,43 @@ def _sample_batches(
 ) -> Iterator[list[PoseBatch]]:
     """Yield samplings of the same clips × levels, clip by clip."""
     clips, noise = np.repeat(indices, len(levels)), np.tile(levels, len(indices))
-    flips = (False, True) if settings.flip_test else (False,)
     for begin in range(0, len(clips), settings.eval_batch_size):
         rows = slice(begin, begin + settings.eval_batch_size)
-        yield [
-            sampler.batch(clips[rows], epoch=draw, stream=EVALUATION_STREAM, alpha=noise[rows],
-                          draw_frames=settings.num_clips > 1, flip=flip)
-            for draw in range(settings.num_clips)
-            for flip in flips
-        ]  # fmt: skip
+        yield evaluation_views(
+            sampler, clips[rows], alpha=noise[rows], num_clips=settings.num_clips, flip=settings.flip_test
+        )
 
 
-def _mean_softmax(model: nn.Module, views: list[PoseBatch], autocast: Autocast, inputs: InputMaker) -> Tensor:
-    total = None
-    for view in views:  # several samplings of the same clips
-        with autocast():
-            logits = model(inputs.make(model, [view])).logits  # [B, K]
-        scores = logits.float().softmax(dim=1)
-        total = scores if total is None else total + scores
-    return total / len(views)
+def evaluation_views(
+    sampler: ClipSampler | DeviceClipSampler,
+    clips: np.ndarray,
+    alpha: np.ndarray | float = 0.0,
+    *,
+    num_clips: int = 1,
+    flip: bool = False,
+) -> list[PoseBatch]:
+    """Return the samplings of ``clips`` whose scores are averaged: one of middle frames, or ``num_clips`` drawn.
+
+    With ``flip``, each is followed by its mirror image.
+    """
+    return [
+        sampler.batch(clips, epoch=draw, stream=EVALUATION_STREAM, alpha=alpha,
+                      draw_frames=num_clips > 1, flip=mirrored)
+        for draw in range(num_clips)
+        for mirrored in ((False, True) if flip else (False,))
+    ]  # fmt: skip
+
+
+def mean_scores(model: nn.Module, views: list[PoseBatch], placement: Placement) -> tuple[Tensor, Tensor]:
+    """Return mean softmax [B, K] and mean features [B, D], float32, over samplings of the same clips."""
+    total: tuple[Tensor, Tensor] | None = None
+    for view in views:
+        with placement.autocast():
+            output: ModelOutput = model(model.prepare_input(view.to(placement.device)))
+        scores, features = output.logits.float().softmax(dim=1), output.features.float()
+        total = (scores, features) if total is None else (total[0] + scores, total[1] + features)
+    assert total is not None
+    return total[0] / len(views), total[1] / len(views)
 
 
 def format_speed(num_clips: int, num_levels: int, seconds: float) -> str:

@@ -9,8 +9,10 @@ __getattr__, __dir__ = attach(
         "ModelOutput": "outputs",
         "MotionBERT": "motionbert",
         "PoseConv3D": "posec3d",
+        "PoseModel": "inputs.protocol",
         "create_model": "registry",
         "load_checkpoint": "fastpose.weights.loading",
         "prepare_input": "inputs.pose_input",
+        "register_model": "registry",
     },
 )

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps
-from fastpose.models.layers import ConvNorm
+from fastpose.models.layers import ConvNorm, StemConvolution
 from fastpose.models.pose_network import PoseNetwork
 from fastpose.models.recompute import Segmented
 
@@ -22,7 +22,7 @@ class C3D(Segmented):
 
     def __init__(self, in_channels: int):
         super().__init__()
-        self.conv1a = ConvNorm(in_channels, 32, KERNEL)
+        self.conv1a = ConvNorm(in_channels, 32, KERNEL, convolution=StemConvolution)
         self.conv2a = ConvNorm(32, 64, KERNEL)
         self.conv3a = ConvNorm(64, 128, KERNEL)
         self.conv3b = ConvNorm(128, 128, KERNEL)
@@ -33,11 +33,11 @@ class C3D(Segmented):
         """Volumes [B, C, T, H, W] → [B, 256, T, max(⌊H/8⌋, 1), max(⌊W/8⌋, 1)]."""
         x = self._segment_halved(self.conv1a, x)
         x = self._segment_halved(self.conv2a, x)
-        x = self._segment_halved(self.conv3b, self.segment(self.conv3a, x))
-        return self.segment(self.conv4b, self.segment(self.conv4a, x))
+        x = self._segment_halved(self.conv3b, self.segment(self.conv3a)(x))
+        return self.segment(self.conv4b)(self.segment(self.conv4a)(x))
 
-    def _segment_halved(self, layer: ConvNorm, x: Tensor) -> Tensor:
-        return self.segment(layer, x, lambda x: halve(layer(x)))
+    def _segment_halved(self, layer: ConvNorm, x: Tensor | ImplicitHeatmaps) -> Tensor:
+        return self.segment(layer, lambda x: halve(layer(x)))(x)
 
 
 def halve(x: Tensor) -> Tensor:

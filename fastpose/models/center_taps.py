@@ -25,9 +25,9 @@ def forward_center_taps(backbone: nn.Module, x: Tensor) -> Tensor:
 
 
 def _forward_blocks(backbone: nn.Module, x: Tensor, layer: Callable[..., Tensor]) -> Tensor:
-    x = backbone.segment(backbone.conv1, x, functools.partial(layer, backbone.conv1))
+    x = backbone.segment(backbone.conv1, functools.partial(layer, backbone.conv1))(x)
     for block in (*backbone.layer1, *backbone.layer2, *backbone.layer3):
-        x = backbone.segment(block, x, functools.partial(_forward_block, block, layer))
+        x = backbone.segment(block, functools.partial(_forward_block, block, layer))(x)
     return x
 
 

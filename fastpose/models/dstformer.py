@@ -138,7 +138,7 @@ class DSTformer(Segmented):
     def forward(self, x: Tensor) -> Tensor:
         x = self._embed(x)  # [N, T, J, C]
         for block_st, block_ts, mix in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
-            x = _fuse(self.segment(block_st, x), self.segment(block_ts, x), mix)
+            x = _fuse(self.segment(block_st)(x), self.segment(block_ts)(x), mix)
         return self.pre_logits(self.norm(x))
 
     def _embed(self, x: Tensor) -> Tensor:

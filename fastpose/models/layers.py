@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastpose.models.inputs.pose_input import ImplicitHeatmaps
+from fastpose.models.inputs.pose_input import ImplicitHeatmaps, is_drawn
 from fastpose.ops.layers.batch_norm import batch_norm_relu
 from fastpose.ops.layers.depthwise import depthwise_conv3d
 from fastpose.ops.layers.norm_depthwise import batch_norm_depthwise
+from fastpose.ops.stem import pose_stem
 
 Size3 = tuple[int, int, int]
 
@@ -47,8 +48,7 @@ class BatchNorm(nn.BatchNorm3d):
 class Convolution(nn.Conv3d):
     """A convolution without bias that pads by half its kernel; ``depthwise`` filters each channel alone.
 
-    On the CPU, depthwise kernels run natively. Heatmaps that are not drawn are convolved from their keypoints. Of a
-    1×1 image only centre taps meet anything but padding.
+    On the CPU, depthwise kernels run natively. Of a 1×1 image only centre taps meet anything but padding.
     """
 
     def __init__(
@@ -66,9 +66,7 @@ class Convolution(nn.Conv3d):
         self.depthwise = depthwise
         self._skips_places = kernel == (1, 1, 1) and stride != (1, 1, 1)
 
-    def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
-        if isinstance(x, ImplicitHeatmaps):
-            return x.convolve(self.weight, self.stride, self.padding)
+    def forward(self, x: Tensor) -> Tensor:
         if x.device.type == "cpu" and not torch.compiler.is_exporting():
             if self.depthwise:
                 return depthwise_conv3d(x, self.weight, self.stride)
@@ -82,6 +80,15 @@ class Convolution(nn.Conv3d):
         time, height, width = self.kernel_size
         centers = self.weight[..., height // 2, width // 2, None, None]
         return F.conv3d(x, centers, None, (self.stride[0], 1, 1), (time // 2, 0, 0))
+
+
+class StemConvolution(Convolution):
+    """The first convolution of a network; heatmaps that are not drawn are convolved from their keypoints."""
+
+    def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
+        if is_drawn(x):
+            return super().forward(x)
+        return pose_stem(x.keypoints, self.weight, **x.drawing, stride=self.stride, padding=self.padding)
 
 
 class _EveryNth(torch.autograd.Function):
@@ -128,9 +135,10 @@ class ConvNorm(nn.Module):
         *,
         depthwise: bool = False,
         relu: bool = True,
+        convolution: type[Convolution] = Convolution,
     ):
         super().__init__()
-        self.conv = Convolution(in_channels, out_channels, kernel, stride, depthwise=depthwise)
+        self.conv = convolution(in_channels, out_channels, kernel, stride, depthwise=depthwise)
         self.bn = BatchNorm(out_channels)
         self.relu = relu
 

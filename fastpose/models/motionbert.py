@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models.dstformer import COORDINATES, DSTformer
 from fastpose.models.inputs.joint_input import JointInput
+from fastpose.models.inputs.protocol import as_input
 from fastpose.models.outputs import ModelOutput
 
 MOTIONBERT_LITE = {"dim_feat": 256, "mlp_ratio": 4}
@@ -61,6 +63,7 @@ class MotionBERT(nn.Module):
 
     head_prefix = "head."
     input_type = JointInput
+    takes_images = False
 
     def __init__(
         self,
@@ -128,21 +131,27 @@ class MotionBERT(nn.Module):
         """Initialise the action head, as torch does its layers."""
         self.head.reset_parameters()
 
-    def prepare_input(
+    def prepare_input(self, batch: Any) -> Tensor:
+        """Return the input [B, M, T, V, 3] of a ``PoseBatch`` or of keypoints; see ``JointInput``."""
+        return self.pose_input.prepare(batch)
+
+    def dense_input(
         self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None
     ) -> Tensor:
-        """Input [B, M, T, V, 3] of this model from a ``PoseBatch`` or keypoints; see ``JointInput``."""
-        return self.pose_input.prepare(batch, dtype, out)
+        """Return the same input: what exported programs take."""
+        return self.pose_input.dense(batch, dtype, out)
 
-    def forward(self, x: Tensor) -> ModelOutput:
+    def forward(self, x: Tensor | PoseBatch) -> ModelOutput:
         """Motions → ``ModelOutput`` of logits [B, K] and features [B, V·R], the input of ``head.fc1``.
 
         Args:
-            x: floating point [B, M, T, V, 3]: x, y in [−1, 1] and score; any M, and T up to ``maxlen``.
+            x: floating point [B, M, T, V, 3]: x, y in [−1, 1] and score; any M, and T up to ``maxlen``. Or a
+                ``PoseBatch``.
 
         Raises:
             ValueError: x is of another shape or dtype.
         """
+        x = as_input(self, x)
         features = self.head.pool(self.representation(x))  # [B, V·R]
         with torch.autocast(x.device.type, enabled=False):
             return ModelOutput(self.head(features), features)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastpose.data.sampling.sampler import PoseBatch
+from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps, PoseInput, keypoints_of
+from fastpose.models.inputs.protocol import as_input
 from fastpose.models.layers import BatchNorm, ResidualBlock
 from fastpose.models.outputs import ModelOutput
 
@@ -100,34 +101,45 @@ class PoseNetwork(nn.Module):
         nn.init.normal_(self.cls_head.fc_cls.weight, std=0.01)
         nn.init.zeros_(self.cls_head.fc_cls.bias)
 
-    def prepare_input(
+    @property
+    def takes_images(self) -> bool:
+        """Whether the input is volumes of more than one pixel."""
+        return self.pose_input.takes_images
+
+    def prepare_input(self, batch: Any) -> Tensor | ImplicitHeatmaps:
+        """Return the input of a ``PoseBatch`` or of keypoints [B, M, T, V, 3], in the form that is fast.
+
+        Heatmaps that need not be drawn are not: their first convolution is computed from the keypoints.
+        """
+        return self.pose_input.prepare(self._keypoints(batch), self.cls_head.fc_cls.weight.dtype)
+
+    def dense_input(
         self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None
     ) -> Tensor:
-        """Input of this model from a ``PoseBatch`` or keypoints [B, M, T, V, 3]; see that function."""
-        return self.pose_input.prepare(self._keypoints(batch), dtype, out)
-
-    def implicit_input(self, batch: Any) -> ImplicitHeatmaps:
-        """The same input, not drawn: its first convolution is computed from the keypoints."""
-        return self.pose_input.implicit(self._keypoints(batch))
+        """Return the same input as one tensor: what exported programs take, and what can be looked at."""
+        return self.pose_input.dense(self._keypoints(batch), dtype, out)
 
     def forward(self, x: Tensor | ImplicitHeatmaps | PoseBatch) -> ModelOutput:
-        """Volumes [B, C, T, H, W] → ``ModelOutput`` of logits [B, K] and pooled features [B, D].
+        """Return logits [B, K] and pooled features [B, D].
 
-        A ``PoseBatch`` is made into this model's input, which is not drawn where it need not be.
+        Args:
+            x: what ``prepare_input`` or ``dense_input`` returns, volumes [B, C, T, H, W]; or a ``PoseBatch``.
 
         Raises:
             ValueError: x is not a floating-point volume with this model's channels.
         """
+        x = as_input(self, x)
+        self.pose_input.check(x, self.in_channels)
         dtype = self.cls_head.fc_cls.weight.dtype
-        if isinstance(x, PoseBatch):
-            x = self.implicit_input(x) if self.pose_input.is_implicit else self.prepare_input(x, dtype)
-        self._check(x)
-        features = self.pooled(x, dtype)
+        if self.takes_images:
+            features = self.backbone(x).mean((2, 3, 4), dtype=dtype)  # accumulated in dtype
+        else:
+            features = self.point_features(x, dtype)
         with torch.autocast(x.device.type, enabled=False):
             return ModelOutput(self.cls_head(features), features)
 
-    def pooled(self, x: Tensor | ImplicitHeatmaps, dtype: torch.dtype) -> Tensor:
-        """Means [B, D] of the backbone's output over time and space, accumulated in ``dtype``."""
+    def point_features(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return means [B, D] of the backbone's output for 1×1 images, accumulated in ``dtype``."""
         return self.backbone(x).mean((2, 3, 4), dtype=dtype)
 
     def _keypoints(self, batch: Any) -> Tensor:
@@ -138,17 +150,3 @@ class PoseNetwork(nn.Module):
                 f"{tuple(keypoints.shape)} [B, M, T, V, 3]"
             )
         return keypoints
-
-    def _check(self, x: Tensor | ImplicitHeatmaps) -> None:
-        kind, skeleton = self.pose_input.input, self.pose_input.input == "skeleton"
-        if (
-            len(x.shape) != 5
-            or x.shape[1] != self.in_channels
-            or 0 in x.shape
-            or not x.dtype.is_floating_point
-            or (skeleton and x.shape[3:] != (1, 1))
-        ):
-            raise ValueError(
-                f"the {kind} input of this model is floating-point [B, {self.in_channels}, T, "
-                f"{'1, 1' if skeleton else 'H, W'}], got {x.dtype} {tuple(x.shape)}"
-            )

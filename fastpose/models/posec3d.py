@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fastpose.models.center_taps import forward_center_taps
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps
-from fastpose.models.layers import ConvNorm, MaxPool, ResidualBlock, Size3
+from fastpose.models.layers import ConvNorm, MaxPool, ResidualBlock, Size3, StemConvolution
 from fastpose.models.pose_network import PoseNetwork
 from fastpose.models.recompute import Segmented, SegmentedSequential
 
@@ -45,7 +45,7 @@ class SlowOnly(Segmented):
 
     def __init__(self, in_channels: int, blocks: tuple[int, int, int]):
         super().__init__()
-        self.conv1 = ConvNorm(in_channels, STEM_CHANNELS, (1, 7, 7))
+        self.conv1 = ConvNorm(in_channels, STEM_CHANNELS, (1, 7, 7), convolution=StemConvolution)
         self.maxpool = MaxPool((1, 3, 3), stride=1, padding=(0, 1, 1))
         channels, width = STEM_CHANNELS, STEM_CHANNELS
         stages = []
@@ -63,8 +63,11 @@ class SlowOnly(Segmented):
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 512, ⌈T/2⌉, ⌈H/8⌉, ⌈W/8⌉]."""
-        x = self.segment(self.conv1, x, lambda x: self.maxpool(self.conv1(x)))
+        x = self.segment(self.conv1, self._stem)(x)
         return self.layer3(self.layer2(self.layer1(x)))
+
+    def _stem(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
+        return self.maxpool(self.conv1(x))
 
 
 class PoseConv3D(PoseNetwork):
@@ -78,10 +81,8 @@ class PoseConv3D(PoseNetwork):
     def make_backbone(self, in_channels: int) -> nn.Module:
         return SlowOnly(in_channels, self.blocks)
 
-    def pooled(self, x: Tensor | ImplicitHeatmaps, dtype: torch.dtype) -> Tensor:
-        if isinstance(x, Tensor) and x.shape[3:] == (1, 1):
-            return forward_center_taps(self.backbone, x[..., 0, 0]).mean(0, dtype=dtype)
-        return super().pooled(x, dtype)
+    def point_features(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        return forward_center_taps(self.backbone, x[..., 0, 0]).mean(0, dtype=dtype)
 
 
 class PoseConv3DKinetics(PoseConv3D):

@@ -3,8 +3,10 @@
 Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,18 +42,21 @@ class Segmented(nn.Module):
 
     recomputes = False
 
-    def segment(self, part: nn.Module, x: Tensor, run: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """``run(x)``, by default ``part(x)``; all batch norms that ``run`` uses are those of ``part``."""
+    def segment(self, part: nn.Module, run: Callable[[Any], Tensor] | None = None) -> Callable[[Any], Tensor]:
+        """Return ``run``, by default ``part``, to be called; all batch norms that it uses are those of ``part``.
+
+        Where activations are recomputed, what is returned calls it twice.
+        """
         run = part if run is None else run
         if self.recomputes and torch.is_grad_enabled():
-            return _recompute(part, run, x)
-        return run(x)
+            return functools.partial(_recompute, part, run)
+        return run
 
 
 @torch.compiler.disable(
     reason="the compiler knows no checkpoints whose passes differ in what they do to buffers"
 )
-def _recompute(part: nn.Module, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def _recompute(part: nn.Module, run: Callable[[Any], Tensor], x: Any) -> Tensor:
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
         return nullcontext(), kept_statistics(part)
 
@@ -63,7 +68,7 @@ class SegmentedSequential(Segmented, nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         for part in self:
-            x = self.segment(part, x)
+            x = self.segment(part)(x)
         return x
 
 

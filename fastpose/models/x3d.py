@@ -10,7 +10,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps
-from fastpose.models.layers import ConvNorm, Convolution, ResidualBlock
+from fastpose.models.layers import ConvNorm, ResidualBlock, StemConvolution
 from fastpose.models.pose_network import PoseNetwork
 from fastpose.models.recompute import Segmented, SegmentedSequential
 
@@ -42,7 +42,7 @@ class X3D(Segmented):
 
     def __init__(self, in_channels: int):
         super().__init__()
-        spatial = Convolution(in_channels, STEM_CHANNELS, (1, 3, 3), (1, 2, 2))
+        spatial = StemConvolution(in_channels, STEM_CHANNELS, (1, 3, 3), (1, 2, 2))
         self.conv1_s = nn.Sequential(OrderedDict(conv=spatial))
         self.conv1_t = ConvNorm(STEM_CHANNELS, STEM_CHANNELS, (5, 1, 1), depthwise=True)
         channels, stages = STEM_CHANNELS, []
@@ -58,8 +58,11 @@ class X3D(Segmented):
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
         """Volumes [B, C, T, H, W] → [B, 216, T, ⌈H/16⌉, ⌈W/16⌉]."""
-        x = self.segment(self.conv1_t, x, lambda x: self.conv1_t(self.conv1_s(x)))
-        return self.segment(self.conv5, self.layer3(self.layer2(self.layer1(x))))
+        x = self.segment(self.conv1_t, self._stem)(x)
+        return self.segment(self.conv5)(self.layer3(self.layer2(self.layer1(x))))
+
+    def _stem(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
+        return self.conv1_t(self.conv1_s(x))
 
 
 class X3DShallow(PoseNetwork):

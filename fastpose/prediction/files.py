@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from fastpose.data.pack import packed_file
 from fastpose.data.pack.presence import tell_stray_joints
-from fastpose.data.sampling.loader import Prefetcher
-from fastpose.data.sampling.sampler import checked_integer
+from fastpose.data.sampling.checks import checked_integer
 from fastpose.data.sources.clip_files import Problem, ReadOptions, find_files, read_clips
 from fastpose.data.sources.unlabelled import find_faults
 from fastpose.prediction.predictor import Prediction, Predictor, Samples
 from fastpose.system.files import atomic_path, write_text
+from fastpose.system.prefetch import Prefetcher
 
 NAME_WIDTH = 24
 SHOWN_CLIPS = 50
@@ -83,8 +83,8 @@ def run(
         )
     if results.num_stray:
         print(f"note: {tell_stray_joints(results.num_stray)}", file=sys.stderr)
-    rate = f"{len(results.files) / seconds:.0f} clips/s, {str(predictor.dtype).removeprefix('torch.')}"
-    print(f"\n{len(results.files)} clips in {seconds:.1f} s ({rate} on {predictor.device})")
+    rate = f"{len(results.files) / seconds:.0f} clips/s, {predictor.placement}"
+    print(f"\n{len(results.files)} clips in {seconds:.1f} s ({rate})")
     if out is not None:
         write_results(out, results)
         print(f"results: {out}")

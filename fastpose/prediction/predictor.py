@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from fastpose.data.pack.layouts import Layout, get_layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import count_stray_joints, tell_stray_joints
-from fastpose.data.sampling.sampler import PoseBatch, checked_integer
+from fastpose.data.sampling.batch import PoseBatch
+from fastpose.data.sampling.checks import checked_integer
+from fastpose.data.sampling.device import sampler_on
 from fastpose.data.sources.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
-from fastpose.evaluation.scores import EVALUATION_STREAM, evaluation_sampler
-from fastpose.models.inputs.input_maker import InputMaker, memory_format_for
-from fastpose.models.inputs.motionbert_published import match_clips
+from fastpose.evaluation.scores import evaluation_views, mean_scores
 from fastpose.prediction.windows import Windows, cut_windows
-from fastpose.system.precision import autocast_for, choose_device, choose_precision
-from fastpose.weights.checkpoint import ModelCard, load_model
+from fastpose.system.placement import Placement
+from fastpose.weights.card import ModelCard
+from fastpose.weights.runs import load_model
 
 WINDOW = 300  # frames: the longest clips of NTU RGB+D
 LONG = 900  # frames, half a minute: longer clips are no trimmed actions, and are cut by default
@@ -115,11 +116,9 @@ class Predictor:
         seed: int = 0,
     ) -> None:
         self.card = card
-        self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
-        self.autocast = autocast_for(self.device, precision)
+        self.placement = Placement.choose(device, precision)
         self.num_clips = checked_integer("num_clips", num_clips, 1, 10_000)
-        self.flips = (False, True) if flip else (False,)
+        self.flip = flip
         window = None if window is None else checked_integer("window", window, 0, MOST_FRAMES)
         self.window = WINDOW if window is None else window or MOST_FRAMES
         self.longer_than = LONG if window is None else self.window
@@ -127,12 +126,11 @@ class Predictor:
         self.stride = checked_integer("stride", default if stride is None else stride, 1, self.window)
         self.convert = convert
         self.seed = seed
-        default = 64 if model.pose_input.input == "skeleton" else 16
+        default = 16 if getattr(model, "takes_images", False) else 64
         self.batch_size = checked_integer(
             "batch_size", default if batch_size is None else batch_size, 1, 2**20
         )
-        self._inputs = InputMaker(self.dtype)
-        self.model = model.eval().to(self.device, memory_format=memory_format_for(model, self.dtype))
+        self.model = self.placement.place(model.eval())
 
     @classmethod
     def load(cls, run: str | Path, **settings: Any) -> "Predictor":
@@ -170,32 +168,24 @@ class Predictor:
         """
         num_stray = count_stray_joints(packed.keypoints, packed.scores)
         packed = fit_layout(packed, self.card.layout, convert=self.convert)
-        if self.card.config.model.published:
-            packed = match_clips(packed)
-        windows = cut_windows(packed, self.window, self.stride, self.longer_than)
-        sampler = evaluation_sampler(
-            windows.packed,
-            self.card.config.data,
-            seed=self.seed,
+        windows = cut_windows(self.card.clips(packed), self.window, self.stride, self.longer_than)
+        sampler = sampler_on(
+            self.placement.device, windows.packed, self.card.config.data.sampling, train=False, seed=self.seed,
             max_persons=self.card.max_persons,
-            device=self.device,
-        )
+        )  # fmt: skip
         kept = np.flatnonzero(has_joints(windows.packed))
         batches = [
-            [
-                sampler.batch(kept[begin : begin + self.batch_size], epoch=draw, stream=EVALUATION_STREAM,
-                              draw_frames=self.num_clips > 1, flip=flip)
-                for draw in range(self.num_clips)
-                for flip in self.flips
-            ]
+            evaluation_views(
+                sampler, kept[begin : begin + self.batch_size], num_clips=self.num_clips, flip=self.flip
+            )
             for begin in range(0, len(kept), self.batch_size)
-        ]  # fmt: skip
+        ]
         num_crowded = np.count_nonzero(packed.num_persons > self.card.max_persons)
         return Samples(windows, kept, batches, num_crowded, num_stray)
 
     def classify(self, samples: Samples, top_k: int = 5, *, keep_features: bool = True) -> list[Prediction]:
         """Run the model on what ``sample`` made: a prediction for each clip, perhaps with empty features."""
-        parts = [self._score(batches) for batches in samples.batches]
+        parts = [self._score(views) for views in samples.batches]
         scores, features = (torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True))
         windows = samples.windows
         spans = np.searchsorted(samples.kept, windows.offsets)  # clip i is rows spans[i]:spans[i + 1]
@@ -223,15 +213,8 @@ class Predictor:
         return predictions
 
     @torch.inference_mode()
-    def _score(self, batches: list[PoseBatch]) -> tuple[Tensor, Tensor]:
-        """Mean softmax [B, K] and mean features [B, D], float32, over samplings of the same windows."""
-        total = None
-        for batch in batches:
-            with self.autocast():
-                output = self.model(self._inputs.make(self.model, [batch.to(self.device)]))
-            values = (output.logits.float().softmax(dim=1), output.features.float())
-            total = values if total is None else tuple(map(torch.add, total, values))
-        return total[0] / len(batches), total[1] / len(batches)
+    def _score(self, views: list[PoseBatch]) -> tuple[Tensor, Tensor]:
+        return mean_scores(self.model, views, self.placement)
 
     def _top(self, scores: Tensor, top_k: int) -> list[tuple[np.ndarray, tuple[str, ...], np.ndarray]]:
         """Labels, names and scores of the likeliest classes of each row."""

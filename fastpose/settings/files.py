@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from fastpose.settings.config import RunConfig, require
+from fastpose.settings.checks import require
 from fastpose.settings.presets import PRESETS
+from fastpose.settings.run import RunConfig
 
 
 def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str = "config") -> RunConfig:
@@ -18,18 +19,27 @@ def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str
 def _merge(base: Any, values: Any, where: str) -> Any:
     require(isinstance(values, dict), f"{where}: expected an object of settings, got {values!r}")
     hints = get_type_hints(type(base))
-    changes = {}
+    changes: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in hints:
+        section = _section_of(base, key) if key not in hints else key
+        if section is None:
             close = difflib.get_close_matches(key, hints, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(hints)}"
             raise ValueError(f"{where}: unknown setting {key!r}{hint}")
-        current = getattr(base, key)
-        if dataclasses.is_dataclass(current):
+        current = changes.get(section, getattr(base, section))
+        if section != key:
+            changes[section] = _merge(current, {key: value}, where)
+        elif dataclasses.is_dataclass(current):
             changes[key] = _merge(current, value, f"{where}: {key}")
         else:
             changes[key] = _coerce(value, hints[key], f"{where}: {key}")
     return dataclasses.replace(base, **changes)
+
+
+def _section_of(base: Any, key: str) -> str | None:
+    """The section that settings of files from before it stand beside: sampling's, among those of the data."""
+    sampling = getattr(base, "sampling", None)
+    return "sampling" if sampling is not None and hasattr(sampling, key) else None
 
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:

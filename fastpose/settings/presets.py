@@ -32,7 +32,7 @@ PRESET_ARMS: dict[str, tuple[str, ...]] = {
 PRESETS: dict[str, dict[str, Any]] = {
     "report": {},
     "pyskl-test": {
-        "data": {"clip_len": 48, "size": (64, 64)},
+        "data": {"sampling": {"clip_len": 48, "size": (64, 64)}},
         "eval": {"num_clips": 10, "flip_test": True},
     },
     "reference-code": {
@@ -54,11 +54,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "motionbert": {"model": {"model": "motionbert"}, "optim": MOTIONBERT_OPTIM},
     "motionbert-published": {
         "data": {
-            "clip_len": 243,
-            "frame_rule": "resample",
-            "crop": "frame",
-            "flip_probability": 0.0,
-            "max_persons": 2,
+            "sampling": {
+                "clip_len": 243,
+                "frame_rule": "resample",
+                "crop": "frame",
+                "flip_probability": 0.0,
+                "max_persons": 2,
+            }
         },
         "model": {"model": "motionbert", "published": True},
         "optim": {**MOTIONBERT_OPTIM, "epochs": 300},

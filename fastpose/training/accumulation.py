@@ -34,7 +34,12 @@ def accumulate_gradient(
     """
     parts = micro_batches(batches, micro_batch)
     if len(parts) == 1:
-        result = (objective or task.step)(model, batches, epoch, autocast)
+        if objective is None:
+            with autocast():
+                outputs = task.forward(model, batches)
+            result = task.objective(outputs, labels_of(batches), epoch)
+        else:
+            result = objective(model, batches, epoch, autocast)
         result["loss"].backward()
         return _detached(result)
     if task.couples_clips(epoch):

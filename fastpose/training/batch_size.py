@@ -2,15 +2,14 @@
 
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from fastpose.data.pack.packed import PackedClips
-from fastpose.settings.config import RunConfig
+from fastpose.settings import RunConfig
 from fastpose.system.memory import format_bytes
+from fastpose.training.setup import Setup
 from fastpose.training.task import Views
-from fastpose.training.trainer import Trainer
 
 
 def choose_batch_size(config: RunConfig, packed: PackedClips) -> tuple[RunConfig, str]:
@@ -25,15 +24,15 @@ def choose_batch_size(config: RunConfig, packed: PackedClips) -> tuple[RunConfig
     trial = replace(config, optim=replace(config.optim, batch_size=1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run itself warns
-        trainer = Trainer(trial, packed, Path(), quiet=True)
+        setup = Setup(trial, packed)
     epoch = min(config.loss.sup_thresh, config.optim.epochs - 1)  # with all terms of the loss
 
     def draw(size: int) -> Views:
-        clips = np.resize(trainer.train_indices, size)
-        return {view: batch.to(trainer.device) for view, batch in trainer.draw(clips, epoch).items()}
+        clips = np.resize(setup.train_indices, size)
+        return {view: batch.to(setup.placement.device) for view, batch in setup.draw(clips, epoch).items()}
 
-    free = format_bytes(trainer.step.free_bytes())
-    size = trainer.step.fitting_batch(draw, epoch, most=len(trainer.train_indices))
+    free = format_bytes(setup.memory.free_bytes())
+    size = setup.memory.fitting_batch(draw, epoch, most=len(setup.train_indices))
     if not size:
         raise ValueError(
             f"batch_size = 'auto': not even one clip fits in the memory there is ({free} free); "

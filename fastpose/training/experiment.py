@@ -4,7 +4,7 @@ import dataclasses
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,11 +19,12 @@ from fastpose.evaluation.curves import (
     write_curve,
 )
 from fastpose.evaluation.scores import format_speed
-from fastpose.settings.config import Arm, RunConfig
+from fastpose.settings import Arm, RunConfig
 from fastpose.settings.files import from_file, to_json
 from fastpose.system.environment import describe
 from fastpose.system.files import write_text
 from fastpose.training.batch_size import choose_batch_size
+from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
 
 CONFIG = "config.json"
@@ -83,13 +84,15 @@ def with_written_batch_size(folder: Path, config: RunConfig) -> RunConfig:
 
 def _settings(config: RunConfig) -> dict[str, object]:
     """All settings by their dotted names."""
-    settings: dict[str, object] = {}
-    for name, value in dataclasses.asdict(config).items():
+    return dict(_flattened(dataclasses.asdict(config)))
+
+
+def _flattened(values: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
         if isinstance(value, dict):
-            settings |= {f"{name}.{key}": item for key, item in value.items()}
+            yield from _flattened(value, f"{prefix}{name}.")
         else:
-            settings[name] = value
-    return settings
+            yield prefix + name, value
 
 
 def make_folder(folder: Path, config: RunConfig, *, overwrite: bool) -> None:
@@ -128,7 +131,9 @@ def run_experiment(
         if config.optim.batch_size == "auto":
             config, reason = choose_batch_size(config, packed)
             echo(f"{name}: {reason}")
-        trainer = Trainer(config, packed, folder, title=name)  # settings that do not work leave no folder
+        trainer = Trainer(
+            Setup(config, packed), folder, title=name
+        )  # settings that do not work leave no folder
         make_folder(folder, config, overwrite=overwrite)
         trainer.fit(resume=resume)
         trained = time.perf_counter()
@@ -136,7 +141,7 @@ def run_experiment(
         scored = time.perf_counter()
         write_curve(folder / COMPLETE, {name: curves[name]})
         plot_curves(folder / "robustness.png", {name: curves[name]}, title=packed.source)
-        speed = format_speed(len(trainer.test_indices), len(curves[name]), scored - trained)
+        speed = format_speed(len(trainer.setup.test_indices), len(curves[name]), scored - trained)
         echo(f"{name}: trained in {trained - started:.0f} s, {speed}, in {folder}")
     earlier = {name: curve for name, curve in finished_curves(out, echo).items() if name not in plan}
     compare(earlier | curves, out, title=packed.source, echo=echo)

@@ -2,7 +2,7 @@
 
 import math
 
-from fastpose.settings.config import OptimConfig
+from fastpose.settings import OptimConfig
 
 
 def learning_rate_factor(step: int, steps_per_epoch: int, optim: OptimConfig) -> float:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from fastpose.data.sampling.sampler import AlphaRange, PoseBatch
-from fastpose.models.inputs.input_maker import InputMaker
+from fastpose.data.sampling.batch import AlphaRange, PoseBatch
 from fastpose.models.outputs import ModelOutput
-from fastpose.settings.config import RunConfig, parse_alpha
+from fastpose.settings import RunConfig
+from fastpose.settings.optim import parse_alpha
 from fastpose.training.losses import PoseLoss
 
 CLEAN, NOISY, ANCHOR = "clean", "noisy", "anchor"
@@ -31,26 +31,10 @@ class PoseTask:
     """
 
     def __init__(self, config: RunConfig, dtype: torch.dtype = torch.float32) -> None:
-        self.config = config
-        self._inputs = InputMaker(dtype)
-        loss = config.loss
-        contrasts = config.arm == "contrastive"
+        self.joint_pass = config.optim.joint_pass
         # Models hand out float32 features that bf16 products have rounded already.
-        rounded = dtype == torch.bfloat16 and loss.contrast_precision == "auto"
-        self.loss = PoseLoss(
-            instance_weight=loss.gamma1 if contrasts else 0.0,
-            group_weight=loss.gamma2 if contrasts else 0.0,
-            supcon_weight=loss.supcon_weight if contrasts else 0.0,
-            label_smoothing=loss.label_smoothing,
-            temperature=loss.temperature,
-            supcon_temperature=loss.supcon_temperature,
-            representation=loss.representation,
-            group_labels=loss.group_labels,
-            symmetric=loss.symmetric,
-            detach_clean=loss.detach_clean,
-            sup_thresh=loss.sup_thresh,
-            precision="bf16" if rounded else loss.contrast_precision,
-        )
+        precision = "bf16" if dtype == torch.bfloat16 else "auto"
+        self.loss = PoseLoss(config.loss, config.arm == "contrastive", precision)
         self.anchor = CLEAN if config.optim.share_clean else ANCHOR
         low, high = parse_alpha(config.optim.alpha)
         noise = low if low == high else AlphaRange(low, high)
@@ -67,13 +51,16 @@ class PoseTask:
 
     def phase(self, epoch: int) -> int:
         """The first epoch whose loss has the terms that it has in ``epoch``."""
-        return self.loss.sup_thresh if self.loss.needs_views(epoch) else 0
+        return self.loss.settings.sup_thresh if self.loss.needs_views(epoch) else 0
 
     def forward(self, model: nn.Module, batches: Views) -> dict[str, ModelOutput]:
         """Run the model on each view: clean first, in passes of their own or in one common pass."""
-        if not self.config.optim.joint_pass or len(batches) == 1:
-            return {view: model(self._inputs.make(model, [batch], view)) for view, batch in batches.items()}
-        output = model(self._inputs.make(model, list(batches.values()), "joint"))
+        if not self.joint_pass or len(batches) == 1:
+            outputs = {}
+            for view, batch in batches.items():
+                outputs[view] = model(model.prepare_input(batch))
+            return outputs
+        output = model(model.prepare_input(PoseBatch.cat(list(batches.values()))))
         logits = output.logits.chunk(len(batches))
         features = output.features.chunk(len(batches))
         return {view: ModelOutput(logits=logits[i], features=features[i]) for i, view in enumerate(batches)}
@@ -83,10 +70,6 @@ class PoseTask:
         with autocast():
             outputs = self.forward(model, batches)
         return self.objective(outputs, labels_of(batches), epoch)
-
-    def release_memory(self) -> None:
-        """Give back the memory in which inputs are drawn, until the next step."""
-        self._inputs.release()
 
     def couples_clips(self, epoch: int) -> bool:
         """Whether the loss of ``epoch`` compares clips with each other, so that it needs the whole batch at once."""

@@ -2,4 +2,6 @@
 
 from fastpose._lazy import attach
 
-__getattr__, __dir__ = attach(__name__, {"load_checkpoint": "loading", "load_model": "checkpoint"})
+__getattr__, __dir__ = attach(
+    __name__, {"load_card": "runs", "load_checkpoint": "loading", "load_model": "runs"}
+)

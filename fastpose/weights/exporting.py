@@ -18,7 +18,8 @@ from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
 from fastpose.system.files import atomic_path
-from fastpose.weights.checkpoint import ModelCard, write_weights
+from fastpose.weights.card import ModelCard
+from fastpose.weights.runs import write_weights
 
 FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
 OUTPUTS = ("logits", "features")
@@ -54,7 +55,9 @@ def format_of(target: Path) -> str:
 
 
 def describe_input(model: nn.Module) -> str:
-    """What ``model`` takes: "input [batch, 17, frames, height, width] → logits [batch, 60], features"."""
+    """Say what ``model`` takes: "input [batch, 17, frames, height, width] → logits [batch, 60], features"."""
+    if not hasattr(model, "pose_input"):
+        return "what its prepare_input makes → logits, features"
     shape = list(model.pose_input.shape(_keypoints(model)))
     for axis, name in model.pose_input.axes.items():
         shape[axis] = name
@@ -64,8 +67,8 @@ def describe_input(model: nn.Module) -> str:
 def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -> None:
     """Write ``model`` to ``target`` with ``card`` as its metadata; it is left on the CPU, in float32, for evaluation.
 
-    "safetensors" holds the weights, for ``fastpose.weights.checkpoint.load_model``. "onnx" and "torch" hold a program
-    from the model's prepared ``input`` to ``logits`` [B, K] and ``features`` [B, D]; batch, frames, and persons
+    "safetensors" holds the weights, for ``fastpose.weights.load_model``. "onnx" and "torch" hold a program
+    from the model's ``dense_input`` to ``logits`` [B, K] and ``features`` [B, D]; batch, frames, and persons
     or height and width may vary as far as the model allows. A program is run on random inputs of two sizes and
     replaces ``target`` only if it agrees with the model to 1e-4.
 
@@ -80,6 +83,11 @@ def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -
     if format == "safetensors":
         write_weights(target, model.state_dict(), card)
         return
+    if not hasattr(model, "pose_input"):
+        raise ValueError(
+            f"{type(model).__name__} is a network of your own without pose_input (fastpose.models.inputs), which "
+            "says what a program takes; expected --format safetensors"
+        )
     if format == "onnx":
         _require_packages()
     write = _write_onnx if format == "onnx" else _write_torch

@@ -9,11 +9,12 @@ from torch import nn
 
 from fastpose.data.pack.clip_builder import class_name_tuple
 from fastpose.data.pack.layouts import Layout, get_layout
-from fastpose.models.registry import input_settings
-from fastpose.settings.config import CheckpointConfig, RunConfig
+from fastpose.models.registry import accepted_options
+from fastpose.settings import CheckpointConfig, RunConfig
 from fastpose.settings.files import from_preset
-from fastpose.weights.checkpoint import ModelCard, build_model, load_model
-from fastpose.weights.loading import load_checkpoint
+from fastpose.weights.card import ModelCard, build_model
+from fastpose.weights.loading import fill_model
+from fastpose.weights.runs import load_model
 from fastpose.weights.weight_files import read_weights
 
 
@@ -30,6 +31,8 @@ def open_model(
         ValueError: no such run, one that is not finished, or whatever ``load_foreign`` refuses.
         OSError: a file cannot be read.
     """
+    if settings.model is not None and ":" in settings.model:  # a network of the user's own, of a run
+        return load_model(path, settings.model)
     if settings.model is None:
         if settings != CheckpointConfig():
             raise ValueError("--model is missing: the other settings of a checkpoint need it")
@@ -40,7 +43,7 @@ def open_model(
         return load_model(path)
     if path.is_dir():
         raise ValueError(f"{path}: is a folder; a run of fastpose says itself what it is, without --model")
-    preset = "motionbert-published" if "published" in input_settings(settings.model) else "report"
+    preset = "motionbert-published" if accepted_options(settings.model)("published") else "report"
     base = from_preset(settings.preset or preset)
     model = replace(base.model, model=settings.model, input=settings.input or base.model.input)
     names = settings.class_names and _read_names(settings.class_names)
@@ -74,7 +77,7 @@ def load_foreign(
     """
     card = ModelCard(config, layout, (), max_persons)
     settings = f"model {config.model.model!r}, input {config.model.input!r}, layout {layout.name!r}"
-    state, _ = read_weights(path)
+    state, metadata = read_weights(path)
     one, two = (_shapes(replace(card, class_names=("",) * count)) for count in (1, 2))
     by_class = [key for key in one if one[key] != two[key]]  # what there is one row of for each class
     counts = {len(state[key]) for key in by_class if key in state and state[key].dim()}
@@ -91,7 +94,7 @@ def load_foreign(
     card = replace(card, class_names=class_name_tuple(class_names or num_classes, None))
     model = build_model(card)
     try:
-        report = load_checkpoint(model, path)
+        report = fill_model(model, state, metadata, path)
     except ValueError as error:
         raise ValueError(f"{error} (taken for {settings})") from error
     if report.head_replaced:

@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from fastpose.data.pack.layouts import Layout
-from fastpose.models.inputs.joint_input import JOINTS, JointInput
 from fastpose.weights.weight_files import read_weights
 
 BACKBONE = "backbone."
@@ -55,7 +54,22 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
             was made for another layout than the model's; the model is then unchanged.
         OSError: the file cannot be read.
     """
-    state, metadata = read_weights(path)
+    return fill_model(model, *read_weights(path), path, strict=strict)
+
+
+def fill_model(
+    model: nn.Module,
+    state: dict[str, Tensor],
+    metadata: dict[str, str],
+    path: str | Path,
+    *,
+    strict: bool = False,
+) -> CheckpointReport:
+    """Copy into ``model`` what ``read_weights`` returned of the file ``path``, as ``load_checkpoint`` does.
+
+    Raises:
+        ValueError: as ``load_checkpoint``, but for the file itself.
+    """
     _check_layout(model, metadata, path)
     own = model.state_dict()
     state = _backbone_named(state, own)
@@ -67,7 +81,8 @@ def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False)
         if key in state and _kind(state[key]) != _kind(own[key])
     }
     mismatched = tuple(misfits.values())
-    head = {key for key in own if key.startswith(model.head_prefix)}
+    prefix = getattr(model, "head_prefix", None)  # a network of a user's own may name none
+    head = {key for key in own if prefix and key.startswith(prefix)}
     needed = {key for key in missing if not key.endswith("num_batches_tracked")}  # old files have none
     head_replaced = not head.isdisjoint(misfits.keys() | needed)
 
@@ -104,19 +119,18 @@ def _backbone_named(state: dict[str, Tensor], own: dict[str, Tensor]) -> dict[st
 
 def _check_layout(model: nn.Module, metadata: dict[str, str], path: str | Path) -> None:
     """Refuse weights of fastpose made for other joints than the model's, or for other limbs where it sees those."""
-    pose_input = model.pose_input
-    own = pose_input.target if isinstance(pose_input, JointInput) else pose_input.layout
-    if own is None or "layout" not in metadata:
+    pose_input = getattr(model, "pose_input", None)
+    if pose_input is None or "layout" not in metadata:
         return
     try:
-        theirs = Layout.from_json(json.loads(metadata["layout"]))
-        if isinstance(pose_input, JointInput):
-            joints = json.loads(metadata["config"])["model"].get("joints", JOINTS[0])
-            theirs = JointInput(layout=theirs, joints=joints).target
+        layout = Layout.from_json(json.loads(metadata["layout"]))
+        theirs = pose_input.misfit(layout, json.loads(metadata["config"])["model"])
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is damaged: its metadata names no layout ({error})") from error
-    if theirs.joints != own.joints or (pose_input.input == "limb" and theirs.limbs != own.limbs):
-        raise ValueError(f"{path} was made for layout {theirs.name!r}, this model is fed {own.name!r}")
+    if theirs is not None:
+        raise ValueError(
+            f"{path} was made for layout {theirs.name!r}, this model is fed {pose_input.fed.name!r}"
+        )
 
 
 def _any_number(key: str) -> str:

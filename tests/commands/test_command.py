@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from fastpose._command import run_command
+from fastpose._command import Command
 
 
 @pytest.mark.parametrize(
@@ -17,16 +17,19 @@ from fastpose._command import run_command
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, status, line, capsys):
-    def run():
+    with Command(interrupted="come back later") as command:
         raise error
-
-    assert run_command(run, interrupted="come back later") == status
+    assert command.status == status
     assert capsys.readouterr().err.strip() == line
 
 
-def test_the_status_is_what_the_command_returns_and_a_fault_keeps_its_traceback(capsys):
-    assert run_command(lambda: None) == 0
-    assert run_command(lambda: 1) == 1
+def test_the_status_is_what_the_body_sets_and_a_fault_keeps_its_traceback(capsys):
+    with Command() as command:
+        pass
+    assert command.status == 0
+    with Command() as command:
+        command.status = 1
+    assert command.status == 1
     assert capsys.readouterr() == ("", "")
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError), Command():
+        raise ZeroDivisionError

@@ -17,8 +17,9 @@ from fastpose.data import PackedClips
 from fastpose.data.sources.clip_files import Problem
 from fastpose.prediction.files import Results, format_results, problem_lines
 from fastpose.prediction.predictor import Prediction, Predictor
-from fastpose.settings.config import RunConfig
-from fastpose.weights.checkpoint import build_model, load_model, save_weights
+from fastpose.settings import RunConfig
+from fastpose.weights.card import build_model
+from fastpose.weights.runs import WEIGHTS, load_model, write_weights
 
 SIZE = (480, 640)
 
@@ -158,7 +159,7 @@ def test_nothing_but_bad_files(run, tmp_path, capsys):
 def test_scores_that_are_no_numbers_are_no_result(run, clips, tmp_path, capsys):
     model, card = load_model(run)
     torch.nn.init.constant_(model.cls_head.fc_cls.bias[1:2], torch.nan)
-    save_weights(tmp_path, model.state_dict(), card)
+    write_weights(tmp_path / WEIGHTS, model.state_dict(), card)
     assert command(tmp_path / "model.safetensors", clips / "np0.npz", "--layout", "coco17") == 1
     streams = capsys.readouterr()
     assert "np0.npz: clip 'np0': the model's scores of it are not finite" in streams.err

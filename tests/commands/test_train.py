@@ -33,15 +33,17 @@ def test_flags_override_the_file_which_overrides_the_preset(tmp_path):
     assert arguments.arms == ("augmented",)
     assert (arguments.optim.epochs, arguments.optim.alpha) == (9, "0:0.2")
     assert arguments.optim.ema == from_preset("robust").optim.ema
-    assert arguments.data.size == (64, 48)
+    assert arguments.data.sampling.size == (64, 48)
 
 
 def test_every_setting_is_a_flag(capsys):
     with pytest.raises(SystemExit):
         train.parse(["--help"])
     text = capsys.readouterr().out
+    settings = json.loads(to_json(from_preset("report")))
+    settings["data"] |= settings["data"].pop("sampling")
     for section in ("data", "model", "loss", "optim", "eval"):
-        for name in json.loads(to_json(from_preset("report")))[section]:
+        for name in settings[section]:
             assert "--" + name.replace("_", "-") in text
 
 

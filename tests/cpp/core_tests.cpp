@@ -11,13 +11,13 @@
 #include <thread>
 #include <vector>
 
-#include "body_selector.hpp"
+#include "base/thread_pool.hpp"
 #include "check.hpp"
-#include "clip_packer.hpp"
-#include "number_reader.hpp"
-#include "skeleton_parser.hpp"
+#include "decode/body_selector.hpp"
+#include "decode/clip_packer.hpp"
+#include "decode/number_reader.hpp"
+#include "decode/skeleton_parser.hpp"
 #include "skeleton_text.hpp"
-#include "thread_pool.hpp"
 
 namespace {
 

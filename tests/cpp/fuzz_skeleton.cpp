@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <memory>
 
-#include "body_selector.hpp"
-#include "skeleton_parser.hpp"
+#include "decode/body_selector.hpp"
+#include "decode/skeleton_parser.hpp"
 
 namespace {
 

@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "number_reader.hpp"
-#include "skeleton_parser.hpp"
+#include "decode/number_reader.hpp"
+#include "decode/skeleton_parser.hpp"
 
 namespace {
 

@@ -5,8 +5,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/thread_pool.hpp"
 #include "check.hpp"
-#include "thread_pool.hpp"
 
 namespace {
 

@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "arrays.hpp"
-#include "attention.hpp"
-#include "batch_norm.hpp"
+#include "attention/attention.hpp"
 #include "check.hpp"
-#include "depthwise_conv.hpp"
-#include "norm_depthwise.hpp"
+#include "norm_depthwise/batch_norm.hpp"
+#include "norm_depthwise/depthwise_conv.hpp"
+#include "norm_depthwise/norm_depthwise.hpp"
 
 namespace {
 

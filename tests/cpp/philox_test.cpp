@@ -1,6 +1,6 @@
 // Philox against the published vectors (Random123, kat_vectors); normals against double precision,
 // exhaustively.
-#include "philox.hpp"
+#include "sample/philox.hpp"
 
 #include <cmath>
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <numbers>
 #include <vector>
 
-#include "normals.hpp"
+#include "sample/normals.hpp"
 
 namespace {
 

@@ -4,9 +4,9 @@
 
 #include "arrays.hpp"
 #include "check.hpp"
-#include "heatmap_gradient.hpp"
-#include "heatmap_renderer.hpp"
-#include "pose_stem.hpp"
+#include "heatmap/heatmap_gradient.hpp"
+#include "heatmap/heatmap_renderer.hpp"
+#include "stem/pose_stem.hpp"
 
 namespace {
 

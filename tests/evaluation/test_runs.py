@@ -12,10 +12,12 @@ from fastpose.data import ClipSampler
 from fastpose.evaluation.curves import format_spread, format_table, measure_curve, sampling_error
 from fastpose.evaluation.metrics import AccuracyMeter
 from fastpose.evaluation.scores import EVALUATION_STREAM, score_clips
-from fastpose.settings.config import EvalConfig
+from fastpose.settings import EvalConfig
 from fastpose.training.experiment import plan_runs, run_experiment
+from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
-from fastpose.weights.checkpoint import build_model, find_runs, load_model, save_weights
+from fastpose.weights.card import build_model
+from fastpose.weights.runs import WEIGHTS, find_runs, load_model, write_weights
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +65,12 @@ def test_the_command_repeats_the_curves_of_training(finished, tmp_path, capsys):
 def test_many_clips_and_flips_average_the_scores(finished):
     folder, _ = finished
     packed = waving_clips()
-    trainer = Trainer(TINY, packed, folder, quiet=True)
+    trainer = Trainer(Setup(TINY, packed), folder, quiet=True)
     settings = EvalConfig(alphas=(0.05,), num_clips=2, flip_test=True, eval_batch_size=3)
     seen = []
-    real = trainer.model.forward
-    trainer.model.forward = lambda x: seen.append(real(x)) or seen[-1]
-    curve = measure_curve(
-        trainer.model, packed, packed.split("test"), TINY.data, settings, autocast=trainer.autocast
-    )
+    real = trainer.setup.model.forward
+    trainer.setup.model.forward = lambda x: seen.append(real(x)) or seen[-1]
+    curve = measure_curve(trainer.setup.model, packed, packed.split("test"), TINY.data.sampling, settings)
     assert len(seen) == 3 * 2 * 2  # batches of 3, 3 and 2 clips, two draws, each also mirrored
     meter = AccuracyMeter(3)
     for i, begin in enumerate(range(0, 8, 3)):
@@ -79,18 +79,16 @@ def test_many_clips_and_flips_average_the_scores(finished):
     assert curve[0.05].top1_percent == meter.compute().top1_percent
 
 
-def test_batch_size_does_not_change_the_curve(finished):
-    folder, _ = finished
+def test_batch_size_does_not_change_the_curve():
     packed = waving_clips()
-    model = Trainer(TINY, packed, folder, quiet=True)
+    model = Setup(TINY, packed).model
     curves = [
         measure_curve(
-            model.model,
+            model,
             packed,
             packed.split("test"),
-            TINY.data,
+            TINY.data.sampling,
             EvalConfig(alphas=(0, 0.2), eval_batch_size=size),
-            autocast=model.autocast,
         )
         for size in (1, 5, 64)
     ]
@@ -122,11 +120,11 @@ def test_other_frames_and_sizes_than_in_training(input, tmp_path, monkeypatch):
     config = replace(
         TINY, arm="supervised", data=data, model=replace(TINY.model, input=input, normalize=True)
     )
-    trainer = Trainer(config, packed, tmp_path, quiet=True)
-    save_weights(tmp_path, trainer.model.state_dict(), trainer.card)
+    trainer = Trainer(Setup(config, packed), tmp_path, quiet=True)
+    write_weights(tmp_path / WEIGHTS, trainer.setup.model.state_dict(), trainer.setup.card)
     seen = []
-    wider = replace(config, data=replace(data, clip_len=12, size=(20, 24)))
-    expected = build_model(replace(trainer.card, config=wider))
+    wider = replace(config, data=replace(data, sampling=replace(data.sampling, clip_len=12, size=(20, 24))))
+    expected = build_model(replace(trainer.setup.card, config=wider))
     monkeypatch.setattr(
         "fastpose.evaluation.runs.score_clips",
         lambda model, *args, **named: seen.append((model, args)) or score_clips(model, *args, **named),
@@ -135,8 +133,8 @@ def test_other_frames_and_sizes_than_in_training(input, tmp_path, monkeypatch):
     assert evaluate.main([*flags, "--clip-len", "12", "--size", "20", "24"]) == 0
     model, (_, _, sampling, _) = seen.pop()
     assert (sampling.clip_len, sampling.size) == (12, (20, 24))
-    batch = ClipSampler(packed, 12, (20, 24), train=False).batch([0, 1])
-    assert torch.equal(model.prepare_input(batch), expected.prepare_input(batch))
+    batch = ClipSampler(packed, clip_len=12, size=(20, 24), train=False).batch([0, 1])
+    assert torch.equal(model.dense_input(batch), expected.dense_input(batch))
 
     assert evaluate.main([*flags, "--preset", "pyskl-test", "--num-clips", "2", "--size", "16", "16"]) == 0
     _, (_, _, sampling, settings) = seen.pop()
@@ -172,7 +170,7 @@ def test_late_fusion_is_the_mean_of_the_scores(two_streams, tmp_path, capsys):
     measured = accuracies(tmp_path / "robustness.csv")
     assert "fused" in capsys.readouterr().out
     packed = waving_clips(36)
-    sampler = ClipSampler(packed, 8, (16, 16), train=False, seed=0)
+    sampler = ClipSampler(packed, clip_len=8, size=(16, 16), train=False, seed=0)
     test = packed.split("test")
     singles = {0.0: [], 0.05: []}
     for alpha, parts in singles.items():
@@ -216,11 +214,15 @@ def test_fusion_weights_are_checked(two_streams, tmp_path, capsys, more, message
 def relabel(run, folder, card):
     """Copy a run under another card."""
     folder.mkdir()
-    save_weights(folder, load_model(run)[0].state_dict(), card)
+    write_weights(folder / WEIGHTS, load_model(run)[0].state_dict(), card)
 
 
 def with_data(card, **changes):
     return replace(card, config=replace(card.config, data=replace(card.config.data, **changes)))
+
+
+def with_sampling(card, **changes):
+    return with_data(card, sampling=replace(card.config.data.sampling, **changes))
 
 
 def test_runs_that_do_not_match_are_not_fused(two_streams, tmp_path, capsys):
@@ -232,7 +234,7 @@ def test_runs_that_do_not_match_are_not_fused(two_streams, tmp_path, capsys):
         "split": with_data(card, test_split="train"),
         "held-out": with_data(card, val_clips=10, test_on="val"),
         "data": with_data(card, data=str(tmp_path / "others.safetensors")),
-        "length": with_data(card, clip_len=9),
+        "length": with_sampling(card, clip_len=9),
     }
     for name, changed in changes.items():
         relabel(heatmap, tmp_path / name, changed)
@@ -257,7 +259,7 @@ def test_runs_that_do_not_match_are_not_fused(two_streams, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["{runs}", "--clip-len", "0"], "clip_len = 0: expected at least 1"),
+        (["{runs}", "--clip-len", "0"], "clip_len = 0: expected an integer from 1"),
         (["{runs}", "--preset", "best"], "unknown preset 'best'; expected one of"),
         ([], "no run is named"),
         (["absent"], "holds no finished run"),

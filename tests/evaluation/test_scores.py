@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,11 +5,12 @@ from hypothesis import strategies as st
 from support.clips import waving_clips
 from torch import nn
 
+from fastpose.data import ClipSampler
 from fastpose.evaluation.curves import curve_of
-from fastpose.evaluation.scores import ClipScores, evaluation_sampler, fuse_scores, score_clips
-from fastpose.models import create_model
-from fastpose.settings.config import DataConfig, EvalConfig
-from fastpose.system.precision import Autocast
+from fastpose.evaluation.scores import ClipScores, fuse_scores, score_clips
+from fastpose.models import ModelOutput, create_model
+from fastpose.settings import EvalConfig, SamplingConfig
+from fastpose.system.placement import Placement
 
 LABELS = torch.tensor([0, 1, 1])
 A = torch.tensor([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]])
@@ -57,15 +56,13 @@ def test_members_that_do_not_match(members, weights, message):
         fuse_scores(members, weights)
 
 
-FP32, BF16 = Autocast("cpu", torch.float32), Autocast("cpu", torch.bfloat16)
-DATA = DataConfig(clip_len=6, size=(14, 14))
+FP32, BF16 = (Placement(torch.device("cpu"), dtype) for dtype in (torch.float32, torch.bfloat16))
+SAMPLING = SamplingConfig(clip_len=6, size=(14, 14))
 PACKED = waving_clips(12)
 
 
 class Recorder(nn.Module):
     """A model whose scores tell every coordinate it was fed; it keeps the shape of each batch."""
-
-    pose_input = SimpleNamespace(input="skeleton")
 
     def __init__(self):
         super().__init__()
@@ -79,7 +76,7 @@ class Recorder(nn.Module):
         assert not self.training
         self.shapes.append(tuple(x.shape))
         rows = x.flatten(1).double()
-        return SimpleNamespace(logits=torch.stack([rows.sum(1), rows.std(1), rows[:, 0]], 1) / 1e3)
+        return ModelOutput(torch.stack([rows.sum(1), rows.std(1), rows[:, 0]], 1) / 1e3, rows)
 
 
 @settings(deadline=None, max_examples=15)
@@ -95,7 +92,7 @@ def test_all_levels_in_one_pass_are_scored_as_one_by_one(size, alphas, count, nu
     indices = PACKED.split("train")[:count]
     options = EvalConfig(alphas=tuple(alphas), num_clips=num_clips, flip_test=flip_test, eval_batch_size=size)
     model, told = Recorder(), []
-    scores = score_clips(model, PACKED, indices, DATA, options, autocast=FP32, on_batch=told.append)
+    scores = score_clips(model, PACKED, indices, SAMPLING, options, placement=FP32, on_batch=told.append)
     assert model.training
     assert sum(told) == count * len(alphas)
     assert sum(shape[0] for shape in model.shapes) == count * len(alphas) * num_clips * (1 + flip_test)
@@ -103,7 +100,7 @@ def test_all_levels_in_one_pass_are_scored_as_one_by_one(size, alphas, count, nu
     assert [shape[0] for shape in model.shapes[:-passes]] == [size] * (len(model.shapes) - passes)
     assert model.shapes[-1][0] <= size
     assert scores.labels.tolist() == PACKED.labels[indices].tolist()
-    sampler = evaluation_sampler(PACKED, DATA)
+    sampler = ClipSampler(PACKED, SAMPLING, train=False)
     for alpha in alphas:
         total = 0
         for draw in range(num_clips):
@@ -116,17 +113,17 @@ def test_all_levels_in_one_pass_are_scored_as_one_by_one(size, alphas, count, nu
         assert torch.equal(scores.by_alpha[alpha], total / (num_clips * (1 + flip_test)))
 
 
-@pytest.mark.parametrize(("autocast", "tolerance"), [(FP32, 1e-5), (BF16, 1e-2)])
+@pytest.mark.parametrize(("placement", "tolerance"), [(FP32, 1e-5), (BF16, 1e-2)])
 @pytest.mark.parametrize("kind", ["skeleton", "heatmap"])
-def test_a_network_scores_all_levels_as_one_by_one(kind, autocast, tolerance):
+def test_a_network_scores_all_levels_as_one_by_one(kind, placement, tolerance):
     torch.manual_seed(0)
-    model = create_model("posec3d", input=kind, num_classes=3, max_persons=1, size=DATA.size)
+    model = create_model("posec3d", input=kind, num_classes=3, max_persons=1, size=SAMPLING.size)
     indices, alphas = PACKED.split("train"), (0.0, 0.05, 0.3)
     options = EvalConfig(alphas=alphas, eval_batch_size=7)
-    together = score_clips(model, PACKED, indices, DATA, options, autocast=autocast)
+    together = score_clips(model, PACKED, indices, SAMPLING, options, placement=placement)
     for alpha in alphas:
         alone = EvalConfig(alphas=(alpha,), eval_batch_size=64)
-        expected = score_clips(model, PACKED, indices, DATA, alone, autocast=autocast).by_alpha[alpha]
+        expected = score_clips(model, PACKED, indices, SAMPLING, alone, placement=placement).by_alpha[alpha]
         torch.testing.assert_close(together.by_alpha[alpha], expected, rtol=0, atol=tolerance)
 
 
@@ -134,7 +131,7 @@ def test_a_model_that_fails_is_left_as_it_was():
     model = Recorder()
     model.prepare_input = None
     with pytest.raises(TypeError):
-        score_clips(model, PACKED, PACKED.split("test"), DATA, EvalConfig(), autocast=FP32)
+        score_clips(model, PACKED, PACKED.split("test"), SAMPLING, EvalConfig(), placement=FP32)
     assert model.training
     with pytest.raises(ValueError, match="no clip to score"):
-        score_clips(model, PACKED, PACKED.split("test")[:0], DATA, EvalConfig(), autocast=FP32)
+        score_clips(model, PACKED, PACKED.split("test")[:0], SAMPLING, EvalConfig(), placement=FP32)

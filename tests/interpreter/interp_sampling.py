@@ -13,9 +13,9 @@ from fastpose.data.sampling.reference import philox4x32_10
 from fastpose.data.sampling.sampler import ClipSampler
 
 
-def assert_equals_native(pack, indices, *settings, request, **named):
-    native = ClipSampler(pack, *settings, **named).batch(indices, **request)
-    device = DeviceClipSampler(pack, *settings, device="cpu", **named).batch(indices, **request)
+def assert_equals_native(pack, indices, *, request, **named):
+    native = ClipSampler(pack, **named).batch(indices, **request)
+    device = DeviceClipSampler(pack, device="cpu", **named).batch(indices, **request)
     assert torch.equal(device.frames, native.frames)
     assert torch.equal(device.labels, native.labels)
     assert torch.equal(device.indices, native.indices)
@@ -51,22 +51,22 @@ def test_damaged_keypoints_are_missing():
 
 def test_more_clips_than_a_program_takes_and_repeats():
     pack = make_pack([(1, 1 + i) for i in range(8)], 1)
-    assert_equals_native(pack, [*range(8)] * 5, 2, request={"epoch": 3})
+    assert_equals_native(pack, [*range(8)] * 5, clip_len=2, request={"epoch": 3})
 
 
 def test_addresses_have_64_bits(monkeypatch):
     monkeypatch.setattr(interpreter.GridExecutor, "_restore_args_dev", lambda *arguments: None)
     pack = make_pack([(1, 30)], 2)
-    expected = ClipSampler(pack, 4).batch([0], alpha=0.1)
-    sampler = DeviceClipSampler(pack, 4, device="cpu")
+    expected = ClipSampler(pack, clip_len=4).batch([0], alpha=0.1)
+    sampler = DeviceClipSampler(pack, clip_len=4, device="cpu")
     rows = 2**30
-    for array in range(2):
+    for array in ("keypoints", "scores"):
         small = sampler._arrays[array]
         sampler._arrays[array] = torch.from_numpy(
             np.zeros((rows, *small.shape[1:]), np.float32)
         )  # touched nowhere else
         sampler._arrays[array][-30:] = small
-    sampler._arrays[2] += rows - 30
+    sampler._arrays["offsets"] += rows - 30
     np.testing.assert_allclose(sampler.batch([0], alpha=0.1).keypoints, expected.keypoints, rtol=0, atol=1e-4)
 
 

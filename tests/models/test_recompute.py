@@ -79,7 +79,7 @@ class Dropping(Segmented):
         self.part = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
 
     def forward(self, x):
-        return self.segment(self.part, self.segment(self.part, x))
+        return self.segment(self.part)(self.segment(self.part)(x))
 
 
 def test_the_same_dropout_is_drawn_and_statistics_move_once():

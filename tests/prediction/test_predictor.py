@@ -12,13 +12,12 @@ from support.prediction import CLASSES, moving_clip, with_input, write_run
 from fastpose._command import load_command
 from fastpose.data import ClipSampler, PackedClips, get_layout
 from fastpose.data.pack.layouts import convert
-from fastpose.evaluation.scores import evaluation_sampler
 from fastpose.models.inputs.motionbert_published import match_clips
 from fastpose.models.motionbert import MotionBERT
 from fastpose.models.registry import MODELS
 from fastpose.prediction.predictor import Prediction, Predictor, fit_layout, predict
 from fastpose.settings.files import from_preset
-from fastpose.weights.checkpoint import load_model
+from fastpose.weights.runs import load_model
 
 SIZE = (480, 640)
 GIVEN = {"layout": "coco17", "image_size": SIZE}
@@ -46,8 +45,7 @@ def pack(*keypoints, layout="coco17", names=None):
 def by_hand(run, packed, draws=(None,), flips=(False,)):
     """Mean softmax [n, K] and features [n, 512]."""
     model, card = load_model(run)
-    data = card.config.data
-    sampler = ClipSampler(packed, data.clip_len, data.size, train=False, max_persons=card.max_persons)
+    sampler = ClipSampler(packed, card.config.data.sampling, train=False, max_persons=card.max_persons)
     outputs = []
     with torch.inference_mode():
         for draw in draws:
@@ -276,7 +274,8 @@ def test_motionbert(tmp_path, monkeypatch, preset):
     predictions = predict(clips, model=run, precision="fp32", **GIVEN)
 
     model, card = load_model(run)
-    sampler = evaluation_sampler(match_clips(packed) if config.model.published else packed, config.data)
+    matched = match_clips(packed) if config.model.published else packed
+    sampler = ClipSampler(matched, config.data.sampling, train=False)
     with torch.inference_mode():
         output = model(model.prepare_input(sampler.batch([0, 1])))
     assert output.features.shape == (2, 17 * 8)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastpose.settings import RunConfig
 from fastpose.settings import files as config_files
-from fastpose.settings.config import RunConfig, parse_alpha
+from fastpose.settings.optim import parse_alpha
 from fastpose.settings.presets import PRESETS
 
 
@@ -23,7 +24,12 @@ def test_defaults_are_the_reports():
     assert (run.optim.epochs, run.optim.lr, run.optim.weight_decay) == (150, 1e-3, 0.01)
     assert (run.optim.batch_size, run.optim.grad_clip, run.optim.schedule) == (32, 20.0, "constant")
     assert (run.loss.temperature, run.loss.symmetric, run.loss.representation) == (1.0, False, "features")
-    assert (run.data.clip_len, run.data.size, run.model.sigma, run.model.dropout) == (24, (56, 56), 0.6, 0.5)
+    assert (run.data.sampling.clip_len, run.data.sampling.size, run.model.sigma, run.model.dropout) == (
+        24,
+        (56, 56),
+        0.6,
+        0.5,
+    )
 
 
 def test_reference_code_differs_as_published():
@@ -39,14 +45,14 @@ def test_reference_code_differs_as_published():
 
 def test_motionbert_has_settings_of_its_own():
     run = config_files.from_preset("motionbert")
-    assert (run.model.model, run.model.input, run.data.clip_len) == ("motionbert", "skeleton", 24)
+    assert (run.model.model, run.model.input, run.data.sampling.clip_len) == ("motionbert", "skeleton", 24)
     assert (run.optim.lr, run.optim.head_lr, run.optim.schedule, run.optim.lr_decay) == (
         1e-4, 1e-3, "step", 0.99,
     )  # fmt: skip
     assert (run.optim.alpha, run.loss.gamma1, run.loss.gamma2, run.loss.sup_thresh) == ("0.01", 1, 0.3, 0)
     published = config_files.from_preset("motionbert-published")
     assert published.model.published
-    assert (published.data.clip_len, published.data.max_persons) == (243, 2)
+    assert (published.data.sampling.clip_len, published.data.sampling.max_persons) == (243, 2)
     assert (published.optim.epochs, published.optim.batch_size, published.model.dropout) == (300, 32, 0.5)
 
 

@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from fastpose.data import PackedClips, get_layout
-from fastpose.evaluation.scores import evaluation_sampler
-from fastpose.settings.config import DataConfig, ModelConfig, RunConfig
-from fastpose.weights.checkpoint import ModelCard, build_model, save_weights
+from fastpose.data import ClipSampler, PackedClips, get_layout
+from fastpose.settings import DataConfig, ModelConfig, RunConfig, SamplingConfig
+from fastpose.weights.card import ModelCard, build_model
+from fastpose.weights.runs import WEIGHTS, write_weights
 
 CLASSES = ("walk", "run, fast", "jump", 'say "hello"')
-CONFIG = RunConfig(data=DataConfig(clip_len=8, size=(16, 16)), model=ModelConfig(input="skeleton"))
+CONFIG = RunConfig(
+    data=DataConfig(sampling=SamplingConfig(clip_len=8, size=(16, 16))), model=ModelConfig(input="skeleton")
+)
 
 
 def random_weights(model: nn.Module, card: ModelCard) -> nn.Module:
@@ -23,9 +25,8 @@ def random_weights(model: nn.Module, card: ModelCard) -> nn.Module:
         {"keypoints": moving_clip(i, card.max_persons, 20, joints), "label": 0, "image_size": (480, 640)}
         for i in range(8)
     ]
-    data = card.config.data
     packed = PackedClips.from_clips(clips, layout=card.layout)
-    sampler = evaluation_sampler(packed, data, max_persons=card.max_persons)
+    sampler = ClipSampler(packed, card.config.data.sampling, train=False, max_persons=card.max_persons)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -42,7 +43,7 @@ def write_run(folder: Path, layout: str = "coco17", config: RunConfig = CONFIG, 
     torch.manual_seed(0)
     card = ModelCard(config, get_layout(layout), CLASSES, max_persons)
     folder.mkdir(parents=True, exist_ok=True)
-    save_weights(folder, random_weights(build_model(card), card).state_dict(), card)
+    write_weights(folder / WEIGHTS, random_weights(build_model(card), card).state_dict(), card)
     return folder
 
 

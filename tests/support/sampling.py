@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from fastpose.data.sampling import reference
-from fastpose.data.sampling.sampler import AlphaRange, ClipSampler
+from fastpose.data.sampling.batch import AlphaRange
+from fastpose.data.sampling.sampler import ClipSampler
 
 
 class SwapPairs:

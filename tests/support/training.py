@@ -4,12 +4,12 @@ import csv
 
 import torch
 
-from fastpose.settings.config import DataConfig, EvalConfig, ModelConfig, OptimConfig, RunConfig
-from fastpose.weights.checkpoint import load_model
+from fastpose.settings import DataConfig, EvalConfig, ModelConfig, OptimConfig, RunConfig, SamplingConfig
+from fastpose.weights.runs import load_model
 
 TINY = RunConfig(
     arm="contrastive",
-    data=DataConfig(clip_len=8, size=(16, 16)),
+    data=DataConfig(sampling=SamplingConfig(clip_len=8, size=(16, 16))),
     model=ModelConfig(dropout=0.2),
     optim=OptimConfig(epochs=3, batch_size=6, ema=0.9, alpha="0:0.05", precision="fp32", device="cpu"),
     eval=EvalConfig(alphas=(0.0, 0.1)),

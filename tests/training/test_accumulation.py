@@ -12,19 +12,19 @@ from support.clips import waving_clips
 
 from fastpose.data import ClipSampler
 from fastpose.models import ModelOutput, create_model
-from fastpose.settings.config import LossConfig, OptimConfig, RunConfig
-from fastpose.system.precision import Autocast
+from fastpose.settings import LossConfig, OptimConfig, RunConfig
+from fastpose.system.placement import Placement
 from fastpose.training.accumulation import accumulate_gradient, micro_batches
 from fastpose.training.task import PoseTask, labels_of
 
 CLIPS = 7
-AUTOCAST = Autocast("cpu", torch.float32)
+AUTOCAST = Placement.choose("cpu", "fp32").autocast
 LOSS = LossConfig(gamma1=1.0, gamma2=0.3, supcon_weight=0.5, label_smoothing=0.1)
 
 
 @pytest.fixture(scope="module")
 def sampler():
-    return ClipSampler(waving_clips(), 4, (16, 16))
+    return ClipSampler(waving_clips(), clip_len=4, size=(16, 16))
 
 
 def draw(task, sampler):
@@ -136,7 +136,7 @@ def test_gradients_add_to_those_there_are(sampler):
 @given(size=st.integers(1, 40), most=st.integers(1, 50))
 def test_parts_are_even_and_cover_the_batch(size, most):
     packed = waving_clips(4)
-    batch = ClipSampler(packed, 2, (4, 4)).batch(np.arange(size) % 4)
+    batch = ClipSampler(packed, clip_len=2, size=(4, 4)).batch(np.arange(size) % 4)
     parts = [part["clean"] for part in micro_batches({"clean": batch}, most)]
     sizes = [len(part) for part in parts]
     assert max(sizes) <= most

@@ -8,12 +8,12 @@ from support.clips import waving_clips
 from support.training import TINY
 
 from fastpose import train
-from fastpose.settings.config import ModelConfig
-from fastpose.training import step as training_step
+from fastpose.settings import ModelConfig
+from fastpose.training import fitting
 from fastpose.training.batch_size import choose_batch_size
+from fastpose.training.checkpoint import CHECKPOINT
 from fastpose.training.experiment import plan_runs, run_experiment
-from fastpose.training.trainer import Trainer
-from fastpose.weights.checkpoint import CHECKPOINT
+from fastpose.training.setup import Setup
 
 LIGHT = ModelConfig(model="x3d_shallow", input="heatmap")
 AUTO = replace(TINY, model=LIGHT, optim=replace(TINY.optim, batch_size="auto", epochs=1))
@@ -21,7 +21,7 @@ ENOUGH = 2**40
 
 
 def free(monkeypatch, count):
-    monkeypatch.setattr(training_step, "available_memory", lambda device: int(count))
+    monkeypatch.setattr(fitting, "available_memory", lambda device: int(count))
 
 
 def test_more_memory_allows_larger_batches_up_to_the_split(monkeypatch):
@@ -60,9 +60,9 @@ def test_the_choice_is_written_and_a_resumed_run_keeps_it(tmp_path, monkeypatch,
         run_experiment(packed, plan, tmp_path)
 
 
-def test_a_trainer_needs_a_number(tmp_path):
-    with pytest.raises(ValueError, match="batch_size = 'auto': a Trainer needs a number"):
-        Trainer(AUTO, waving_clips(), tmp_path, quiet=True)
+def test_training_needs_a_number():
+    with pytest.raises(ValueError, match="batch_size = 'auto': training needs a number"):
+        Setup(AUTO, waving_clips())
 
 
 def test_it_is_a_flag(capsys):

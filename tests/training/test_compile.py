@@ -12,8 +12,8 @@ from support.training import TINY
 
 from fastpose.data import ClipSampler
 from fastpose.models import create_model
-from fastpose.settings.config import LossConfig, ModelConfig
-from fastpose.system.precision import autocast_for
+from fastpose.settings import LossConfig, ModelConfig
+from fastpose.system.placement import Placement
 from fastpose.training.task import PoseTask
 
 FULL = os.environ.get("FASTPOSE_FULL") == "1"  # inductor compiles C++ for minutes
@@ -32,7 +32,7 @@ def shallow_model(input):
 
 
 def draw(task, packed, epoch):
-    sampler = ClipSampler(packed, FRAMES, SIZE)
+    sampler = ClipSampler(packed, clip_len=FRAMES, size=SIZE)
     return {
         view: sampler.batch(np.arange(CLIPS), epoch=epoch, stream=stream, alpha=alpha)
         for view, (stream, alpha) in task.views.items()
@@ -61,8 +61,9 @@ def test_a_training_step_compiles_whole(input, arm, joint_pass, precision, backe
         loss=LossConfig(gamma1=1.0, gamma2=0.3, supcon_weight=0.5),
         optim=replace(TINY.optim, precision=precision, joint_pass=joint_pass),
     )
-    autocast = autocast_for(torch.device("cpu"), precision)
-    task, packed = PoseTask(config, autocast.dtype), waving_clips(12)
+    placement = Placement.choose("cpu", precision)
+    autocast = placement.autocast
+    task, packed = PoseTask(config, placement.dtype), waving_clips(12)
     batches = [draw(task, packed, epoch) for epoch in range(2)]
     torch.manual_seed(0)
     eager = shallow_model(input)

@@ -9,10 +9,11 @@ import torch
 from support.clips import waving_clips
 from support.training import TINY, assert_equal_runs
 
-from fastpose.settings.config import LossConfig, ModelConfig
+from fastpose.settings import LossConfig, ModelConfig
 from fastpose.training.compiled import CompiledObjective
 from fastpose.training.graph import EAGER_STEPS, GraphedStep
-from fastpose.training.step import make_optimizer, restore_optimizer, set_rate
+from fastpose.training.optimizer import make_optimizer, restore_optimizer, set_rate
+from fastpose.training.setup import Setup
 from fastpose.training.task import PoseTask
 from fastpose.training.trainer import Trainer
 
@@ -26,12 +27,12 @@ CONFIG = replace(
 
 
 def trainer_of(tmp_path, config=CONFIG):
-    return Trainer(config, waving_clips(), tmp_path, quiet=True)
+    return Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
 
 
 def views_of(trainer, seed, size=6):
-    clips = np.random.default_rng(seed).choice(trainer.train_indices, size)
-    return trainer.draw(clips, seed)
+    clips = np.random.default_rng(seed).choice(trainer.setup.train_indices, size)
+    return trainer.setup.draw(clips, seed)
 
 
 class Recorder:
@@ -42,11 +43,13 @@ class Recorder:
 
     def __call__(self, function):
         self.captures += 1
-        kept = copy.deepcopy((self.trainer.model.state_dict(), self.trainer.optimizer.state_dict()))
+        kept = copy.deepcopy(
+            (self.trainer.setup.model.state_dict(), self.trainer.setup.optimizer.state_dict())
+        )
         random = torch.get_rng_state()
         result = function()
-        self.trainer.model.load_state_dict(kept[0])
-        self.trainer.optimizer.load_state_dict(kept[1])
+        self.trainer.setup.model.load_state_dict(kept[0])
+        self.trainer.setup.optimizer.load_state_dict(kept[1])
         torch.set_rng_state(random)
 
         def replay():
@@ -60,18 +63,19 @@ class Recorder:
 def test_replayed_steps_are_the_steps_themselves(tmp_path):
     plain, graphed = trainer_of(tmp_path / "plain"), trainer_of(tmp_path / "graphed")
     recorder = Recorder(graphed)
-    graphed.step._take = GraphedStep(graphed.step._launch, graphed.task, recorder)
+    step = graphed.setup.step
+    step._take = GraphedStep(step._launch, graphed.setup.task, recorder)
     sizes = [6, 6, 4, 6, 6, 6, 4, 6, 6, 6, 6, 6]
     for seed, size in enumerate(sizes):
         epoch = seed // 5  # the loss gains its other terms in epoch 2
         results = []
         for trainer in (plain, graphed):
             torch.manual_seed(seed)
-            results.append(trainer.step(views_of(trainer, seed, size), epoch, 1e-3 * (seed + 1)))
+            results.append(trainer.setup.step(views_of(trainer, seed, size), epoch, 1e-3 * (seed + 1)))
         assert results[0].keys() == results[1].keys()
         assert all(torch.equal(value, results[1][name]) for name, value in results[0].items()), seed
-    for name, value in plain.trained_model.state_dict().items():
-        assert torch.equal(value, graphed.trained_model.state_dict()[name]), name
+    for name, value in plain.setup.trained_model.state_dict().items():
+        assert torch.equal(value, graphed.setup.trained_model.state_dict()[name]), name
     # of six clips before the threshold; two of six after it are not enough, nor two of four before it
     assert recorder.captures == 1
     assert recorder.replays == sizes[:10].count(6) - EAGER_STEPS
@@ -81,7 +85,8 @@ def test_a_run_of_replayed_steps_is_the_run_itself(tmp_path):
     config = replace(CONFIG, optim=replace(CONFIG.optim, epochs=5))
     plain, graphed = (trainer_of(tmp_path / name, config) for name in ("plain", "graphed"))
     recorder = Recorder(graphed)
-    graphed.step._take = GraphedStep(graphed.step._launch, graphed.task, recorder)
+    step = graphed.setup.step
+    step._take = GraphedStep(step._launch, graphed.setup.task, recorder)
     for trainer in (plain, graphed):
         trainer.folder.mkdir()
         trainer.fit()
@@ -96,7 +101,7 @@ def test_what_cannot_be_captured_is_launched(tmp_path):
     def refuse(function):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
-    step = GraphedStep(trainer.step._launch, trainer.task, refuse)
+    step = GraphedStep(trainer.setup.step._launch, trainer.setup.task, refuse)
     with pytest.warns(
         UserWarning, match="operation not permitted when stream is capturing\\); training goes on"
     ):
@@ -111,7 +116,7 @@ def test_out_of_memory_is_not_hidden(tmp_path):
     def refuse(function):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    step = GraphedStep(trainer.step._launch, trainer.task, refuse)
+    step = GraphedStep(trainer.setup.step._launch, trainer.setup.task, refuse)
     with pytest.raises(torch.OutOfMemoryError):
         for _ in range(EAGER_STEPS + 1):
             step(views_of(trainer, 0), 0)
@@ -126,13 +131,13 @@ def test_compiled_steps_for_one_size_and_both_phases(tmp_path):
         return graph.forward
 
     torch.compiler.reset()
-    objective = CompiledObjective(trainer.task, backend=count)
+    objective = CompiledObjective(trainer.setup.task, backend=count)
     reference = PoseTask(CONFIG)
-    model = trainer.model.eval()  # so that a step does not change the next one's result
+    model = trainer.setup.model.eval()  # so that a step does not change the next one's result
     for epoch, size in [(0, 6), (1, 6), (1, 4), (2, 6), (3, 6)]:
         views = views_of(trainer, epoch, size)
-        found = objective(model, views, epoch, trainer.autocast)
-        expected = reference.step(model, views, epoch, trainer.autocast)
+        found = objective(model, views, epoch, trainer.setup.placement.autocast)
+        expected = reference.step(model, views, epoch, trainer.setup.placement.autocast)
         for name, value in expected.items():
             torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
     assert not objective.failed
@@ -146,25 +151,24 @@ def test_a_compiler_that_fails_is_left_out(tmp_path):
         raise RuntimeError("no such target")
 
     torch.compiler.reset()
-    objective = CompiledObjective(trainer.task, backend=refuse)
+    objective = CompiledObjective(trainer.setup.task, backend=refuse)
     views = views_of(trainer, 0)
     with pytest.warns(UserWarning, match="torch.compile failed .*training goes on without it"):
-        found = objective(trainer.model.eval(), views, 0, trainer.autocast)
+        found = objective(trainer.setup.model.eval(), views, 0, trainer.setup.placement.autocast)
     assert objective.failed
-    expected = trainer.task.step(trainer.model, views, 0, trainer.autocast)
+    expected = trainer.setup.task.step(trainer.setup.model, views, 0, trainer.setup.placement.autocast)
     assert torch.equal(found["loss"], expected["loss"])
 
 
 def test_rates_that_are_tensors_survive_a_checkpoint():
-    weights = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
-    optim = CONFIG.optim
-    plain = make_optimizer(
-        [{"params": weights[:1]}, {"params": weights[1:], "lr_scale": 10.0}], optim, torch.device("cpu")
-    )
+    model = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 3, bias=False))
+    model.head_prefix = "1."
+    optim = replace(CONFIG.optim, head_lr=10 * CONFIG.optim.lr)
+    plain = make_optimizer(model, optim, graphed=False)
     set_rate(plain, 2e-3)
     assert [group["lr"] for group in plain.param_groups] == [2e-3, 2e-2]
     tensors = torch.optim.AdamW(
-        [{"params": [weight], "lr": torch.tensor(1.0)} for weight in weights], fused=True
+        [{"params": [weight], "lr": torch.tensor(1.0)} for weight in model.parameters()], fused=True
     )
     kept = [group["lr"] for group in tensors.param_groups]
     restore_optimizer(tensors, plain.state_dict())

@@ -7,7 +7,7 @@ from torch._subclasses import FakeTensorMode
 
 from fastpose.models import ModelOutput
 from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
-from fastpose.settings.config import LossConfig, RunConfig
+from fastpose.settings import LossConfig, RunConfig
 from fastpose.training import losses
 from fastpose.training.losses import PoseLoss
 from fastpose.training.task import PoseTask
@@ -21,6 +21,10 @@ def output(seed, clips=5):
     return ModelOutput(logits.requires_grad_(), features.requires_grad_())
 
 
+def loss_of(**settings):
+    return PoseLoss(LossConfig(**{"gamma1": 0.0, "gamma2": 0.0, **settings}))
+
+
 @pytest.fixture
 def views():
     return output(0), output(1)
@@ -31,9 +35,9 @@ def views():
 def test_weighted_sum(views, representation, group_labels):
     clean, noisy = views
     settings = {"temperature": 0.5, "symmetric": True}
-    loss = PoseLoss(
-        instance_weight=2.0,
-        group_weight=0.3,
+    loss = loss_of(
+        gamma1=2.0,
+        gamma2=0.3,
         supcon_weight=0.5,
         label_smoothing=0.1,
         supcon_temperature=0.2,
@@ -63,9 +67,7 @@ def test_weighted_sum(views, representation, group_labels):
 
 def test_detach_clean_spares_the_clean_view(views):
     clean, noisy = views
-    PoseLoss(instance_weight=1, group_weight=1, detach_clean=True)(output(2), LABELS, clean, noisy)[
-        "loss"
-    ].backward()
+    loss_of(gamma1=1, gamma2=1, detach_clean=True)(output(2), LABELS, clean, noisy)["loss"].backward()
     assert clean.features.grad is None
     assert noisy.features.grad.abs().max() > 0
 
@@ -73,13 +75,13 @@ def test_detach_clean_spares_the_clean_view(views):
 def test_terms_without_weight_are_not_computed(views, monkeypatch):
     for name in ("contrastive_loss", "group_contrastive_loss", "supervised_contrastive_loss"):
         monkeypatch.setattr(losses, name, None)
-    result = PoseLoss()(views[0], LABELS, *views)
+    result = loss_of()(views[0], LABELS, *views)
     torch.testing.assert_close(result["loss"], F.cross_entropy(views[0].logits, LABELS))
     assert result["loss_instance"] == result["loss_group"] == result["loss_supcon"] == 0
 
 
 def test_cross_entropy_alone_before_the_threshold(views):
-    loss = PoseLoss(instance_weight=1, supcon_weight=1, sup_thresh=2)
+    loss = loss_of(gamma1=1, supcon_weight=1, sup_thresh=2)
     assert [loss.needs_views(epoch) for epoch in range(4)] == [False, False, True, True]
     early = loss(views[0], LABELS, epoch=1)
     assert torch.equal(early["loss"], early["loss_ce"])
@@ -91,7 +93,7 @@ def test_cross_entropy_alone_before_the_threshold(views):
 
 
 def test_views_of_other_clips_bring_their_labels(views):
-    loss = PoseLoss(group_weight=1)
+    loss = loss_of(gamma2=1)
     supervised, view_labels = output(3, clips=2), torch.tensor([1, 1, 0, 2, 1])
     result = loss(supervised, torch.tensor([0, 1]), *views, view_labels=view_labels)
     expected = group_contrastive_loss(views[0].features, views[1].features, view_labels, 3)
@@ -102,7 +104,7 @@ def test_views_of_other_clips_bring_their_labels(views):
 
 def test_half_precision_outputs(views):
     clean, noisy = (ModelOutput(v.logits.bfloat16(), v.features.bfloat16()) for v in views)
-    result = PoseLoss(instance_weight=1, group_weight=1, supcon_weight=1)(clean, LABELS, clean, noisy)
+    result = loss_of(gamma1=1, gamma2=1, supcon_weight=1)(clean, LABELS, clean, noisy)
     assert {value.dtype for value in result.values()} == {torch.float32}
 
 
@@ -115,7 +117,7 @@ def test_precision_is_for_gpus(monkeypatch, device):
         )  # fmt: skip
     with FakeTensorMode():  # shapes and devices alone
         views = [ModelOutput(torch.ones(5, 3, device=device), torch.ones(5, 6, device=device)) for _ in "on"]
-        loss = PoseLoss(instance_weight=1, group_weight=1, supcon_weight=1, precision="tf32")
+        loss = loss_of(gamma1=1, gamma2=1, supcon_weight=1, contrast_precision="tf32")
         loss(views[0], torch.zeros(5, dtype=torch.int64, device=device), *views)
     of_pairs = "tf32" if device == "cuda" else "auto"
     assert passed == {
@@ -132,22 +134,25 @@ def test_contrast_follows_the_precision_of_training():
         (torch.bfloat16, "fp32", "fp32"),
     ):
         task = PoseTask(RunConfig(loss=LossConfig(contrast_precision=setting)), dtype)
-        assert task.loss.precision == expected
+        assert task.loss.product_precision == expected
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"instance_weight": -1.0}, "instance_weight must be 0 or more, got -1.0"),
-        ({"supcon_weight": float("nan")}, "supcon_weight must be 0 or more, got nan"),
-        ({"temperature": 0.0}, "temperature must be positive, got 0.0"),
-        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 1\), got 1.0"),
-        ({"representation": "logit"}, "features, logits, softmax, got 'logit'"),
-        ({"group_labels": "none"}, "true, pseudo, got 'none'"),
-        ({"precision": "fp16"}, "auto, bf16, tf32, fp32, got 'fp16'"),
-        ({"sup_thresh": -1}, "sup_thresh must be 0 or more, got -1"),
+        ({"gamma1": -1.0}, "gamma1 = -1.0: expected a weight ≥ 0"),
+        ({"supcon_weight": float("nan")}, "supcon_weight = nan: expected a weight ≥ 0"),
+        ({"temperature": 0.0}, "temperature = 0.0: expected a number > 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing = 1.0: expected 0 ≤ smoothing < 1"),
+        ({"representation": "logit"}, "representation = 'logit': expected one of features, logits, softmax"),
+        ({"group_labels": "none"}, "group_labels = 'none': expected one of true, pseudo"),
+        (
+            {"contrast_precision": "fp16"},
+            "contrast_precision = 'fp16': expected one of auto, bf16, tf32, fp32",
+        ),
+        ({"sup_thresh": -1}, "sup_thresh = -1: expected 0 or more epochs"),
     ],
 )
 def test_bad_settings(settings, message):
     with pytest.raises(ValueError, match=message):
-        PoseLoss(**settings)
+        loss_of(**settings)

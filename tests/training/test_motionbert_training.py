@@ -14,10 +14,13 @@ from fastpose.data.pack.layouts import COCO17, PENN13, Layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.models import registry
 from fastpose.models.motionbert import MotionBERT
-from fastpose.settings.config import DataConfig, ModelConfig, RunConfig
+from fastpose.settings import DataConfig, ModelConfig, RunConfig, SamplingConfig
 from fastpose.settings.files import from_preset
-from fastpose.training.trainer import Trainer, parameter_groups
-from fastpose.weights.checkpoint import ModelCard, build_model, load_model
+from fastpose.training.optimizer import parameter_groups
+from fastpose.training.setup import Setup
+from fastpose.training.trainer import Trainer
+from fastpose.weights.card import ModelCard, build_model
+from fastpose.weights.runs import load_model
 
 OWN = Layout("mine", ("a", "b", "c"), (), ())
 
@@ -74,14 +77,14 @@ def test_it_learns_and_both_its_rates_decay(tmp_path):
     config = replace(
         config,
         arm="contrastive",
-        data=replace(config.data, clip_len=8),
+        data=replace(config.data, sampling=replace(config.data.sampling, clip_len=8)),
         optim=replace(
             config.optim, epochs=12, batch_size=8, lr=3e-3, head_lr=1e-2, lr_decay=0.9, precision="fp32"
         ),
     )
-    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
+    trainer = Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
     trainer.fit()
-    groups = trainer.optimizer.param_groups
+    groups = trainer.setup.optimizer.param_groups
     assert [group["lr"] for group in groups] == pytest.approx([3e-3 * 0.9**11, 1e-2 * 0.9**11])
     with open(tmp_path / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -94,30 +97,30 @@ def test_the_published_preset_trains_and_evaluates(tmp_path):
     config = replace(
         preset,
         arm="supervised",
-        data=replace(preset.data, clip_len=30),
+        data=replace(preset.data, sampling=replace(preset.data.sampling, clip_len=30)),
         optim=replace(preset.optim, epochs=2, batch_size=8, precision="fp32", device="cpu"),
         eval=replace(preset.eval, alphas=(0.0, 0.05), num_clips=2),
     )
-    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
+    trainer = Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
     batch = next(trainer.batches(0, 1))["clean"]
     assert batch.draws is not None
-    joints = trainer.model.prepare_input(batch)
+    joints = trainer.setup.model.prepare_input(batch)
     assert joints.shape == (8, 2, 30, 17, 3)
     assert joints[:, 1, ..., 2].abs().max() == 0
     order = torch.randperm(8)
-    again = trainer._sampler.batch(batch.indices[order])
-    assert torch.equal(trainer.model.prepare_input(again), joints[order])  # whatever the batch
+    again = trainer.setup._sampler.batch(batch.indices[order])
+    assert torch.equal(trainer.setup.model.prepare_input(again), joints[order])  # whatever the batch
     still = replace(batch, draws=None)
-    assert not torch.allclose(trainer.model.prepare_input(still), joints)
+    assert not torch.allclose(trainer.setup.model.prepare_input(still), joints)
     trainer.fit()
     curve = trainer.measure()
     assert set(curve) == {0.0, 0.05}
 
 
-def test_published_training_matches_persons(tmp_path):
+def test_published_training_matches_persons():
     packed = waving_clips(12)
     config = from_preset("motionbert-published")
-    alone = Trainer(config, packed, tmp_path, quiet=True)
+    alone = Setup(config, packed)
     assert alone.packed is packed  # nobody changes places
     clips = []
     for clip in map(packed.clip, range(12)):
@@ -126,10 +129,10 @@ def test_published_training_matches_persons(tmp_path):
         clips.append(replace(clip, keypoints=keypoints, scores=np.repeat(clip.scores, 2, axis=0)))
     splits = {name: [packed.names[i] for i in packed.split(name)] for name in ("train", "test")}
     mixed = PackedClips.from_clips(clips, layout=COCO17, class_names=packed.class_names, splits=splits)
-    trainer = Trainer(config, mixed, tmp_path, quiet=True)
+    matched = Setup(config, mixed)
     for i in range(12):
-        np.testing.assert_array_equal(trainer.packed.clip(i).keypoints[:1], packed.clip(i).keypoints)
-    other = Trainer(from_preset("motionbert"), mixed, tmp_path, quiet=True)
+        np.testing.assert_array_equal(matched.packed.clip(i).keypoints[:1], packed.clip(i).keypoints)
+    other = Setup(from_preset("motionbert"), mixed)
     assert other.packed is mixed
 
 
@@ -153,7 +156,10 @@ def test_joints_of_the_model(layout, joints, num_keypoints):
     ],
 )
 def test_what_the_model_cannot_use(layout, settings, message):
-    config = RunConfig(model=ModelConfig(model="motionbert", **settings), data=DataConfig(crop="frame"))
+    config = RunConfig(
+        model=ModelConfig(model="motionbert", **settings),
+        data=DataConfig(sampling=SamplingConfig(crop="frame")),
+    )
     with pytest.raises(ValueError, match=message):
         build_model(ModelCard(config, layout, ("a", "b"), 1))
 
@@ -168,7 +174,9 @@ def test_what_the_model_cannot_use(layout, settings, message):
     ],
 )
 def test_a_setting_without_effect_on_the_model_warns(model, settings, name):
-    config = RunConfig(model=ModelConfig(model=model, **settings), data=DataConfig(crop="frame"))
+    config = RunConfig(
+        model=ModelConfig(model=model, **settings), data=DataConfig(sampling=SamplingConfig(crop="frame"))
+    )
     with pytest.warns(UserWarning, match=f"^{name} has no effect on the model {model}"):
         build_model(ModelCard(config, COCO17, ("a", "b"), 1))
 
@@ -185,6 +193,6 @@ def test_groups_hold_every_parameter_once():
 
 
 def test_idle_crop_settings_warn(tmp_path):
-    config = RunConfig(data=DataConfig(crop="frame", min_box=20.0))
+    config = RunConfig(data=DataConfig(sampling=SamplingConfig(crop="frame", min_box=20.0)))
     with pytest.warns(UserWarning, match="min_box has no effect with crop = 'frame'"):
-        Trainer(config, waving_clips(), tmp_path, quiet=True)
+        Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from fastpose.settings.config import OptimConfig
+from fastpose.settings import OptimConfig
 from fastpose.training.schedules import learning_rate_factor
 
 EPOCHS, STEPS = st.integers(1, 7), st.integers(1, 9)

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from support.clips import waving_clips
 from support.training import TINY
 
-from fastpose.settings.config import ModelConfig
+from fastpose.settings import ModelConfig
 from fastpose.system.memory import counted_bytes
-from fastpose.training import step as training_step
-from fastpose.training.step import SAFE_SHARE, largest_batch
+from fastpose.training import fitting, step
+from fastpose.training.fitting import SAFE_SHARE, largest_batch
+from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
 
 MANY = 16
@@ -24,11 +25,11 @@ DROPPING = ModelConfig(model="x3d_shallow", input="heatmap", dropout=0.5)
 
 def make_trainer(folder, **optim):
     config = replace(TINY, model=DROPPING, optim=replace(TINY.optim, batch_size=MANY, **optim))
-    return Trainer(config, waving_clips(), folder, quiet=True)
+    return Trainer(Setup(config, waving_clips()), folder, quiet=True)
 
 
 def draw(trainer, size=MANY):
-    return trainer.draw(np.resize(trainer.train_indices, size), 0)
+    return trainer.setup.draw(np.resize(trainer.setup.train_indices, size), 0)
 
 
 @given(
@@ -57,31 +58,31 @@ def test_without_verification_only_few_clips_are_run():
 
 def test_measuring_changes_nothing(tmp_path):
     trainer = make_trainer(tmp_path)
-    trainer.step(draw(trainer), 0, 1e-3)
-    before = copy.deepcopy((trainer.model.state_dict(), trainer.optimizer.state_dict()))
+    trainer.setup.step(draw(trainer), 0, 1e-3)
+    before = copy.deepcopy((trainer.setup.model.state_dict(), trainer.setup.optimizer.state_dict()))
     random = torch.get_rng_state()
-    assert trainer.step.measure(draw(trainer, 4), 0) > 0
+    assert trainer.setup.memory.measure(draw(trainer, 4), 0) > 0
     assert torch.equal(torch.get_rng_state(), random)
-    for old, new in zip(before[0].values(), trainer.model.state_dict().values(), strict=True):
+    for old, new in zip(before[0].values(), trainer.setup.model.state_dict().values(), strict=True):
         assert torch.equal(old, new)
-    assert before[1]["state"][0]["step"] == trainer.optimizer.state_dict()["state"][0]["step"]
-    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    assert before[1]["state"][0]["step"] == trainer.setup.optimizer.state_dict()["state"][0]["step"]
+    assert all(parameter.grad is None for parameter in trainer.setup.model.parameters())
 
 
 @pytest.mark.parametrize("input", ["skeleton", "heatmap"])
 def test_bytes_of_many_clips_follow_from_those_of_few(tmp_path, input):
     config = replace(TINY, model=replace(TINY.model, input=input))
-    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
-    small, large, many = (trainer.step.measure(draw(trainer, size), 0) for size in (2, 4, 12))
+    trainer = Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
+    small, large, many = (trainer.setup.memory.measure(draw(trainer, size), 0) for size in (2, 4, 12))
     assert small + (large - small) / 2 * 10 == pytest.approx(many, rel=0.05)
     assert large - small > 2**18
 
 
 def test_recomputing_takes_less(tmp_path):
     whole, again = (make_trainer(tmp_path, checkpoint_activations=value) for value in (False, True))
-    growth = [trainer.step.measure(draw(trainer, 12), 0) for trainer in (whole, again)]
+    growth = [trainer.setup.memory.measure(draw(trainer, 12), 0) for trainer in (whole, again)]
     growth = [
-        many - trainer.step.measure(draw(trainer, 4), 0)
+        many - trainer.setup.memory.measure(draw(trainer, 4), 0)
         for many, trainer in zip(growth, (whole, again), strict=True)
     ]
     assert growth[1] < 0.4 * growth[0]
@@ -91,86 +92,88 @@ def test_parts_take_less(tmp_path):
     peaks = []
     for micro_batch in (None, 4):
         trainer = make_trainer(tmp_path, micro_batch=micro_batch)
-        trainer.step(draw(trainer), 0, 1e-3)
+        trainer.setup.step(draw(trainer), 0, 1e-3)
         batches = draw(trainer)
-        with counted_bytes(trainer.device) as count:
-            trainer.step(batches, 0, 1e-3)
+        with counted_bytes(trainer.setup.placement.device) as count:
+            trainer.setup.step(batches, 0, 1e-3)
         peaks.append(count())
     assert peaks[1] < 0.4 * peaks[0]
 
 
 def test_a_compiled_model_is_measured_too(tmp_path):
     trainer = make_trainer(tmp_path)
-    plain = trainer.step.measure(draw(trainer, 2), 0)
-    trainer.model.compile(backend="aot_eager", fullgraph=True)
-    assert trainer.step.measure(draw(trainer, 2), 0) == pytest.approx(plain, rel=0.01)
+    plain = trainer.setup.memory.measure(draw(trainer, 2), 0)
+    trainer.setup.model.compile(backend="aot_eager", fullgraph=True)
+    assert trainer.setup.memory.measure(draw(trainer, 2), 0) == pytest.approx(plain, rel=0.01)
 
 
 @pytest.mark.parametrize("joint_pass", [False, True])
 def test_statistics_move_once_for_each_part(tmp_path, joint_pass):
     trainer = make_trainer(tmp_path, micro_batch=5, joint_pass=joint_pass, checkpoint_activations=True)
-    trainer.step(draw(trainer), 0, 1e-3)
+    trainer.setup.step(draw(trainer), 0, 1e-3)
     passes = 4 * (1 if joint_pass else 2)  # 16 clips in 4 parts, two views
-    for name, value in trainer.model.named_buffers():
+    for name, value in trainer.setup.model.named_buffers():
         if name.endswith("num_batches_tracked"):
             assert int(value) == passes
 
 
 def free(monkeypatch, count):
-    monkeypatch.setattr(training_step, "available_memory", lambda device: int(count))
+    monkeypatch.setattr(fitting, "available_memory", lambda device: int(count))
 
 
 def test_a_graph_keeps_its_memory_beside_that_of_others(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path)
-    two, four = (trainer.step.measure(draw(trainer, size), 0) for size in (2, 4))
+    two, four = (trainer.setup.memory.measure(draw(trainer, size), 0) for size in (2, 4))
     eight = four + 2 * (four - two)
-    state = 2 * sum(parameter.nbytes for parameter in trainer.model.parameters())
+    state = 2 * sum(parameter.nbytes for parameter in trainer.setup.model.parameters())
     free(monkeypatch, state + 2.02 * eight / SAFE_SHARE)
-    fitting = [trainer.step.fitting_batch(lambda size: draw(trainer, size), 0, 16)]
-    monkeypatch.setattr(training_step, "graphs", lambda optim, device: True)
-    fitting.append(trainer.step.fitting_batch(lambda size: draw(trainer, size), 0, 16))
-    assert fitting == [16, 8]
+    found = [trainer.setup.memory.fitting_batch(lambda size: draw(trainer, size), 0, 16)]
+    monkeypatch.setattr(fitting, "graphs", lambda optim, device: True)
+    found.append(trainer.setup.memory.fitting_batch(lambda size: draw(trainer, size), 0, 16))
+    assert found == [16, 8]
 
 
 def test_a_batch_that_will_not_fit_is_refused_before_the_first_step(tmp_path, monkeypatch):
     trainer = make_trainer(tmp_path)
-    state = 2 * sum(parameter.nbytes for parameter in trainer.model.parameters())
-    of_four = trainer.step.measure(draw(trainer, 4), 0)
+    state = 2 * sum(parameter.nbytes for parameter in trainer.setup.model.parameters())
+    of_four = trainer.setup.memory.measure(draw(trainer, 4), 0)
     batches = draw(trainer)
-    before = copy.deepcopy(trainer.model.state_dict())
+    before = copy.deepcopy(trainer.setup.model.state_dict())
     free(monkeypatch, state + 1.1 * of_four / SAFE_SHARE)
     with pytest.raises(
         ValueError, match=r"a step on 16 clips does not fit in the memory there is \("
     ) as caught:
-        trainer.step(batches, 0, 1e-3)
+        trainer.setup.memory.check(batches, 0)
     assert "; what fits: --batch-size 4, or --micro-batch 4 for the same batch in parts" in str(caught.value)
     assert "--checkpoint-activations" in str(caught.value)
-    assert all(torch.equal(value, before[name]) for name, value in trainer.model.state_dict().items())
-    make_trainer(tmp_path, micro_batch=4).step(batches, 0, 1e-3)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.setup.model.state_dict().items())
+    make_trainer(tmp_path, micro_batch=4).setup.memory.check(batches, 0)
     free(monkeypatch, state)
     with pytest.raises(ValueError, match="nor does a smaller one"):
-        trainer.step(batches, 0, 1e-3)
+        trainer.setup.memory.check(batches, 0)
+    with pytest.raises(ValueError, match="does not fit"):
+        trainer.fit()
     free(monkeypatch, 2**40)
-    trainer.step(batches, 0, 1e-3)
+    trainer.setup.memory.check(batches, 0)
 
 
 def test_a_micro_batch_that_does_not_fit(tmp_path, monkeypatch):
     trainer = make_trainer(
         tmp_path, micro_batch=12, checkpoint_activations=True
     )  # of 16 clips: two parts of 8
-    trainer.step._is_checked = True
-    accumulate = training_step.accumulate_gradient
+    accumulate = step.accumulate_gradient
 
     def exhausted(task, model, batches, *settings):
         if len(batches["clean"]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return accumulate(task, model, batches, *settings)
 
-    monkeypatch.setattr(training_step, "accumulate_gradient", exhausted)
+    for module in (step, fitting):
+        monkeypatch.setattr(module, "accumulate_gradient", exhausted)
     with pytest.raises(
         ValueError, match=r"a step on 8 clips does not fit .* free\); what fits: --micro-batch 4$"
     ) as caught:
-        trainer.step(draw(trainer), 0, 1e-3)
+        trainer.setup.step(draw(trainer), 0, 1e-3)
     assert caught.value.__cause__ is None
 
 
@@ -188,16 +191,17 @@ def test_a_micro_batch_that_does_not_fit(tmp_path, monkeypatch):
 )
 def test_few_clips_that_do_not_fit(tmp_path, monkeypatch, size, limit, message):
     trainer = make_trainer(tmp_path)
-    accumulate = training_step.accumulate_gradient
+    accumulate = step.accumulate_gradient
 
     def exhausted(task, model, batches, *settings):
         if len(batches["clean"]) > limit:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return accumulate(task, model, batches, *settings)
 
-    monkeypatch.setattr(training_step, "accumulate_gradient", exhausted)
+    for module in (step, fitting):
+        monkeypatch.setattr(module, "accumulate_gradient", exhausted)
     with pytest.raises(ValueError, match=message):
-        trainer.step(draw(trainer, size), 0, 1e-3)
+        trainer.setup.step(draw(trainer, size), 0, 1e-3)
 
 
 def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
@@ -206,6 +210,6 @@ def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("shapes cannot be multiplied")
 
-    monkeypatch.setattr(training_step, "accumulate_gradient", broken)
+    monkeypatch.setattr(step, "accumulate_gradient", broken)
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
-        trainer.step(draw(trainer), 0, 1e-3)
+        trainer.setup.step(draw(trainer), 0, 1e-3)

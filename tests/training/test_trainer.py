@@ -7,11 +7,14 @@ import torch
 from support.clips import waving_clips
 from support.training import TIMES, TINY, rows_of
 
-from fastpose.settings.config import EvalConfig, LossConfig, ModelConfig
+from fastpose.data.sampling.order import epoch_order
+from fastpose.settings import EvalConfig, LossConfig, ModelConfig
 from fastpose.settings.files import to_json
+from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
 from fastpose.training.experiment import check_folder, plan_runs, run_experiment
-from fastpose.training.trainer import Trainer, epoch_order
-from fastpose.weights.checkpoint import CHECKPOINT, WEIGHTS, load_model, read_checkpoint, save_weights
+from fastpose.training.setup import Setup
+from fastpose.training.trainer import Trainer
+from fastpose.weights.runs import WEIGHTS, load_model, write_weights
 
 BF16_JOINT = replace(TINY.optim, precision="bf16", joint_pass=True)
 
@@ -21,8 +24,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
-    Trainer(TINY, packed, whole, quiet=True).fit()
-    interrupted = Trainer(TINY, packed, parts, quiet=True, checkpoint_seconds=0)
+    Trainer(Setup(TINY, packed), whole, quiet=True).fit()
+    interrupted = Trainer(Setup(TINY, packed), parts, quiet=True, checkpoint_seconds=0)
     train_epoch = interrupted._train_epoch
 
     def stop_in_last(epoch, *args):
@@ -34,7 +37,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         interrupted.fit()
     assert not (parts / WEIGHTS).exists()
-    Trainer(TINY, packed, parts, quiet=True).fit(resume=True)
+    Trainer(Setup(TINY, packed), parts, quiet=True).fit(resume=True)
     for one, two in zip(rows_of(whole / "metrics.csv"), rows_of(parts / "metrics.csv"), strict=True):
         assert {k: v for k, v in one.items() if k not in TIMES} == {
             k: v for k, v in two.items() if k not in TIMES
@@ -45,7 +48,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
 
 def test_checkpoints_of_others_are_refused(tmp_path):
     """Whatever torch loads, --resume says in one sentence why it cannot go on from it."""
-    trainer = Trainer(TINY, waving_clips(12), tmp_path, quiet=True)
+    trainer = Trainer(Setup(TINY, waving_clips(12)), tmp_path, quiet=True)
     trainer._save(1)
     own = read_checkpoint(tmp_path)
     foreign = {
@@ -71,14 +74,14 @@ def test_checkpoints_of_others_are_refused(tmp_path):
 def test_every_arm_trains(arm, joint_pass, tmp_path):
     optim = replace(TINY.optim, joint_pass=joint_pass, epochs=15, batch_size=16)
     config = replace(TINY, arm=arm, model=ModelConfig(dropout=0.0), optim=optim)
-    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
-    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer = Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
+    before = {name: value.clone() for name, value in trainer.setup.model.state_dict().items()}
     trainer.fit()
     rows = rows_of(tmp_path / "metrics.csv")
     assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(15)]
     assert float(rows[-1]["loss_ce"]) < 0.7 * float(rows[0]["loss_ce"])
     assert not torch.equal(
-        before["cls_head.fc_cls.weight"], trainer.model.state_dict()["cls_head.fc_cls.weight"]
+        before["cls_head.fc_cls.weight"], trainer.setup.model.state_dict()["cls_head.fc_cls.weight"]
     )
     assert (float(rows[0]["loss_instance"]) > 0) == (arm == "contrastive")
 
@@ -110,7 +113,7 @@ def test_every_arm_trains(arm, joint_pass, tmp_path):
 )
 def test_knobs_run_for_an_epoch(config, tmp_path):
     config = replace(config, optim=replace(config.optim, epochs=1))
-    trainer = Trainer(config, waving_clips(12), tmp_path, quiet=True)
+    trainer = Trainer(Setup(config, waving_clips(12)), tmp_path, quiet=True)
     trainer.fit()
     assert np.isfinite(float(rows_of(tmp_path / "metrics.csv")[0]["loss"]))
     curve = trainer.measure()
@@ -118,16 +121,16 @@ def test_knobs_run_for_an_epoch(config, tmp_path):
 
 
 def test_weights_reload_to_the_same_scores(tmp_path):
-    trainer = Trainer(TINY, waving_clips(), tmp_path, quiet=True)
+    trainer = Trainer(Setup(TINY, waving_clips()), tmp_path, quiet=True)
     trainer.fit()
     model, card = load_model(tmp_path)
     x = torch.randn(2, model.in_channels, 8, 1, 1)
     with torch.no_grad():
-        torch.testing.assert_close(model(x).logits, trainer.trained_model.eval()(x).logits)
+        torch.testing.assert_close(model(x).logits, trainer.setup.trained_model.eval()(x).logits)
     assert card.config == TINY
     assert card.class_names == ("speed 0", "speed 1", "speed 2")
     written = (tmp_path / WEIGHTS).read_bytes()
-    save_weights(tmp_path, model.state_dict(), card)
+    write_weights(tmp_path / WEIGHTS, model.state_dict(), card)
     assert (tmp_path / WEIGHTS).read_bytes() == written
 
 
@@ -192,11 +195,14 @@ def test_arms_trained_one_after_another_are_compared(tmp_path, capsys):
 
 def test_settings_that_a_run_was_begun_without_are_their_defaults(tmp_path):
     written = json.loads(to_json(TINY))
-    del written["data"]["min_box"], written["data"]["max_persons"]
+    del written["data"]["sampling"]["min_box"], written["data"]["sampling"]["max_persons"]
     (tmp_path / "config.json").write_text(json.dumps(written))
     check_folder(tmp_path, TINY, resume=True, overwrite=False)
-    other = replace(TINY, data=replace(TINY.data, min_box=5.0))
-    with pytest.raises(ValueError, match=r"differ in data\.min_box \(10\.0 there\)"):
+    written["data"] |= written["data"].pop("sampling")  # where these settings stood before they had a section
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    check_folder(tmp_path, TINY, resume=True, overwrite=False)
+    other = replace(TINY, data=replace(TINY.data, sampling=replace(TINY.data.sampling, min_box=5.0)))
+    with pytest.raises(ValueError, match=r"differ in data\.sampling\.min_box \(10\.0 there\)"):
         check_folder(tmp_path, other, resume=True, overwrite=False)
 
 
@@ -208,12 +214,14 @@ def test_settings_that_do_not_work_leave_no_folder(tmp_path):
 
 
 def test_persons_and_smallest_box_are_settings(tmp_path):
-    config = replace(TINY, data=replace(TINY.data, max_persons=3, min_box=1e4))
-    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
-    assert trainer.model.in_channels == 3 * 17 * 2
+    config = replace(
+        TINY, data=replace(TINY.data, sampling=replace(TINY.data.sampling, max_persons=3, min_box=1e4))
+    )
+    trainer = Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
+    assert trainer.setup.model.in_channels == 3 * 17 * 2
     views = next(trainer.batches(0, 1))
     assert {batch.keypoints.shape[1] for batch in views.values()} == {3}
-    usual = Trainer(TINY, waving_clips(), tmp_path, quiet=True)
+    usual = Trainer(Setup(TINY, waving_clips()), tmp_path, quiet=True)
     expected = next(usual.batches(0, 1))["clean"].keypoints[:, 0, ..., :2]
     assert not torch.allclose(views["clean"].keypoints[:, 0, ..., :2], expected)
     trainer.measure()
@@ -223,17 +231,17 @@ def test_persons_and_smallest_box_are_settings(tmp_path):
 def test_divergence_is_an_error(tmp_path, arm):
     config = replace(TINY, arm=arm, optim=replace(TINY.optim, lr=1e30, ema=0.0))
     with pytest.raises(ValueError, match="epoch 0.*: training diverged; try a smaller --lr"):
-        Trainer(config, waving_clips(), tmp_path, quiet=True).fit()
+        Trainer(Setup(config, waving_clips()), tmp_path, quiet=True).fit()
 
 
 def test_the_head_has_a_learning_rate_of_its_own(tmp_path):
     optim = replace(TINY.optim, lr=1e-3, head_lr=1e-1, weight_decay=0.0, ema=0.0)
-    trainer = Trainer(replace(TINY, optim=optim), waving_clips(), tmp_path, quiet=True)
-    before = {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
-    trainer.step(next(trainer.batches(0, 1)), epoch=0, rate=5e-4)
+    trainer = Trainer(Setup(replace(TINY, optim=optim), waving_clips()), tmp_path, quiet=True)
+    before = {name: value.detach().clone() for name, value in trainer.setup.model.named_parameters()}
+    trainer.setup.step(next(trainer.batches(0, 1)), epoch=0, rate=5e-4)
     moved = {
         name: float((value.detach() - before[name]).abs().max())
-        for name, value in trainer.model.named_parameters()
+        for name, value in trainer.setup.model.named_parameters()
     }
     head = {name for name in moved if name.startswith("cls_head.")}
     assert max(moved[name] for name in head) == pytest.approx(5e-2, rel=0.01)  # AdamW's first step
@@ -245,15 +253,15 @@ def test_peak_memory_is_that_of_all_epochs(tmp_path, monkeypatch):
     peak = [0]
     monkeypatch.setattr("fastpose.training.trainer.begin_peak", lambda device: peak.__setitem__(0, 0))
     monkeypatch.setattr("fastpose.training.trainer.peak_memory", lambda device: peak[0])
-    trainer = Trainer(TINY, waving_clips(), tmp_path, quiet=True)
-    launch = trainer.step._take
+    trainer = Trainer(Setup(TINY, waving_clips()), tmp_path, quiet=True)
+    launch = trainer.setup.step._take
 
     def replay_after_the_first_epoch(batches, epoch):
         if epoch == 0:
             peak[0] = 3 * 2**20
         return launch(batches, epoch)
 
-    trainer.step._take = replay_after_the_first_epoch
+    trainer.setup.step._take = replay_after_the_first_epoch
     trainer.fit()
     assert [row["peak_memory_mb"] for row in rows_of(tmp_path / "metrics.csv")] == ["3"] * 3
 
@@ -268,20 +276,22 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 def test_the_moving_average_forgets_the_start_and_takes_over_statistics(tmp_path):
     config = replace(TINY, arm="supervised", optim=replace(TINY.optim, ema=0.999, epochs=20))
-    trainer = Trainer(config, waving_clips(), tmp_path, quiet=True)
-    start = trainer.model.cls_head.fc_cls.weight.detach().clone()
+    trainer = Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
+    start = trainer.setup.model.cls_head.fc_cls.weight.detach().clone()
     trainer.fit()
-    raw, average = trainer.model.state_dict(), trainer.trained_model.state_dict()
+    raw, average = trainer.setup.model.state_dict(), trainer.setup.trained_model.state_dict()
     assert torch.equal(raw["backbone.conv1.bn.running_var"], average["backbone.conv1.bn.running_var"])
     raw, average = (weights["cls_head.fc_cls.weight"] for weights in (raw, average))
     assert 0 < (average - raw).norm() < 0.5 * (raw - start).norm()
 
 
 def test_fine_tuning_keeps_the_backbone_and_starts_a_new_head(tmp_path):
-    trainer = Trainer(replace(TINY, arm="supervised"), waving_clips(), tmp_path, quiet=True)
+    trainer = Trainer(Setup(replace(TINY, arm="supervised"), waving_clips()), tmp_path, quiet=True)
     trainer.fit()
     model = replace(TINY.model, init=str(tmp_path / WEIGHTS))
-    tuned = Trainer(replace(TINY, model=model), waving_clips(), tmp_path, quiet=True).model.state_dict()
-    trained = trainer.trained_model.state_dict()
+    tuned = Trainer(
+        Setup(replace(TINY, model=model), waving_clips()), tmp_path, quiet=True
+    ).setup.model.state_dict()
+    trained = trainer.setup.trained_model.state_dict()
     assert torch.equal(tuned["backbone.conv1.conv.weight"], trained["backbone.conv1.conv.weight"])
     assert not torch.equal(tuned["cls_head.fc_cls.weight"], trained["cls_head.fc_cls.weight"])

@@ -9,10 +9,12 @@ from support.clips import waving_clips
 from support.training import TINY, assert_equal_runs, rows_of, weights_of
 
 from fastpose.data.pack.splits import held_out_clips
-from fastpose.settings.config import RunConfig
+from fastpose.settings import RunConfig
 from fastpose.settings.files import from_dict
+from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
+from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
-from fastpose.weights.checkpoint import CHECKPOINT, WEIGHTS, read_checkpoint
+from fastpose.weights.runs import WEIGHTS
 
 DATA = replace(TINY.data, val_clips=5)
 OPTIM = replace(TINY.optim, val_every=1, val_alphas=(0.0, 0.1), epochs=3)
@@ -66,25 +68,25 @@ def folders(tmp_path):
 def test_every_schedule_resumes_to_the_same_bits(optim, folders):
     packed, config = waving_clips(18), changed(**optim)
     whole, parts = folders
-    Trainer(config, packed, whole, quiet=True).fit()
-    train_until(Trainer(config, packed, parts, quiet=True, checkpoint_seconds=0), epoch=2)
+    Trainer(Setup(config, packed), whole, quiet=True).fit()
+    train_until(Trainer(Setup(config, packed), parts, quiet=True, checkpoint_seconds=0), epoch=2)
     assert not (parts / WEIGHTS).exists()
-    Trainer(config, packed, parts, quiet=True).fit(resume=True)
+    Trainer(Setup(config, packed), parts, quiet=True).fit(resume=True)
     assert_equal_runs(whole, parts)
 
 
 def test_a_validation_leaves_the_training_as_it_is(folders):
     packed = waving_clips()
     one, two = folders
-    Trainer(VALIDATED, packed, one, quiet=True).fit()
-    Trainer(changed(val_every=0, val_alphas=(0.0, 0.02)), packed, two, quiet=True).fit()
+    Trainer(Setup(VALIDATED, packed), one, quiet=True).fit()
+    Trainer(Setup(changed(val_every=0, val_alphas=(0.0, 0.02)), packed), two, quiet=True).fit()
     first, second = weights_of(one), weights_of(two)
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_validations_are_logged_where_they_are_made(tmp_path):
     packed = waving_clips()
-    trainer = Trainer(changed(val_every=2), packed, tmp_path, quiet=True)
+    trainer = Trainer(Setup(changed(val_every=2), packed), tmp_path, quiet=True)
     trainer.fit()
     rows = rows_of(tmp_path / "metrics.csv")
     assert [row["val_top1_percent"] != "" for row in rows] == [False, True, True]
@@ -92,13 +94,13 @@ def test_validations_are_logged_where_they_are_made(tmp_path):
     levels = (last["val_top1_percent_at_0"], last["val_top1_percent_at_0.1"])
     assert last["val_top1_percent"] == pytest.approx(sum(levels) / 2, abs=1e-3)
     assert last["val_clips_per_s"] == pytest.approx(5 * 2 / last["val_s"], rel=1e-4)
-    assert set(trainer.val_indices) & set(trainer.train_indices) == set()
+    assert set(trainer.setup.val_indices) & set(trainer.setup.train_indices) == set()
     on_val = replace(trainer.config.data, test_on="val")
-    measured = Trainer(replace(trainer.config, data=on_val), packed, tmp_path, quiet=True)
-    assert np.array_equal(measured.test_indices, trainer.val_indices)
-    assert np.array_equal(held_out_clips(packed, DATA), trainer.val_indices)
-    measured.model.load_state_dict(trainer.model.state_dict())
-    measured.average.load_state_dict(trainer.average.state_dict())
+    measured = Trainer(Setup(replace(trainer.config, data=on_val), packed), tmp_path, quiet=True)
+    assert np.array_equal(measured.setup.test_indices, trainer.setup.val_indices)
+    assert np.array_equal(held_out_clips(packed, DATA), trainer.setup.val_indices)
+    measured.setup.model.load_state_dict(trainer.setup.model.state_dict())
+    measured.setup.average.load_state_dict(trainer.setup.average.state_dict())
     assert [accuracy.top1_percent for accuracy in measured.measure().values()] == pytest.approx(
         levels, abs=1e-3
     )
@@ -110,12 +112,12 @@ def test_a_run_stops_at_its_best_weights(ema, interrupted, folders, capsys):
     packed, config = waving_clips(), changed(patience=2, epochs=9, ema=ema)
     scores = [50, 60, 60, 55, 90]
     short, stopped = folders
-    Trainer(changed(epochs=2, ema=ema), packed, short, quiet=True).fit()
+    Trainer(Setup(changed(epochs=2, ema=ema), packed), short, quiet=True).fit()
     resume = interrupted is not None
     if resume:
-        trainer = Trainer(config, packed, stopped, quiet=True, checkpoint_seconds=0)
+        trainer = Trainer(Setup(config, packed), stopped, quiet=True, checkpoint_seconds=0)
         train_until(with_scores(trainer, scores), interrupted)
-    trainer = with_scores(Trainer(config, packed, stopped), scores)
+    trainer = with_scores(Trainer(Setup(config, packed), stopped), scores)
     trainer.fit(resume=resume)
     assert "stopped after 2 validations without a better one; its weights are those after epoch 2" in (
         "".join(capsys.readouterr())
@@ -124,10 +126,12 @@ def test_a_run_stops_at_its_best_weights(ema, interrupted, folders, capsys):
     best = weights_of(stopped)
     expected = weights_of(short)
     assert all(torch.equal(best[key], expected[key]) for key in expected)
-    assert all(torch.equal(value, best[key]) for key, value in trainer.trained_model.state_dict().items())
+    assert all(
+        torch.equal(value, best[key]) for key, value in trainer.setup.trained_model.state_dict().items()
+    )
     assert read_checkpoint(stopped)["epochs_done"] == 4
 
-    again = Trainer(config, packed, stopped, quiet=True)
+    again = Trainer(Setup(config, packed), stopped, quiet=True)
     again._train_epoch = None  # a run that has stopped trains no more
     again.fit(resume=True)
     assert all(torch.equal(value, best[key]) for key, value in weights_of(stopped).items())
@@ -135,8 +139,8 @@ def test_a_run_stops_at_its_best_weights(ema, interrupted, folders, capsys):
 
 def test_a_checkpoint_without_the_best_weights_is_refused(tmp_path):
     packed = waving_clips()
-    Trainer(changed(epochs=1), packed, tmp_path, quiet=True).fit()
-    trainer = Trainer(changed(patience=2), packed, tmp_path, quiet=True)
+    Trainer(Setup(changed(epochs=1), packed), tmp_path, quiet=True).fit()
+    trainer = Trainer(Setup(changed(patience=2), packed), tmp_path, quiet=True)
     with pytest.raises(ValueError, match=f"{CHECKPOINT}: is of another run"):
         trainer.fit(resume=True)
     state = read_checkpoint(tmp_path)

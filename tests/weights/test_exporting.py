@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from fastpose import export
 from fastpose.data import LAYOUTS
 from fastpose.models import MotionBERT, PoseConv3D, create_model
-from fastpose.settings.config import ModelConfig, RunConfig
-from fastpose.weights.checkpoint import ModelCard, load_model, save_weights
+from fastpose.settings import ModelConfig, RunConfig
+from fastpose.weights.card import ModelCard
 from fastpose.weights.exporting import FORMATS, check, export_model, format_of, trace
+from fastpose.weights.runs import WEIGHTS, load_model, write_weights
 
 SMALL_MOTIONBERT = {"dim_feat": 16, "dim_rep": 24, "depth": 1, "num_heads": 4, "maxlen": 12, "hidden_dim": 32}
 # On request every model with every input, else small ones: tracing takes seconds for each.
@@ -132,18 +133,16 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
     assert list(tmp_path.iterdir()) == []
 
 
-def with_pooling(pooled):
+def with_backbone(forward):
     model, card = make()
-    model.pooled = pooled
+    model.backbone.forward = forward
     return model, card
 
 
 def test_an_operator_that_onnx_lacks_is_named(tmp_path):
     target = tmp_path / "model.onnx"
     target.write_text("earlier")
-    model, card = with_pooling(
-        lambda x, dtype: torch.special.bessel_j0(x).mean((2, 3, 4)).repeat(1, 16)[:, :256]
-    )
+    model, card = with_backbone(lambda x: torch.special.bessel_j0(x).repeat(1, 16, 1, 1, 1)[:, :256])
     with pytest.raises(
         ValueError, match=r"C3DLight cannot be exported to ONNX, which has no operator prims\.bessel_j0$"
     ) as caught:
@@ -156,19 +155,16 @@ def test_an_operator_that_onnx_lacks_is_named(tmp_path):
 def test_an_operator_of_others_is_named():
     @torch.library.custom_op("fastpose_test::pool", mutates_args=())
     def pool(x: torch.Tensor) -> torch.Tensor:
-        return x.mean((2, 3, 4)).repeat(1, 16)[:, :256].contiguous()
+        return x.mean((2, 3, 4), keepdim=True).repeat(1, 16, 1, 1, 1)[:, :256].contiguous()
 
-    pool.register_fake(lambda x: x.new_empty(x.shape[0], 256))
-    model, _ = with_pooling(lambda x, dtype: pool(x))
+    pool.register_fake(lambda x: x.new_empty(x.shape[0], 256, 1, 1, 1))
+    model, _ = with_backbone(lambda x: pool(x))
     with pytest.raises(ValueError, match=r"its operator fastpose_test::pool is not one of torch's own"):
         trace(model.eval())
 
 
 def test_a_model_that_cannot_be_traced_is_refused():
-    def pooled(x, dtype):
-        return torch.full((len(x), 256), float(x.sum()))
-
-    model, _ = with_pooling(pooled)
+    model, _ = with_backbone(lambda x: torch.full((len(x), 256, 1, 1, 1), float(x.sum())))
     with pytest.raises(ValueError, match="C3DLight cannot be exported: ") as caught:
         trace(model.eval())
     assert "\n" not in str(caught.value)
@@ -199,7 +195,7 @@ def test_command_on_a_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model, card = make("c3d_light", "skeleton")
     (tmp_path / "run").mkdir()
-    save_weights(tmp_path / "run", model.state_dict(), card)
+    write_weights(tmp_path / "run" / WEIGHTS, model.state_dict(), card)
     assert export.main(["run", "--out", "model.pt2"]) == 0
     assert re.fullmatch(
         r"model\.pt2: 1\d\.\d MB, input \[batch, 68, frames, 1, 1\] → logits \[batch, 2\], features\n",

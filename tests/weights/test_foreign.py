@@ -7,7 +7,7 @@ import torch
 
 from fastpose.data import get_layout
 from fastpose.models import create_model
-from fastpose.settings.config import CheckpointConfig, ModelConfig, RunConfig
+from fastpose.settings import CheckpointConfig, ModelConfig, RunConfig
 from fastpose.weights.foreign import load_foreign, open_model
 
 COCO = get_layout("coco17")
@@ -45,7 +45,7 @@ def test_names_must_be_as_many_as_classes(checkpoint):
 def test_presets_say_how_clips_are_sampled(checkpoint):
     settings = CheckpointConfig(model="posec3d", input="heatmap", preset="pyskl-test")
     _, card = open_model(checkpoint, settings)
-    assert (card.config.data.clip_len, card.config.data.size) == (48, (64, 64))
+    assert (card.config.data.sampling.clip_len, card.config.data.sampling.size) == (48, (64, 64))
     assert card.layout == COCO
 
 
@@ -55,7 +55,7 @@ def test_motionbert_is_fed_as_published(tmp_path):
     for preset, published, frames in ((None, True, 243), ("motionbert", False, 24)):
         settings = CheckpointConfig(model="MotionBERT-lite", preset=preset)
         model, card = open_model(tmp_path / "best.bin", settings)
-        assert (card.config.model.published, card.config.data.clip_len) == (published, frames)
+        assert (card.config.model.published, card.config.data.sampling.clip_len) == (published, frames)
         assert model.pose_input.published == published
 
 

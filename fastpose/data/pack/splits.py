@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastpose.data.pack.packed import PackedClips
-from fastpose.settings.config import DataConfig
+from fastpose.settings import DataConfig
 
 TRAIN_NAMES = ("xsub_train", "train")
 TEST_NAMES = ("xsub_val", "test", "val")

@@ -1,15 +1,13 @@
 """Checks of what callers of the samplers give, before native code trusts it."""
 
 from collections.abc import Sequence
-from numbers import Real
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from fastpose.data.pack.packed import PackedClips
+from fastpose.data.pack.packed import PackedClips
+from fastpose.settings.checks import is_whole
 
 MAX_IMAGE_SIDE = 10**6
 
@@ -33,40 +31,30 @@ def checked_indices(
 
 
 def checked_integer(name: str, value: int, low: int, high: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value.__index__() <= high:
+    """Return ``value`` as an int; ValueError unless it is an integer of [low, high]."""
+    if not is_whole(value, low, high):
         raise ValueError(f"{name} must be an integer from {low} to {high}, got {value!r}")
     return value.__index__()
 
 
-def checked_choice(name: str, value: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-    return value
+def checked_flips(packed: PackedClips) -> NDArray[np.int64]:
+    """Return the joint that each of the pack's joints becomes in a mirror [V].
+
+    Raises:
+        ValueError: the layout does not exchange pairs of these joints.
+    """
+    num_joints = packed.keypoints.shape[1]
+    flips = np.array(packed.layout.flip_index(), dtype=np.int64)
+    joints = np.arange(num_joints)
+    if not np.isin(flips, joints).all() or not np.array_equal(flips[flips], joints):
+        raise ValueError(
+            f"the layout's flip_index must exchange pairs of the pack's {num_joints} joints, "
+            f"got {flips.tolist()}"
+        )
+    return flips
 
 
-def checked_number(name: str, value: float, low: float, high: float) -> float:
-    if not isinstance(value, Real) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, got {value!r}")
-    return float(value)
-
-
-def checked_pair(name: str, meaning: str, value: Sequence) -> tuple:
-    try:
-        first, last = value
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be {meaning}, got {value!r}") from None
-    return first, last
-
-
-def checked_range(name: str, value: tuple[float, float], low: float, high: float) -> tuple[float, float]:
-    meaning = f"(low, high) with {low:g} <= low <= high <= {high:g}"
-    first, last = checked_pair(name, meaning, value)
-    if not (isinstance(first, Real) and isinstance(last, Real) and low <= first <= last <= high):
-        raise ValueError(f"{name} must be {meaning}, got {value!r}")
-    return float(first), float(last)
-
-
-def check_pack(packed: "PackedClips") -> None:
+def check_pack(packed: PackedClips) -> None:
     """Raise ValueError unless the arrays fit each other: native code trusts them."""
     num_clips = len(packed.num_frames)
     if packed.scores.ndim != 2 or packed.scores.shape[1] < 1:

@@ -1,12 +1,22 @@
-"""Triton kernels that sample clips as csrc/clip_sampler.cpp does, from the same Philox numbers.
+"""Triton kernels that sample clips as csrc/sample/clip_sampler.cpp does, from the same Philox numbers.
 
 `choose_frames` draws the frames of several clips per program, `place_joints` noises, crops and flips one clip
 per program. It goes over the clip twice, for the box and for the result, and draws the noise anew each time:
 cheaper than keeping it.
 """
 
+import math
+
 import triton
 import triton.language as tl
+from torch import Tensor
+
+from fastpose.data.sampling.batch import PoseBatch
+from fastpose.ops.launch import ceil_div, launch
+from fastpose.settings import SamplingConfig
+
+CLIPS_PER_PROGRAM = 32
+ELEMENTS_PER_STEP = 512
 
 FRAMES = tl.constexpr(0)  # purposes of random numbers
 NOISE = tl.constexpr(1)
@@ -14,7 +24,7 @@ CROP_AND_FLIP = tl.constexpr(2)
 ALPHA = tl.constexpr(3)
 INPUT = tl.constexpr(4)
 
-MAX_COORDINATE = tl.constexpr(1e6)  # pixels; csrc/keypoint.hpp
+MAX_COORDINATE = tl.constexpr(1e6)  # pixels; csrc/base/keypoint.hpp
 MAX_FINITE = tl.constexpr(3.4028234663852886e38)
 NEVER = tl.constexpr(0)  # flips
 DRAWN = tl.constexpr(1)
@@ -44,7 +54,7 @@ def uniform(word):
 
 @triton.jit
 def log_positive(x):
-    """Logarithm of normal x > 0, by the polynomial of csrc/normals.cpp."""
+    """Logarithm of normal x > 0, by the polynomial of csrc/sample/normals.cpp."""
     bits = x.to(tl.int32, bitcast=True)
     exponent = (bits - 0x3F3504F3) >> 23
     f = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
@@ -61,7 +71,7 @@ def log_positive(x):
 
 @triton.jit
 def cos_sin(turn):
-    """cos and sin of 2π·turn·2**-24, int32 turn of [0, 2**24), by the polynomials of csrc/normals.cpp."""
+    """cos and sin of 2π·turn·2**-24, int32 turn of [0, 2**24), by the polynomials of csrc/sample/normals.cpp."""
     quarter = (turn + (1 << 21)) >> 22
     r = (turn - (quarter << 22)).to(tl.float32) * 5.9604644775390625e-08
     z = r * r
@@ -198,7 +208,7 @@ def place_joints(
     name_hashes,  # int64 [n]
     total_differences,  # float64 [n]
     flipped_joint,  # int32 [V]
-    settings,  # float64: padding, min_box, area low, high, log of aspect low, high, flip probability
+    crop,  # float64, what crop_numbers lists
     indices,  # int64 [B]
     alphas,  # float64 [2, B], low and high; PER_CLIP only
     frames,  # int32 [B, T]
@@ -269,8 +279,8 @@ def place_joints(
     bottom = tl.max(max_y).to(tl.float64)
 
     larger = tl.maximum(right - left, bottom - top)
-    is_person = larger >= tl.load(settings + 1)
-    side = tl.where(is_person, tl.load(settings) * larger, tl.maximum(width, height))
+    is_person = larger >= tl.load(crop + 1)
+    side = tl.where(is_person, tl.load(crop) * larger, tl.maximum(width, height))
     x0 = tl.where(is_person, (left + right) / 2.0, width / 2.0) - side / 2.0
     y0 = tl.where(is_person, (top + bottom) / 2.0, height / 2.0) - side / 2.0
     if WHOLE_FRAME:
@@ -281,10 +291,10 @@ def place_joints(
     crop_height = side
     if RANDOM_CROP:
         w0, w1, w2, w3 = random_words(seed, name_hash, epoch, stream, CROP_AND_FLIP, block)
-        area_low = tl.load(settings + 2)
-        aspect_low = tl.load(settings + 4)
-        area = area_low + uniform(w0).to(tl.float64) * (tl.load(settings + 3) - area_low)
-        aspect = tl.exp(aspect_low + uniform(w1).to(tl.float64) * (tl.load(settings + 5) - aspect_low))
+        area_low = tl.load(crop + 2)
+        aspect_low = tl.load(crop + 4)
+        area = area_low + uniform(w0).to(tl.float64) * (tl.load(crop + 3) - area_low)
+        aspect = tl.exp(aspect_low + uniform(w1).to(tl.float64) * (tl.load(crop + 5) - aspect_low))
         crop_width = side * tl.minimum(tl.sqrt(area * aspect), 1.0)
         crop_height = side * tl.minimum(tl.sqrt(area / aspect), 1.0)
         x0 += uniform(w2).to(tl.float64) * (side - crop_width)
@@ -297,7 +307,7 @@ def place_joints(
     flips = FLIP == ALWAYS
     if FLIP == DRAWN:
         flip_word, _f1, _f2, _f3 = random_words(seed, name_hash, epoch, stream, CROP_AND_FLIP, block + 1)
-        flips = uniform(flip_word).to(tl.float64) < tl.load(settings + 6)
+        flips = uniform(flip_word).to(tl.float64) < tl.load(crop + 6)
     last_column = tl.cast(input_width - 1, tl.float32)
     out += position * (MAX_PERSONS * PERSON_SIZE * 3)
     for start in range(0, MAX_PERSONS * PERSON_SIZE, ELEMENTS):
@@ -319,3 +329,54 @@ def place_joints(
         tl.store(out + element * 3, tl.where(present, x, 0.0), mask=inside)
         tl.store(out + element * 3 + 1, tl.where(present, y, 0.0), mask=inside)
         tl.store(out + element * 3 + 2, score, mask=inside)
+
+
+def crop_numbers(settings: SamplingConfig) -> list[float]:
+    """Return what ``place_joints`` reads of the settings, in its order."""
+    aspects = map(math.log, settings.crop_aspect)
+    return [settings.crop_padding, settings.min_box, *settings.crop_area, *aspects, settings.flip_probability]
+
+
+def sample(
+    arrays: dict[str, Tensor],
+    settings: SamplingConfig,
+    batch: PoseBatch,
+    *,
+    random: tuple[int, int, int],
+    alphas: Tensor | tuple[float, float],
+    train: bool,
+    draw_frames: bool,
+    flip: bool | None,
+) -> None:
+    """Fill ``batch``, of which ``indices`` are given.
+
+    Args:
+        arrays: of the packed clips, on the device, by the names of ``place_joints``; "labels", and "crop".
+        random: seed, epoch and stream, signed.
+        alphas: float64 [2, B], each clip's range of noise strength; or the one of all.
+        flip: mirror all clips, none, or (None) those drawn.
+    """
+    count, num_clips = len(batch.indices), len(arrays["labels"])
+    per_clip = isinstance(alphas, Tensor)
+    flips = DRAWN if flip is None else ALWAYS if flip else NEVER
+    whole_frame = settings.crop == "frame"
+    names = ("keypoints", "scores", "offsets", "num_persons", "num_frames", "image_sizes", "name_hashes",
+             "total_differences", "flipped_joint", "crop")  # fmt: skip
+    launch(
+        choose_frames, (ceil_div(count, CLIPS_PER_PROGRAM),),
+        batch.indices, arrays["name_hashes"], arrays["num_frames"], arrays["labels"],
+        batch.frames, batch.labels, batch.draws, *random, count, num_clips,
+        CLIP_LEN=settings.clip_len, DRAW=draw_frames, RESAMPLE=settings.frame_rule == "resample",
+        INPUT_DRAWS=0 if batch.draws is None else batch.draws.shape[1], CLIPS=CLIPS_PER_PROGRAM,
+        num_warps=1, debug=True, sanitize_overflow=False, enable_fp_fusion=False,
+    )  # fmt: skip
+    launch(
+        place_joints, (count,),
+        *(arrays[name] for name in names), batch.indices, alphas if per_clip else arrays["crop"],
+        batch.frames, batch.keypoints, *((0.0, 0.0) if per_clip else map(float, alphas)),
+        *random, count, num_clips, *settings.size,
+        MAX_PERSONS=settings.max_persons, CLIP_LEN=settings.clip_len, NUM_JOINTS=arrays["scores"].shape[1],
+        RANDOM_CROP=train and not whole_frame, WHOLE_FRAME=whole_frame,
+        FLIP=flips.value, PER_CLIP=per_clip, ELEMENTS=ELEMENTS_PER_STEP,
+        num_warps=4, enable_fp_fusion=False,
+    )  # fmt: skip

@@ -4,7 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastpose.data.pack.presence import present_joints
-from fastpose.data.sampling.sampler import INPUT_DRAWS, AlphaRange, ClipSampler, noise_coefficient
+from fastpose.data.sampling.batch import AlphaRange
+from fastpose.data.sampling.noise import noise_coefficient
+from fastpose.data.sampling.sampler import INPUT_DRAWS, ClipSampler
 
 FRAMES, NOISE, CROP_AND_FLIP, ALPHA, INPUT = range(5)  # purposes
 
@@ -101,18 +103,20 @@ def crop_window(
     """(x0, y0, width, height) in clip pixels for the present, noised joints [n, 2]."""
     height, width = image_size
     side, centre = float(max(height, width)), np.array([width, height]) / 2
-    if sampler.crop == "frame":
+    if sampler.settings.crop == "frame":
         return 0.0, 0.0, side, side
     if len(joints):
         low, high = joints.min(axis=0).astype(np.float64), joints.max(axis=0).astype(np.float64)
-        if (high - low).max() >= sampler.min_box:
-            side, centre = sampler.crop_padding * (high - low).max(), (low + high) / 2
+        if (high - low).max() >= sampler.settings.min_box:
+            side, centre = sampler.settings.crop_padding * (high - low).max(), (low + high) / 2
     x0, y0 = centre - side / 2
     if not sampler.train:
         return x0, y0, side, side
     u = uniform(random.words(CROP_AND_FLIP, 4)).astype(np.float64)
-    area = sampler.crop_area[0] + u[0] * (sampler.crop_area[1] - sampler.crop_area[0])
-    log_low, log_high = np.log(sampler.crop_aspect)
+    area = sampler.settings.crop_area[0] + u[0] * (
+        sampler.settings.crop_area[1] - sampler.settings.crop_area[0]
+    )
+    log_low, log_high = np.log(sampler.settings.crop_aspect)
     aspect = np.exp(log_low + u[1] * (log_high - log_low))
     crop_width = side * min(1.0, np.sqrt(area * aspect))
     crop_height = side * min(1.0, np.sqrt(area / aspect))
@@ -129,16 +133,16 @@ def sample_clip(
     flip: bool | None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Keypoints float32 [M, T, V, 3] and frames int32 [T] of one clip; ``flip`` None means drawn."""
-    packed, count = sampler.packed, sampler.clip_len
+    packed, count = sampler.packed, sampler.settings.clip_len
     persons, length = int(packed.num_persons[clip]), int(packed.num_frames[clip])
     height, width = (int(side) for side in packed.image_sizes[clip])
     rows = slice(packed.offsets[clip], packed.offsets[clip + 1])
     num_joints = packed.keypoints.shape[1]
     random = ClipRandom(sampler.seed, int(packed.name_hashes[clip]), epoch, stream)
 
-    choose = choose_frames if sampler.frame_rule == "segments" else resample_frames
+    choose = choose_frames if sampler.settings.frame_rule == "segments" else resample_frames
     frames = choose(random, length, count, draw_frames)
-    persons_kept = min(persons, sampler.max_persons)
+    persons_kept = min(persons, sampler.settings.max_persons)
     points = packed.keypoints[rows].reshape(persons, length, num_joints, 2)[
         :persons_kept, frames
     ]  # [M, T, V, 2]
@@ -154,16 +158,18 @@ def sample_clip(
     points = points + deviation * normals(random, scores.size).reshape(points.shape)
 
     x0, y0, crop_width, crop_height = crop_window(sampler, random, points[present], (height, width))
-    scale = np.array([sampler.size[1] / crop_width, sampler.size[0] / crop_height]).astype(np.float32)
+    scale = np.array([sampler.settings.size[1] / crop_width, sampler.settings.size[0] / crop_height]).astype(
+        np.float32
+    )
     points = (points - np.array([x0, y0]).astype(np.float32)) * scale
     if flip is None:
-        flip = bool(uniform(random.words(CROP_AND_FLIP, 5))[4] < sampler.flip_probability)
+        flip = bool(uniform(random.words(CROP_AND_FLIP, 5))[4] < sampler.settings.flip_probability)
     sample = np.concatenate([points, scores[..., None]], axis=-1)
     if flip:
-        sample[..., 0] = np.float32(sampler.size[1] - 1) - sample[..., 0]
+        sample[..., 0] = np.float32(sampler.settings.size[1] - 1) - sample[..., 0]
         order = packed.layout.flip_index()
         sample, present = sample[..., order, :], present[..., order]
-    out = np.zeros((sampler.max_persons, count, num_joints, 3), np.float32)
+    out = np.zeros((sampler.settings.max_persons, count, num_joints, 3), np.float32)
     out[:persons_kept] = np.where(present[..., None], sample, np.float32(0))
     return out, frames
 

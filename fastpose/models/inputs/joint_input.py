@@ -1,7 +1,7 @@
 """From a batch of keypoints to joints with scores, the input of MotionBERT."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,10 +78,7 @@ class JointInput:
         except ValueError as error:
             raise ValueError(f"{error}; --joints own trains a model of the layout's own joints") from None
 
-    @property
-    def input(self) -> str:
-        """What a model with this input sees, in the words of ``PoseInput``."""
-        return "skeleton"
+    takes_images = False
 
     @property
     def target(self) -> Layout:
@@ -102,8 +99,22 @@ class JointInput:
         """Shape of the input made from keypoints [B, M, T, V, 3]."""
         return keypoints.shape[0], self.max_persons, keypoints.shape[2], self.num_keypoints, 3
 
-    def prepare(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
-        """The joints [B, M, T, V', 3] of a ``PoseBatch``, or of keypoints [B, M, T, V, 3] in pixels of ``size``.
+    @property
+    def fed(self) -> Layout:
+        """The joints that the network sees."""
+        return self.target
+
+    def misfit(self, layout: Layout, settings: Mapping[str, Any]) -> Layout | None:
+        """Return the joints that an input of ``layout`` and ``settings`` is fed, where they are not this one's."""
+        theirs = JointInput(layout=layout, joints=settings.get("joints", JOINTS[0])).target
+        return None if theirs.joints == self.target.joints else theirs
+
+    def prepare(self, batch: Any, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Return the joints, as ``dense`` does."""
+        return self.dense(batch, dtype)
+
+    def dense(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
+        """Return the joints [B, M, T, V', 3] of a ``PoseBatch``, or of keypoints [B, M, T, V, 3] in pixels of ``size``.
 
         Raises:
             ValueError: keypoints of another layout, or of more persons than ``max_persons``.

@@ -1,7 +1,7 @@
 """From a batch of keypoints to the input of a model."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastpose.data.pack.layouts import Layout, get_layout
+from fastpose.system.placement import volume_format
 
 INPUTS = ("heatmap", "grayscale", "limb", "skeleton")
 HEATMAPS = ("implicit", "explicit")
@@ -18,8 +19,8 @@ HEATMAPS = ("implicit", "explicit")
 class PoseInput:
     """How a batch becomes the input of a model; the arguments are those of ``prepare_input``.
 
-    ``heatmaps`` says how a model that is given keypoints sees heatmaps, limbs or grayscale images: "implicit",
-    its first convolution is computed from the keypoints; or "explicit", they are drawn.
+    ``heatmaps`` says how a network sees heatmaps, limbs or grayscale images of a batch: "implicit", its first
+    convolution is computed from the keypoints; or "explicit", they are drawn.
     """
 
     input: str
@@ -64,9 +65,19 @@ class PoseInput:
         return 1 if self.input == "grayscale" else num_keypoints
 
     @property
+    def takes_images(self) -> bool:
+        """Whether it is volumes of more than one pixel."""
+        return self.input != "skeleton"
+
+    @property
     def is_implicit(self) -> bool:
-        """Whether a model that is given keypoints draws nothing; joints merged by maximum have to be drawn."""
-        return self.input != "skeleton" and self.heatmaps == "implicit" and self.joint_merge != "max"
+        """Whether a network that is given keypoints draws nothing; joints merged by maximum have to be drawn."""
+        return self.takes_images and self.heatmaps == "implicit" and self.joint_merge != "max"
+
+    @property
+    def fed(self) -> Layout | None:
+        """The joints that the network sees; None where they were not named."""
+        return self.layout
 
     @property
     def axes(self) -> dict[int, str]:
@@ -80,27 +91,65 @@ class PoseInput:
         size = (1, 1) if self.input == "skeleton" else self.size
         return batch, self.num_channels(joints), frames, *size
 
-    def implicit(self, batch: Any) -> "ImplicitHeatmaps":
-        """The input that ``prepare`` draws, not drawn."""
-        return ImplicitHeatmaps(self._checked(batch), self)
+    def prepare(self, batch: Any, dtype: torch.dtype = torch.float32) -> "Tensor | ImplicitHeatmaps":
+        """Return coordinates [B, channels, T, 1, 1]; or images, drawn only where their convolution needs that.
 
-    def prepare(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
-        """The input [B, channels, T, H, W] or [B, channels, T, 1, 1]; see ``prepare_input``."""
+        Drawn ones have autocast's dtype where it is on, and then the memory format that is fast in it.
+        """
+        if self.is_implicit:
+            return ImplicitHeatmaps(self._checked(batch), self)
+        device = keypoints_of(batch).device.type
+        if not self.takes_images or not torch.is_autocast_enabled(device):
+            return self.dense(batch, dtype)
+        dtype = torch.get_autocast_dtype(device)
+        return self._drawn(self._checked(batch), dtype, None, volume_format(dtype))
+
+    def misfit(self, layout: Layout, settings: Mapping[str, Any]) -> Layout | None:
+        """Return ``layout`` where its joints, or the limbs that the network sees, are not those of this input."""
+        own = self.layout
+        if own is None:
+            return None
+        same = layout.joints == own.joints and (self.input != "limb" or layout.limbs == own.limbs)
+        return None if same else layout
+
+    def check(self, x: "Tensor | ImplicitHeatmaps", channels: int) -> None:
+        """Raise ValueError unless x is a floating-point volume of this kind with so many channels."""
+        if (
+            len(x.shape) != 5
+            or x.shape[1] != channels
+            or 0 in x.shape
+            or not x.dtype.is_floating_point
+            or not (self.takes_images or x.shape[3:] == (1, 1))
+        ):
+            raise ValueError(
+                f"the {self.input} input of this model is floating-point [B, {channels}, T, "
+                f"{'H, W' if self.takes_images else '1, 1'}], got {x.dtype} {tuple(x.shape)}"
+            )
+
+    def dense(self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None) -> Tensor:
+        """Return the input [B, channels, T, H, W] or [B, channels, T, 1, 1], drawn; see ``prepare_input``."""
         keypoints = self._checked(batch)
-        if self.input == "skeleton":
+        if not self.takes_images:
             return self._skeleton(keypoints, dtype, out)
+        return self._drawn(keypoints, dtype, out, None)
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What is drawn, as arguments of ``fastpose.ops.render_heatmaps`` and ``fastpose.ops.pose_stem``."""
+        return {
+            "size": self.size,
+            "sigma": self.sigma,
+            "mode": self.input,
+            "limbs": self.layout.limbs if self.layout and self.input == "limb" else None,
+            "joint_merge": self.joint_merge,
+        }
+
+    def _drawn(
+        self, keypoints: Tensor, dtype: torch.dtype, out: Tensor | None, format: torch.memory_format | None
+    ) -> Tensor:
         from fastpose.ops import render_heatmaps  # the skeleton input needs no renderer
 
-        return render_heatmaps(
-            keypoints,
-            size=self.size,
-            sigma=self.sigma,
-            mode=self.input,
-            limbs=self.layout.limbs if self.input == "limb" else None,
-            joint_merge=self.joint_merge,
-            dtype=dtype,
-            out=out,
-        )
+        return render_heatmaps(keypoints, **self.drawing, dtype=dtype, out=out, memory_format=format)
 
     def _checked(self, batch: Any) -> Tensor:
         keypoints = keypoints_of(batch)
@@ -143,22 +192,15 @@ class ImplicitHeatmaps:
     def dtype(self) -> torch.dtype:
         return self.keypoints.dtype
 
-    def convolve(self, weight: Tensor, stride: tuple[int, int, int], padding: tuple[int, int, int]) -> Tensor:
-        """Their convolution with ``weight`` [O, C, kT, kH, kW]: [B, O, T', H', W'], in autocast's dtype."""
-        from fastpose.ops import pose_stem
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """What would be drawn, as arguments of ``fastpose.ops.pose_stem``."""
+        return self.pose_input.drawing
 
-        settings = self.pose_input
-        return pose_stem(
-            self.keypoints,
-            weight,
-            size=settings.size,
-            sigma=settings.sigma,
-            mode=settings.input,
-            stride=stride,
-            padding=padding,
-            limbs=settings.layout.limbs if settings.input == "limb" else None,
-            joint_merge=settings.joint_merge,
-        )
+
+def is_drawn(x: Tensor | ImplicitHeatmaps) -> bool:
+    """Return whether x is a tensor, and not heatmaps known by their keypoints."""
+    return isinstance(x, Tensor)
 
 
 def prepare_input(
@@ -208,7 +250,7 @@ def prepare_input(
         normalize=normalize,
         duplicate_person=duplicate_person,
     )
-    return settings.prepare(batch, dtype, out)
+    return settings.dense(batch, dtype, out)
 
 
 def keypoints_of(batch: Any) -> Tensor:

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from support.clips import waving_clips
 
 from fastpose.data.pack.splits import select_clips, stratified_holdout
-from fastpose.settings.config import DataConfig
+from fastpose.settings import DataConfig
 
 
 @settings(deadline=None, max_examples=50)

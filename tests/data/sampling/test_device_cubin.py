@@ -18,7 +18,7 @@ FRAME_POINTERS = {"indices": "i64", "name_hashes": "i64", "num_frames": "i32", "
                   "batch_labels": "i64", "draws": "fp32"}  # fmt: skip
 POINTERS = {"keypoints": "fp32", "scores": "fp32", "offsets": "i64", "num_persons": "i32", "num_frames": "i32",
             "image_sizes": "i32", "name_hashes": "i64", "total_differences": "fp64", "flipped_joint": "i32",
-            "settings": "fp64", "indices": "i64", "alphas": "fp64", "frames": "i32", "out": "fp32"}  # fmt: skip
+            "crop": "fp64", "indices": "i64", "alphas": "fp64", "frames": "i32", "out": "fp32"}  # fmt: skip
 CASES = [(True, False, 1, False)]  # random crop, whole frame, flip, alpha per clip
 if full_matrix():
     crops = [(True, False), (False, False), (False, True)]

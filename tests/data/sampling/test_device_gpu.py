@@ -8,7 +8,8 @@ import torch
 from support.sampling import make_pack
 
 from fastpose.data import DeviceClipSampler
-from fastpose.data.sampling.sampler import AlphaRange, ClipSampler
+from fastpose.data.sampling.batch import AlphaRange
+from fastpose.data.sampling.sampler import ClipSampler
 
 if not torch.cuda.is_available() and os.environ.get("FASTPOSE_REQUIRE_GPU") != "1":
     pytest.skip("no CUDA device", allow_module_level=True)

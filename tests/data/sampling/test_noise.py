@@ -7,7 +7,9 @@ import pytest
 import torch
 from support.sampling import make_pack, whole_frame
 
-from fastpose.data.sampling.sampler import AlphaRange, ClipSampler, noise_coefficient
+from fastpose.data.sampling.batch import AlphaRange
+from fastpose.data.sampling.noise import noise_coefficient
+from fastpose.data.sampling.sampler import ClipSampler
 
 
 def test_noise_has_the_deviation_of_the_method():

@@ -14,7 +14,8 @@ from support.sampling import assert_matches_reference, make_pack, sampling_cases
 
 from fastpose.data.pack.packed import PackedClips, PoseClip
 from fastpose.data.sampling import reference
-from fastpose.data.sampling.sampler import AlphaRange, ClipSampler, PoseBatch
+from fastpose.data.sampling.batch import AlphaRange, PoseBatch
+from fastpose.data.sampling.sampler import ClipSampler
 
 
 @pytest.mark.parametrize(
@@ -108,7 +109,7 @@ def test_middle_frames(length, expected):
 
 
 def frames_over_epochs(length, clip_len, epochs):
-    sampler = ClipSampler(make_pack([(1, length)], 1), clip_len)
+    sampler = ClipSampler(make_pack([(1, length)], 1), clip_len=clip_len)
     return [tuple(sampler.batch([0], epoch=epoch).frames[0].tolist()) for epoch in range(epochs)]
 
 
@@ -157,7 +158,7 @@ def one_frame_pack(points, image_size=(100, 200), scores=None):
 
 
 def test_evaluation_crops_the_padded_box():
-    sampler = ClipSampler(one_frame_pack([(10, 20), (50, 40)]), 1, size=(20, 50), train=False)
+    sampler = ClipSampler(one_frame_pack([(10, 20), (50, 40)]), clip_len=1, size=(20, 50), train=False)
     # Square of 50 px round (30, 30), from (5, 5): x' = (x - 5)·50/50, y' = (y - 5)·20/50.
     np.testing.assert_allclose(sampler.batch([0]).keypoints[0, 0, 0], [[5, 6, 1], [45, 14, 1]], atol=1e-5)
     mirrored = sampler.batch([0], flip=True).keypoints[0, 0, 0]
@@ -165,10 +166,10 @@ def test_evaluation_crops_the_padded_box():
 
 
 def test_a_box_under_ten_pixels_gives_way_to_the_squared_frame():
-    small = ClipSampler(one_frame_pack([(10, 20), (19.9, 29)]), 1, size=(40, 40), train=False)
+    small = ClipSampler(one_frame_pack([(10, 20), (19.9, 29)]), clip_len=1, size=(40, 40), train=False)
     # The frame of 200×100 squared runs from (0, -50) to (200, 150).
     np.testing.assert_allclose(small.batch([0]).keypoints[0, 0, 0], [[2, 14, 1], [3.98, 15.8, 1]], atol=1e-5)
-    enough = ClipSampler(one_frame_pack([(10, 20), (20, 29)]), 1, size=(40, 40), train=False)
+    enough = ClipSampler(one_frame_pack([(10, 20), (20, 29)]), clip_len=1, size=(40, 40), train=False)
     np.testing.assert_allclose(enough.batch([0]).keypoints[0, 0, 0, :, 0], [4, 36], atol=1e-5)
 
 
@@ -186,7 +187,7 @@ def test_flip_exchanges_left_and_right():
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
 def test_flip_probability(probability):
     pack = make_pack([(1, 10)] * 400)
-    sampler = ClipSampler(pack, 4, flip_probability=probability)
+    sampler = ClipSampler(pack, clip_len=4, flip_probability=probability)
     drawn, never, always = (sampler.batch(range(400), flip=flip).keypoints for flip in (None, False, True))
     flipped = (drawn == always).all(dim=(1, 2, 3, 4))
     assert torch.equal(drawn, torch.where(flipped[:, None, None, None, None], always, never))
@@ -197,7 +198,12 @@ def test_training_crops_within_the_square_by_area_and_aspect():
     pack = make_pack([(1, 1)] * 2000, 2, image_size=(100, 200))
     pack.keypoints[:] = [(20, 20), (60, 40)]  # the square of 50 px from (15, 5)
     pack.scores[:] = 1
-    keypoints = ClipSampler(pack, 1, size=(50, 50)).batch(range(2000), flip=False).keypoints[:, 0, 0].double()
+    keypoints = (
+        ClipSampler(pack, clip_len=1, size=(50, 50))
+        .batch(range(2000), flip=False)
+        .keypoints[:, 0, 0]
+        .double()
+    )
     width = 50 * 40 / (keypoints[:, 1, 0] - keypoints[:, 0, 0])
     height = 50 * 20 / (keypoints[:, 1, 1] - keypoints[:, 0, 1])
     x0 = 20 - keypoints[:, 0, 0] * width / 50
@@ -234,7 +240,7 @@ def test_empty_batch():
 
 def test_shapes_dtypes_and_moving_of_a_batch():
     pack = make_pack([(2, 30), (1, 9)])
-    batch = ClipSampler(pack, 6, (8, 9)).batch(torch.tensor([1, 0, 1]))
+    batch = ClipSampler(pack, clip_len=6, size=(8, 9)).batch(torch.tensor([1, 0, 1]))
     assert batch.keypoints.shape == (3, 2, 6, 5, 3)
     dtypes = [tensor.dtype for tensor in (batch.keypoints, batch.labels, batch.frames, batch.indices)]
     assert dtypes == [torch.float32, torch.int64, torch.int32, torch.int64]
@@ -244,7 +250,9 @@ def test_shapes_dtypes_and_moving_of_a_batch():
 
 
 def test_a_sampler_survives_pickling():
-    sampler = ClipSampler(make_pack([(2, 30)]), 6, (8, 9), train=False, seed=3, crop_padding=1.5, threads=2)
+    sampler = ClipSampler(
+        make_pack([(2, 30)]), clip_len=6, size=(8, 9), train=False, seed=3, crop_padding=1.5, threads=2
+    )
     copy = pickle.loads(pickle.dumps(sampler))
     assert torch.equal(copy.batch([0], alpha=0.1).keypoints, sampler.batch([0], alpha=0.1).keypoints)
 

@@ -8,7 +8,7 @@ from support.sampling import make_pack
 from support.shared import shared_folder
 
 from fastpose._native import native
-from fastpose.data.sampling.sampler import total_difference
+from fastpose.data.sampling.noise import total_difference
 
 
 @pytest.mark.parametrize("case", ["clip", "middle", "still"])

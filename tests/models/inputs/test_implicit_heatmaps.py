@@ -9,15 +9,15 @@ from support.clips import waving_clips
 
 from fastpose.data import ClipSampler
 from fastpose.models import create_model
-from fastpose.models.inputs.input_maker import InputMaker
-from fastpose.models.inputs.pose_input import ImplicitHeatmaps
+from fastpose.models.inputs.pose_input import is_drawn
 from fastpose.models.recompute import recompute_activations
+from fastpose.system.placement import volume_format
 
 SIZE = (24, 20)
 
 
 def batch_of(count=3, epoch=0):
-    return ClipSampler(waving_clips(), 5, SIZE).batch(np.arange(count), epoch=epoch, alpha=0.05)
+    return ClipSampler(waving_clips(), clip_len=5, size=SIZE).batch(np.arange(count), epoch=epoch, alpha=0.05)
 
 
 def model_of(name="x3d_shallow", input="heatmap", **options):
@@ -41,7 +41,7 @@ def test_equal_to_the_drawn_heatmaps(name, input):
     explicit = copy.deepcopy(implicit)
     batch = batch_of()
     loss, gradients = loss_and_gradients(implicit, batch)
-    drawn = explicit.prepare_input(batch)
+    drawn = explicit.dense_input(batch)
     assert drawn.count_nonzero() > 100
     expected_loss, expected = loss_and_gradients(explicit, drawn)
     torch.testing.assert_close(loss, expected_loss, rtol=1e-4, atol=0)
@@ -54,14 +54,14 @@ def test_gradients_reach_the_keypoints():
     model = model_of().eval()
     keypoints = batch_of().keypoints
     found, drawn = (keypoints.clone().requires_grad_() for _ in range(2))
-    model(model.implicit_input(found)).logits.square().sum().backward()
-    model(model.prepare_input(drawn)).logits.square().sum().backward()
+    model(model.prepare_input(found)).logits.square().sum().backward()
+    model(model.dense_input(drawn)).logits.square().sum().backward()
     assert drawn.grad.norm() > 0
     assert (found.grad - drawn.grad).norm() <= 1e-3 * drawn.grad.norm()
 
 
 def test_a_batch_takes_the_way_that_the_settings_say():
-    maker, batch = InputMaker(torch.float32), batch_of()
+    batch = batch_of()
     ways = {
         ("heatmap", "implicit", None): True,
         ("limb", "implicit", None): True,
@@ -71,18 +71,28 @@ def test_a_batch_takes_the_way_that_the_settings_say():
     }
     for (input, heatmaps, merge), implicit in ways.items():
         model = model_of(input=input, heatmaps=heatmaps, joint_merge=merge).eval()
-        x = maker.make(model, [batch, batch_of(epoch=1)])
-        assert isinstance(x, ImplicitHeatmaps) == implicit, (input, heatmaps, merge)
-        assert x.shape == (6, model.in_channels, 5, *SIZE)
-        expected = model(model.prepare_input(batch)).logits
-        for found in (model(x).logits[:3], model(batch).logits, model(model.implicit_input(batch)).logits):
+        x = model.prepare_input(batch)
+        assert is_drawn(x) != implicit, (input, heatmaps, merge)
+        assert x.shape == (3, model.in_channels, 5, *SIZE)
+        expected = model(model.dense_input(batch)).logits
+        for found in (model(x).logits, model(batch).logits):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_drawn_input_has_the_fast_dtype_and_memory_format(dtype):
+    model, batch = model_of(heatmaps="explicit"), batch_of()
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        x = model.prepare_input(batch)
+    assert x.dtype == dtype
+    assert torch.equal(x, model.dense_input(batch).to(dtype))
+    assert x.is_contiguous(memory_format=volume_format(dtype))
 
 
 def test_autocast_lowers_the_stem_and_keeps_its_layout():
     model = model_of("c3d_light")
     with torch.autocast("cpu", torch.bfloat16):
-        y = model.backbone.conv1a.conv(model.implicit_input(batch_of()))
+        y = model.backbone.conv1a.conv(model.prepare_input(batch_of()))
     assert y.dtype == torch.bfloat16
     assert y.is_contiguous(memory_format=torch.channels_last_3d)
 
@@ -98,11 +108,11 @@ def test_wrong_batches_are_refused():
     model = model_of()
     batch = batch_of()
     with pytest.raises(ValueError, match="takes 17 keypoints, got 5"):
-        model.implicit_input(batch.keypoints[..., :5, :])
+        model.prepare_input(batch.keypoints[..., :5, :])
     with pytest.raises(
         ValueError, match=r"floating-point \[B, 17, T, H, W\], got torch.float32 \(0, 17, 5, 24, 20\)"
     ):
-        model(model.implicit_input(batch.keypoints[:0]))
+        model(model.prepare_input(batch.keypoints[:0]))
     with pytest.raises(ValueError, match="heatmaps must be one of implicit, explicit, got 'drawn'"):
         model_of(heatmaps="drawn")
     with pytest.warns(UserWarning, match="heatmaps has no effect on the skeleton input"):

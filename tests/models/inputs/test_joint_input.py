@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from support.shared import shared_folder
 
 from fastpose.data.pack.layouts import COCO17, H36M17, KINECT25, LAYOUTS, PENN13, Layout, convert
-from fastpose.data.sampling.sampler import PoseBatch
+from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models.inputs import motionbert_published as motionbert
 from fastpose.models.inputs.joint_input import JointInput
 
@@ -62,10 +62,10 @@ def test_out_and_dtype():
     settings = JointInput(layout="coco17")
     keypoints = random_keypoints(1, 2, 2, 4, 17)
     out = torch.full(settings.shape(keypoints), torch.nan, dtype=torch.bfloat16)
-    assert settings.prepare(keypoints, torch.bfloat16, out) is out
-    torch.testing.assert_close(out, settings.prepare(keypoints).bfloat16())
+    assert settings.dense(keypoints, torch.bfloat16, out) is out
+    torch.testing.assert_close(out, settings.dense(keypoints).bfloat16())
     with pytest.raises(ValueError, match="out must be"):
-        settings.prepare(keypoints, torch.float32, out)
+        settings.dense(keypoints, torch.float32, out)
 
 
 @pytest.mark.parametrize(

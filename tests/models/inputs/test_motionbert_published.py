@@ -77,7 +77,12 @@ def test_random_move_is_the_published_one(oracle):
 
 def test_the_sampler_and_the_model_input_make_what_the_published_code_makes(oracle, packed):
     sampler = ClipSampler(
-        motionbert.match_clips(packed), 24, (56, 56), train=False, frame_rule="resample", crop="frame"
+        motionbert.match_clips(packed),
+        clip_len=24,
+        size=(56, 56),
+        train=False,
+        frame_rule="resample",
+        crop="frame",
     )
     batch = sampler.batch([0, 1])
     np.testing.assert_array_equal(batch.frames[0], oracle["res_det_24"])
@@ -91,10 +96,8 @@ def test_the_sampler_and_the_model_input_make_what_the_published_code_makes(orac
 
 @pytest.mark.parametrize("clip_len", [24, 243])
 def test_training_is_the_published_path_with_the_clips_own_draws(oracle, packed, clip_len):
-    sampler = ClipSampler(
-        motionbert.match_clips(packed), clip_len, seed=3, frame_rule="resample", crop="frame",
-        flip_probability=0.0,
-    )  # fmt: skip
+    settings = {"clip_len": clip_len, "frame_rule": "resample", "crop": "frame", "flip_probability": 0.0}
+    sampler = ClipSampler(motionbert.match_clips(packed), seed=3, **settings)
     batch = sampler.batch([1, 0], epoch=2, stream=1)
     joints = JointInput(layout=packed.layout, published=True).prepare(batch)
     frames, draws = batch.frames[1].numpy(), batch.draws[1].numpy()

@@ -84,7 +84,7 @@ def test_a_layout_may_be_given_by_name():
     x = prepare_input(points, "limb", layout="coco17")
     assert torch.equal(x, prepare_input(points, "limb", layout=LAYOUTS["coco17"]))
     model = create_model("posec3d", input="limb", num_classes=2, layout="coco17")
-    assert torch.equal(model.prepare_input(points), x)
+    assert torch.equal(model.dense_input(points), x)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1)])
@@ -126,13 +126,14 @@ def test_models_take_what_they_prepare(kind):
     layout = {"layout": LAYOUT} if kind == "limb" else {}
     model = create_model("posec3d", input=kind, num_classes=4, num_keypoints=3, size=(8, 8), **layout).eval()
     batch = SimpleNamespace(keypoints=keypoints())
-    x = model.prepare_input(batch)
+    x = model.dense_input(batch)
     assert torch.equal(x, prepare_input(batch, kind, size=(8, 8), **layout))
-    output = model(x)
-    assert output.logits.shape == (2, 4)
-    assert output.features.shape == (2, 512)
+    for input in (x, model.prepare_input(batch)):
+        output = model(input)
+        assert output.logits.shape == (2, 4)
+        assert output.features.shape == (2, 512)
     out = torch.full_like(x, torch.nan)
-    assert model.prepare_input(batch, out=out) is out
+    assert model.dense_input(batch, out=out) is out
     assert torch.equal(out, x)
 
 

@@ -1,0 +1,371 @@
+#include "attention/attention.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cassert>
+#include <cmath>
+#include <cstddef>
+#include <memory>
+#include <new>
+
+#include "base/best_target.hpp"
+#include "base/thread_pool.hpp"
+#include "base/value_blocks.hpp"
+
+namespace fastpose {
+namespace {
+
+constexpr int kRows = 4;                // of a tile of a product
+constexpr float kMaskedScore = -3e38f;  // its exponential is 0, and 0 times it is 0
+constexpr std::int64_t kRangesPerThread = 8;
+
+std::int64_t round_up(std::int64_t count, std::int64_t unit) {
+  return (count + unit - 1) / unit * unit;
+}
+
+inline float widen(float value) {
+  return value;
+}
+inline float widen(BFloat16 value) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<std::uint16_t>(value.bits)) << 16);
+}
+
+inline void narrow(float value, float& result) {
+  result = value;
+}
+inline void narrow(float value, BFloat16& result) {  // to nearest even; NaN stays NaN
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  result.bits = static_cast<std::int16_t>(value == value ? rounded : 0x7FC0);
+}
+
+// A matrix in scratch memory: rows apart by `stride`, which is whole blocks, as is the number of rows.
+struct Matrix {
+  float* values = nullptr;
+  std::int64_t stride = 0;
+
+  float* row(std::int64_t i) const { return values + i * stride; }
+};
+
+// The left factor of a product, as it is or transposed.
+struct Factor {
+  const float* values;
+  std::int64_t row_step;
+  std::int64_t depth_step;
+};
+Factor as_is(const Matrix& matrix) {
+  return {matrix.values, matrix.stride, 1};
+}
+Factor transposed(const Matrix& matrix) {
+  return {matrix.values, 1, matrix.stride};
+}
+
+template <int kColumns>
+void multiply_tile(const Factor& left, const float* right, std::int64_t right_stride, std::int64_t depth,
+                   float* result, std::int64_t result_stride) {
+  Floats sums[kRows][kColumns] = {};
+  for (std::int64_t k = 0; k < depth; ++k) {
+    Floats columns[kColumns];
+    for (int n = 0; n < kColumns; ++n) load(right + k * right_stride + n * kBlock, columns[n]);
+    for (int m = 0; m < kRows; ++m) {
+      const float factor = left.values[m * left.row_step + k * left.depth_step];
+      for (int n = 0; n < kColumns; ++n) sums[m][n] += factor * columns[n];
+    }
+  }
+  for (int m = 0; m < kRows; ++m) {
+    for (int n = 0; n < kColumns; ++n) store(sums[m][n], result + m * result_stride + n * kBlock);
+  }
+}
+
+// result = left · right, for `rows` rows or a few more, and all columns of `right`.
+template <int kMostColumns>
+void multiply(const Factor& left, const Matrix& right, std::int64_t rows, std::int64_t depth,
+              const Matrix& result) {
+  const auto blocks = static_cast<int>(right.stride / kBlock);
+  for (int block = 0; block < blocks; block += kMostColumns) {
+    with_constant<kMostColumns>(std::min(kMostColumns, blocks - block), [&](auto columns) {
+      for (std::int64_t m = 0; m < rows; m += kRows) {
+        const Factor part{left.values + m * left.row_step, left.row_step, left.depth_step};
+        multiply_tile<columns()>(part, right.values + block * kBlock, right.stride, depth,
+                                 result.row(m) + block * kBlock, result.stride);
+      }
+    });
+  }
+}
+
+// Lanes of two blocks by number; those of the second begin at kBlock.
+template <int... kLane>
+void pick(const Floats& first, const Floats& second, Floats& result) {
+#if defined(__clang__)
+  result = __builtin_shufflevector(first, second, kLane...);
+#else
+  result = __builtin_shuffle(first, second, Ints{kLane...});
+#endif
+}
+
+void transpose_block(const float* source, std::int64_t source_stride, float* target,
+                     std::int64_t target_stride) {
+  Floats rows[kBlock], pairs[kBlock], quads[kBlock];
+  for (int i = 0; i < kBlock; ++i) load(source + i * source_stride, rows[i]);
+  for (int i = 0; i < kBlock; i += 2) {
+    pick<0, 8, 1, 9, 4, 12, 5, 13>(rows[i], rows[i + 1], pairs[i]);
+    pick<2, 10, 3, 11, 6, 14, 7, 15>(rows[i], rows[i + 1], pairs[i + 1]);
+  }
+  for (int i = 0; i < kBlock; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      pick<0, 1, 8, 9, 4, 5, 12, 13>(pairs[i + j], pairs[i + j + 2], quads[i + 2 * j]);
+      pick<2, 3, 10, 11, 6, 7, 14, 15>(pairs[i + j], pairs[i + j + 2], quads[i + 2 * j + 1]);
+    }
+  }
+  for (int i = 0; i < kBlock / 2; ++i) {
+    pick<0, 1, 2, 3, 8, 9, 10, 11>(quads[i], quads[i + 4], rows[i]);
+    pick<4, 5, 6, 7, 12, 13, 14, 15>(quads[i], quads[i + 4], rows[i + 4]);
+  }
+  for (int i = 0; i < kBlock; ++i) store(rows[i], target + i * target_stride);
+}
+
+void transpose(const Matrix& source, const Matrix& target) {
+  for (std::int64_t i = 0; i < target.stride; i += kBlock) {
+    for (std::int64_t c = 0; c < source.stride; c += kBlock) {
+      transpose_block(source.row(i) + c, source.stride, target.row(c) + i, target.stride);
+    }
+  }
+}
+
+inline float sum_lanes(const Floats& lanes) {
+  float sum = 0;
+  for (int i = 0; i < kBlock; ++i) sum += lanes[i];
+  return sum;
+}
+
+// Scores become weights; those past `length` become 0. A NaN makes its row NaN.
+void softmax(float* row, std::int64_t length, std::int64_t stride) {
+  for (std::int64_t j = length; j < stride; ++j) row[j] = kMaskedScore;
+  Floats most, block;
+  load(row, most);
+  for (std::int64_t j = kBlock; j < stride; j += kBlock) {
+    load(row + j, block);
+    raise_to(block, most);
+  }
+  float top = most[0];
+  for (int i = 1; i < kBlock; ++i) top = std::max(top, most[i]);
+  Floats total = {};
+  for (std::int64_t j = 0; j < stride; j += kBlock) {
+    load(row + j, block);
+    total += 0.0f * block;
+    block -= top;
+    exponentiate_negative(block);
+    total += block;
+    store(block, row + j);
+  }
+  const float share = 1 / sum_lanes(total);
+  for (std::int64_t j = 0; j < stride; j += kBlock) {
+    load(row + j, block);
+    store(block * share, row + j);
+  }
+}
+
+// The gradient of weights becomes that of scores.
+void softmax_backward(const float* weights, float* gradient, std::int64_t stride) {
+  Floats weight, change, dot = {};
+  for (std::int64_t j = 0; j < stride; j += kBlock) {
+    load(weights + j, weight);
+    load(gradient + j, change);
+    dot += weight * change;
+  }
+  const float mean = sum_lanes(dot);
+  for (std::int64_t j = 0; j < stride; j += kBlock) {
+    load(weights + j, weight);
+    load(gradient + j, change);
+    store(weight * (change - mean), gradient + j);
+  }
+}
+
+// Works on one head of one sequence at a time, in scratch memory that stays zero where it is padding.
+template <class Element, int kMostColumns>
+class HeadAttention {
+ public:
+  HeadAttention(const Attention& attention, bool backward)
+      : attention_(attention),
+        length_(attention.length),
+        padded_length_(round_up(length_, kBlock)),
+        padded_dim_(round_up(attention.dim, kBlock)),
+        scale_(1 / std::sqrt(static_cast<float>(attention.dim))) {
+    const std::int64_t vectors = padded_length_ * padded_dim_;
+    const std::int64_t square = padded_length_ * padded_length_;
+    const std::int64_t count = backward ? 7 * vectors + 2 * square : 5 * vectors + square;
+    scratch_.reset(new (std::nothrow) float[static_cast<std::size_t>(count) + kAlignment]());
+    auto address = reinterpret_cast<std::uintptr_t>(scratch_.get());
+    float* next = scratch_.get() + (-address % (kAlignment * sizeof(float))) / sizeof(float);
+    const auto take = [&](std::int64_t rows, std::int64_t stride) {
+      const Matrix matrix{next, stride};
+      next += rows * stride;
+      return matrix;
+    };
+    queries_ = take(padded_length_, padded_dim_);
+    keys_ = take(padded_length_, padded_dim_);
+    values_ = take(padded_length_, padded_dim_);
+    result_ = take(padded_length_, padded_dim_);
+    keys_by_channel_ = take(padded_dim_, padded_length_);
+    weights_ = take(padded_length_, padded_length_);
+    if (!backward) return;
+    gradient_ = take(padded_length_, padded_dim_);
+    values_by_channel_ = take(padded_dim_, padded_length_);
+    score_gradient_ = take(padded_length_, padded_length_);
+  }
+
+  bool allocated() const { return scratch_ != nullptr; }
+
+  void forward(const Element* qkv, Element* output, std::int64_t unit) {
+    const Place place = place_of(unit);
+    read(qkv + part(place, 0), 3 * channels(), scale_, queries_);
+    read(qkv + part(place, 1), 3 * channels(), 1, keys_);
+    read(qkv + part(place, 2), 3 * channels(), 1, values_);
+    weigh();
+    multiply<kMostColumns>(as_is(weights_), values_, length_, length_, result_);
+    write(result_, 1, output + place.token * channels() + place.channel, channels());
+  }
+
+  void backward(const Element* qkv, const Element* output_gradient, Element* qkv_gradient,
+                std::int64_t unit) {
+    const Place place = place_of(unit);
+    read(qkv + part(place, 0), 3 * channels(), scale_, queries_);
+    read(qkv + part(place, 1), 3 * channels(), 1, keys_);
+    read(qkv + part(place, 2), 3 * channels(), 1, values_);
+    transpose(values_, values_by_channel_);
+    read(output_gradient + place.token * channels() + place.channel, channels(), 1, gradient_);
+    weigh();
+    multiply<kMostColumns>(transposed(weights_), gradient_, length_, length_, result_);
+    write(result_, 1, qkv_gradient + part(place, 2), 3 * channels());
+    multiply<kMostColumns>(as_is(gradient_), values_by_channel_, length_, attention_.dim, score_gradient_);
+    for (std::int64_t i = 0; i < length_; ++i) {
+      softmax_backward(weights_.row(i), score_gradient_.row(i), padded_length_);
+    }
+    multiply<kMostColumns>(as_is(score_gradient_), keys_, length_, length_, result_);
+    write(result_, scale_, qkv_gradient + part(place, 0), 3 * channels());
+    multiply<kMostColumns>(transposed(score_gradient_), queries_, length_, length_, result_);
+    write(result_, 1, qkv_gradient + part(place, 1), 3 * channels());
+  }
+
+ private:
+  static constexpr std::int64_t kAlignment = 16;  // floats of a cache line
+
+  struct Place {
+    std::int64_t token;    // the first of the sequence
+    std::int64_t channel;  // the first of the head
+  };
+
+  std::int64_t channels() const { return attention_.heads * attention_.dim; }
+
+  Place place_of(std::int64_t unit) const {
+    const std::int64_t sequence = unit / attention_.heads;
+    const std::int64_t outer = sequence / attention_.inner;
+    return {outer * length_ * attention_.inner + sequence % attention_.inner,
+            unit % attention_.heads * attention_.dim};
+  }
+
+  // Where queries (0), keys (1) or values (2) begin in qkv.
+  std::int64_t part(const Place& place, std::int64_t which) const {
+    return (place.token * 3 + which) * channels() + place.channel;
+  }
+
+  void weigh() {
+    transpose(keys_, keys_by_channel_);
+    multiply<kMostColumns>(as_is(queries_), keys_by_channel_, length_, attention_.dim, weights_);
+    for (std::int64_t i = 0; i < length_; ++i) softmax(weights_.row(i), length_, padded_length_);
+  }
+
+  void read(const Element* source, std::int64_t token_stride, float factor, const Matrix& target) {
+    for (std::int64_t i = 0; i < length_; ++i, source += token_stride * attention_.inner) {
+      float* row = target.row(i);
+      for (std::int64_t c = 0; c < attention_.dim; ++c) row[c] = factor * widen(source[c]);
+    }
+  }
+
+  void write(const Matrix& source, float factor, Element* target, std::int64_t token_stride) {
+    for (std::int64_t i = 0; i < length_; ++i, target += token_stride * attention_.inner) {
+      const float* row = source.row(i);
+      for (std::int64_t c = 0; c < attention_.dim; ++c) narrow(factor * row[c], target[c]);
+    }
+  }
+
+  const Attention& attention_;
+  std::int64_t length_, padded_length_, padded_dim_;
+  float scale_;
+  std::unique_ptr<float[]> scratch_;
+  Matrix queries_, keys_, values_, result_, gradient_;  // [length, dim]
+  Matrix keys_by_channel_, values_by_channel_;          // [dim, length]
+  Matrix weights_, score_gradient_;                     // [length, length]
+};
+
+template <class Element>
+struct Range {
+  const Attention& attention;
+  const Element* qkv;
+  const Element* output_gradient;  // null: forward
+  Element* result;
+  std::int64_t begin, end;
+  bool done = false;
+
+  template <class Target>
+  void run() {
+    constexpr int kMostColumns = Target::kVectorRegisters >= 32 ? 4 : 2;
+    HeadAttention<Element, kMostColumns> head(attention, output_gradient != nullptr);
+    if (!head.allocated()) return;
+    for (std::int64_t unit = begin; unit < end; ++unit) {
+      if (output_gradient != nullptr) {
+        head.backward(qkv, output_gradient, result, unit);
+      } else {
+        head.forward(qkv, result, unit);
+      }
+    }
+    done = true;
+  }
+};
+
+template <class Element>
+bool run(const Attention& attention, const void* qkv, const void* output_gradient, void* result) {
+  const std::int64_t units = attention.outer * attention.inner * attention.heads;
+  const std::int64_t threads = attention.threads > 0 ? attention.threads : hardware_threads();
+  std::atomic<bool> done{true};
+  parallel_for(units, attention.threads, units / (threads * kRangesPerThread),
+               [&](std::int64_t begin, std::int64_t end) {
+                 Range<Element> range{attention,
+                                      static_cast<const Element*>(qkv),
+                                      static_cast<const Element*>(output_gradient),
+                                      static_cast<Element*>(result),
+                                      begin,
+                                      end};
+                 run_on_best_target(range);
+                 if (!range.done) done = false;
+               });
+  return done;
+}
+
+bool dispatch(const Attention& attention, const void* qkv, const void* output_gradient,
+              void* result) noexcept {
+  assert(attention.element != ElementType::kFloat16);
+  assert(attention.length > 0 && attention.dim > 0);
+  try {
+    return attention.element == ElementType::kFloat32
+               ? run<float>(attention, qkv, output_gradient, result)
+               : run<BFloat16>(attention, qkv, output_gradient, result);
+  } catch (const std::bad_alloc&) {  // from the thread pool
+    return false;
+  }
+}
+
+}  // namespace
+
+bool attend(const Attention& attention, const void* qkv, void* output) noexcept {
+  return dispatch(attention, qkv, nullptr, output);
+}
+
+bool attend_backward(const Attention& attention, const void* qkv, const void* output_gradient,
+                     void* qkv_gradient) noexcept {
+  assert(output_gradient != nullptr);
+  return dispatch(attention, qkv, output_gradient, qkv_gradient);
+}
+
+}  // namespace fastpose

@@ -1,0 +1,188 @@
+#include "norm_depthwise/batch_norm.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "base/aligned_floats.hpp"
+#include "base/guarded.hpp"
+#include "norm_depthwise/norm_scale.hpp"
+#include "norm_depthwise/part_output.hpp"
+#include "norm_depthwise/row_parts.hpp"
+
+namespace fastpose {
+namespace {
+
+// For each range: its first row, and the sums of the distances from it and of their squares.
+template <class Element>
+struct RangeMoments {
+  const BatchNorm& norm;
+  const Parts& parts;
+  const Element* input;
+  float* moments;  // [range][3][slots], zeros
+  std::int64_t begin = 0, end = 0;
+
+  template <class Target>
+  void run() {
+    with_block_access<Target>(ChannelBlocks{norm.channels},
+                              [this](auto access) { this->add_up_parts(access); });
+  }
+
+  template <class Access>
+  void add_up_parts(const Access access) const {
+    const std::int64_t channels = norm.channels;
+    const ChannelBlocks blocks{channels};
+    const std::int64_t slots = blocks.slots();
+    float* const shifts = moments + parts.range_of(begin) * 3 * slots;
+    for (std::int64_t block = 0; block < blocks.count(); ++block) {
+      Lanes first;
+      access.read(input + parts.begin(begin) * channels + blocks.begin(block), first);
+      write<BaselineTarget>(first, shifts + block * kLanes);
+    }
+    for (std::int64_t part = begin; part < end; ++part) {
+      const void* const read_arrays[] = {input};
+      Lookahead<Element, 1> next(norm, parts, part, end, read_arrays);
+      for (std::int64_t block = 0; block < blocks.count(); ++block) {
+        const Element* values = input + parts.begin(part) * channels + blocks.begin(block);
+        float* const at = shifts + block * kLanes;
+        Lanes shift, sum, squares;
+        read(at, shift);
+        add_up(
+            parts.size(part),
+            [=](std::int64_t row, Lanes& a, Lanes& b) {
+              access.read(values + row * channels, a);
+              a -= shift;
+              b = a;
+            },
+            next, sum, squares);
+        add_to(at + slots, sum);
+        add_to(at + 2 * slots, squares);
+      }
+    }
+  }
+};
+
+void merge_moments(const BatchNorm& norm, const Parts& parts, const float* moments, float* mean,
+                   float* variance) {
+  const ChannelBlocks blocks{norm.channels};
+  const auto slots = static_cast<std::size_t>(blocks.slots());
+  const auto rows = static_cast<double>(norm.rows);
+  std::vector<double> center(slots), squares(slots);
+  const float* at = moments;
+  for (std::int64_t range = 0; range < parts.ranges(); ++range, at += 3 * slots) {
+    const auto size = static_cast<double>(parts.range_rows(range));
+    for (std::size_t c = 0; c < slots; ++c) center[c] += (at[c] * size + at[slots + c]) / rows;
+  }
+  at = moments;
+  for (std::int64_t range = 0; range < parts.ranges(); ++range, at += 3 * slots) {
+    const auto size = static_cast<double>(parts.range_rows(range));
+    for (std::size_t c = 0; c < slots; ++c) {
+      const double shift = center[c] - at[c];  // from the sum of (x - first)² to that of (x - center)²
+      squares[c] += at[2 * slots + c] - 2 * shift * at[slots + c] + size * shift * shift;
+    }
+  }
+  for (std::int64_t channel = 0; channel < norm.channels; ++channel) {
+    const auto slot = static_cast<std::size_t>(blocks.slot(channel));
+    mean[channel] = static_cast<float>(center[slot]);
+    variance[channel] = static_cast<float>(std::max(squares[slot] / rows, 0.0));  // NaN stays
+  }
+}
+
+template <class Element>
+struct Normalize {
+  const BatchNorm& norm;
+  const Parts& parts;
+  const BatchNormForward& arrays;
+  const float* scale;
+  const float* shift;
+  std::int64_t begin = 0, end = 0;
+
+  template <class Target>
+  void run() {
+    with_block_access<Target>(ChannelBlocks{norm.channels}, [this](auto access) {
+      if (arrays.residual != nullptr) {
+        normalize<true>(access);
+      } else {
+        normalize<false>(access);
+      }
+    });
+  }
+
+  template <bool kResidual, class Access>
+  void normalize(const Access access) const {
+    const std::int64_t channels = norm.channels;
+    const ChannelBlocks blocks{channels};
+    const auto* input = static_cast<const Element*>(arrays.input);
+    const auto* residual = static_cast<const Element*>(arrays.residual);
+    PartOutput<Element> output(norm, parts, arrays.output);
+    const Lanes floor = Lanes{} + (norm.relu ? 0.0f : -std::numeric_limits<float>::infinity());
+    for (std::int64_t part = begin; part < end; ++part) {
+      const void* const read_arrays[] = {input, residual};
+      Lookahead<Element, kResidual ? 2 : 1> next(norm, parts, part, end, read_arrays);
+      for (std::int64_t block = 0; block < blocks.count(); ++block) {
+        const std::int64_t channel = blocks.begin(block);
+        const std::int64_t at = parts.begin(part) * channels + channel;
+        Element* target = output.rows() + channel;
+        Lanes factor, addend;
+        access.read(scale + channel, factor);
+        access.read(shift + channel, addend);
+        each_row(
+            parts.size(part),
+            [&](std::int64_t row) {
+              Lanes value;
+              access.read(input + at + row * channels, value);
+              value = value * factor + addend;
+              if constexpr (kResidual) {
+                Lanes other;
+                access.read(residual + at + row * channels, other);
+                value += other;
+              }
+              value = value < floor ? floor : value;  // NaN stays
+              access.write(value, target + row * channels);
+            },
+            next);
+      }
+      output.finish(part);
+    }
+  }
+};
+
+template <class Element>
+bool find_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) {
+  const Parts parts(norm);
+  const AlignedFloats moments = allocate_floats(parts.ranges() * 3 * ChannelBlocks{norm.channels}.slots());
+  if (moments == nullptr ||
+      !for_ranges(norm, parts,
+                  RangeMoments<Element>{norm, parts, static_cast<const Element*>(input), moments.get()})) {
+    return false;
+  }
+  merge_moments(norm, parts, moments.get(), mean, variance);
+  return true;
+}
+
+template <class Element>
+bool forward(const BatchNorm& norm, const BatchNormForward& arrays) {
+  if (!arrays.given && !find_moments<Element>(norm, arrays.input, arrays.mean, arrays.variance)) return false;
+  const NormScale values(norm, arrays.weight, arrays.bias, arrays.mean, arrays.variance);
+  const Parts parts(norm);
+  return for_ranges(norm, parts,
+                    Normalize<Element>{norm, parts, arrays, values.scale.data(), values.shift.data()});
+}
+
+}  // namespace
+
+bool batch_norm(const BatchNorm& norm, const BatchNormForward& arrays) noexcept {
+  return guarded([&] {
+    return norm.element == ElementType::kFloat32 ? forward<float>(norm, arrays)
+                                                 : forward<BFloat16>(norm, arrays);
+  });
+}
+
+bool batch_norm_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) noexcept {
+  return guarded([&] {
+    return norm.element == ElementType::kFloat32 ? find_moments<float>(norm, input, mean, variance)
+                                                 : find_moments<BFloat16>(norm, input, mean, variance);
+  });
+}
+
+}  // namespace fastpose

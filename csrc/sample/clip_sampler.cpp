@@ -1,0 +1,287 @@
+#include "sample/clip_sampler.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <cmath>
+#include <limits>
+
+#include "base/keypoint.hpp"
+#include "base/thread_pool.hpp"
+#include "sample/normals.hpp"
+#include "sample/philox.hpp"
+#include "sample/total_difference.hpp"
+
+namespace fastpose {
+
+// In the order of the words allowed.
+enum class FrameRule { kSegments, kResample };
+enum class CropRule { kBox, kFrame };
+
+struct SamplerSettings {
+  SamplerSettings(const SettingNumbers& numbers, std::uint64_t seed_, bool train_)
+      : seed(seed_),
+        train(train_),
+        clip_len(static_cast<std::int32_t>(numbers.at("clip_len").at(0))),
+        height(static_cast<std::int32_t>(numbers.at("size").at(0))),
+        width(static_cast<std::int32_t>(numbers.at("size").at(1))),
+        max_persons(static_cast<std::int32_t>(numbers.at("max_persons").at(0))),
+        frame_rule(static_cast<FrameRule>(numbers.at("frame_rule").at(0))),
+        crop(static_cast<CropRule>(numbers.at("crop").at(0))),
+        crop_padding(numbers.at("crop_padding").at(0)),
+        min_box(numbers.at("min_box").at(0)),
+        crop_area{numbers.at("crop_area").at(0), numbers.at("crop_area").at(1)},
+        crop_aspect{numbers.at("crop_aspect").at(0), numbers.at("crop_aspect").at(1)},
+        flip_probability(numbers.at("flip_probability").at(0)) {}
+
+  std::uint64_t seed;
+  bool train;
+  std::int32_t clip_len;       // T
+  std::int32_t height, width;  // of the input, pixels
+  std::int32_t max_persons;    // M
+  FrameRule frame_rule;
+  CropRule crop;
+  double crop_padding;    // side of the crop square over the larger side of the joints' box
+  double min_box;         // pixels
+  double crop_area[2];    // share of the square, drawn uniformly
+  double crop_aspect[2];  // width / height, drawn log-uniformly
+  double flip_probability;
+};
+
+namespace {
+
+// Box of the present joints, pixels; empty until it holds one.
+struct Box {
+  float min_x = std::numeric_limits<float>::max();
+  float min_y = std::numeric_limits<float>::max();
+  float max_x = std::numeric_limits<float>::lowest();
+  float max_y = std::numeric_limits<float>::lowest();
+
+  void add(float x, float y) {
+    min_x = std::min(min_x, x);
+    min_y = std::min(min_y, y);
+    max_x = std::max(max_x, x);
+    max_y = std::max(max_y, y);
+  }
+};
+
+struct Crop {
+  double x0, y0, width, height;  // pixels of the clip
+};
+
+struct NoiseScale {
+  float x, y;  // standard deviations, pixels
+};
+
+// FrameRule::kSegments, `count` frames of a clip of `length`.
+void choose_segments(const ClipRandom& random, std::int64_t length, std::int64_t count, bool draw,
+                     std::int32_t* frames) {
+  RandomWords words(random, Purpose::kFrames);
+  if (length < count) {
+    const std::int64_t start = draw ? below(words.next(), static_cast<std::uint32_t>(length)) : 0;
+    for (std::int64_t i = 0; i < count; ++i) frames[i] = static_cast<std::int32_t>((start + i) % length);
+  } else if (!draw) {
+    for (std::int64_t i = 0; i < count; ++i)
+      frames[i] = static_cast<std::int32_t>((2 * i + 1) * length / (2 * count));
+  } else if (length < 2 * count) {
+    // Skips length - count of the count + 1 gaps, every choice of them equally likely (selection sampling).
+    std::int64_t left = length - count;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto gaps = static_cast<std::uint32_t>(count + 1 - i);
+      if (below(words.next(), gaps) < static_cast<std::uint64_t>(left)) --left;
+      frames[i] = static_cast<std::int32_t>(i + length - count - left);
+    }
+  } else {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t begin = i * length / count;
+      const std::int64_t end = (i + 1) * length / count;
+      frames[i] =
+          static_cast<std::int32_t>(begin + below(words.next(), static_cast<std::uint32_t>(end - begin)));
+    }
+  }
+}
+
+// FrameRule::kResample. Frame i is i·length/count rounded down, or drawn from the i-th of `count` equal
+// parts; of a shorter clip it is drawn by a coin to be rounded down or up, and the frames are then in order.
+void choose_resampled(const ClipRandom& random, std::int64_t length, std::int64_t count, bool draw,
+                      std::int32_t* frames) {
+  RandomWords words(random, Purpose::kFrames);
+  std::int64_t raised = 0;  // of the positions that lie in the same frame
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t frame = i * length / count;
+    if (!draw) {
+      frames[i] = static_cast<std::int32_t>(frame);
+    } else if (length >= count) {
+      const std::int64_t part = below(words.next(), static_cast<std::uint32_t>(length));
+      frames[i] = static_cast<std::int32_t>((i * length + part) / count);
+    } else {
+      // The positions first..end - 1 lie in this frame: those rounded down come to stand before those raised.
+      const std::int64_t first = (frame * count + length - 1) / length;
+      const std::int64_t end = ((frame + 1) * count + length - 1) / length;
+      if (i == first) raised = 0;
+      const bool raise = below(words.next(), 2) == 1 && i * length % count != 0;
+      const std::int64_t position = raise ? end - 1 - raised : i - raised;
+      frames[position] = static_cast<std::int32_t>(std::min(frame + raise, length - 1));
+      raised += raise;
+    }
+  }
+}
+
+// Copies the chosen frames of the first `persons` persons, missing joints as zeros.
+void gather(const PackView& pack, std::int64_t clip, std::int64_t persons, const std::int32_t* frames,
+            std::int64_t clip_len, float* joint) {
+  const std::int64_t joints = pack.num_joints;
+  for (std::int64_t person = 0; person < persons; ++person) {
+    for (std::int64_t t = 0; t < clip_len; ++t) {
+      const std::int64_t row = pack.offsets[clip] + person * pack.num_frames[clip] + frames[t];
+      const float* keypoints = pack.keypoints + 2 * row * joints;
+      const float* scores = pack.scores + row * joints;
+      for (std::int64_t v = 0; v < joints; ++v, joint += 3) {
+        const bool present = is_present(keypoints[2 * v], keypoints[2 * v + 1], scores[v]);
+        joint[0] = present ? keypoints[2 * v] : 0.0f;
+        joint[1] = present ? keypoints[2 * v + 1] : 0.0f;
+        joint[2] = present ? scores[v] : 0.0f;
+      }
+    }
+  }
+}
+
+// Moves the present ones of `count` joints [count, 3].
+void add_noise(const ClipRandom& random, NoiseScale scale, std::int64_t count, float* joint) {
+  alignas(64) std::array<float, kMaxNormals> dx, dy;
+  for (std::int64_t first = 0; first < count; first += kMaxNormals) {
+    const std::int64_t size = std::min(kMaxNormals, count - first);
+    fill_normals(random, static_cast<std::uint32_t>(first), size, dx.data(), dy.data());
+    for (std::int64_t i = 0; i < size; ++i, joint += 3) {
+      const bool present = joint[2] > 0.0f;
+      joint[0] += present ? scale.x * dx[i] : 0.0f;
+      joint[1] += present ? scale.y * dy[i] : 0.0f;
+    }
+  }
+}
+
+Box box_of(const float* joints, std::int64_t count) {
+  Box box;
+  for (const float* joint = joints; joint != joints + 3 * count; joint += 3)
+    if (joint[2] > 0.0f) box.add(joint[0], joint[1]);
+  return box;
+}
+
+// The padded square round the box, or round the frame where the box is too small to be a person's; by
+// CropRule::kFrame the square from the frame's corner.
+Crop crop_square(const Box& box, double height, double width, const SamplerSettings& settings) {
+  const double box_width = double{box.max_x} - double{box.min_x};
+  const double box_height = double{box.max_y} - double{box.min_y};
+  double centre_x = width / 2.0;
+  double centre_y = height / 2.0;
+  double side = std::max(width, height);
+  if (settings.crop == CropRule::kFrame) return {0.0, 0.0, side, side};
+  if (std::max(box_width, box_height) >= settings.min_box) {
+    centre_x = (double{box.min_x} + double{box.max_x}) / 2.0;
+    centre_y = (double{box.min_y} + double{box.max_y}) / 2.0;
+    side = settings.crop_padding * std::max(box_width, box_height);
+  }
+  return {centre_x - side / 2.0, centre_y - side / 2.0, side, side};
+}
+
+double between(std::uint32_t word, const double (&range)[2]) {
+  return range[0] + double{uniform(word)} * (range[1] - range[0]);
+}
+
+// A part of the square of random area, aspect and place.
+Crop random_crop(const Crop& square, const ClipRandom& random, const SamplerSettings& settings) {
+  const PhiloxBlock words = random.block(Purpose::kCropAndFlip, 0);
+  const double log_aspect[2] = {std::log(settings.crop_aspect[0]), std::log(settings.crop_aspect[1])};
+  const double area = between(words[0], settings.crop_area);
+  const double aspect = std::exp(between(words[1], log_aspect));
+  const double width = square.width * std::min(1.0, std::sqrt(area * aspect));
+  const double height = square.height * std::min(1.0, std::sqrt(area / aspect));
+  return {square.x0 + double{uniform(words[2])} * (square.width - width),
+          square.y0 + double{uniform(words[3])} * (square.height - height), width, height};
+}
+
+// From pixels of the clip to pixels of the input, in place, for `count` joints [count, 3].
+void place(const Crop& crop, const SamplerSettings& settings, std::int64_t count, float* joints) {
+  const auto x0 = static_cast<float>(crop.x0);
+  const auto y0 = static_cast<float>(crop.y0);
+  const auto scale_x = static_cast<float>(settings.width / crop.width);
+  const auto scale_y = static_cast<float>(settings.height / crop.height);
+  for (float* joint = joints; joint != joints + 3 * count; joint += 3) {
+    const bool present = joint[2] > 0.0f;
+    joint[0] = present ? (joint[0] - x0) * scale_x : 0.0f;
+    joint[1] = present ? (joint[1] - y0) * scale_y : 0.0f;
+  }
+}
+
+// Mirrors rows [rows, num_joints, 3] of an input `width` pixels wide.
+void mirror(const std::int64_t* flipped_joint, std::int64_t num_joints, std::int32_t width, std::int64_t rows,
+            float* joints) {
+  const auto last_column = static_cast<float>(width - 1);
+  for (std::int64_t row = 0; row < rows; ++row, joints += 3 * num_joints) {
+    for (std::int64_t v = 0; v < num_joints; ++v) {
+      float* const joint = joints + 3 * v;
+      joint[0] = joint[2] > 0.0f ? last_column - joint[0] : 0.0f;
+    }
+    for (std::int64_t v = 0; v < num_joints; ++v)
+      if (v < flipped_joint[v])
+        std::swap_ranges(joints + 3 * v, joints + 3 * v + 3, joints + 3 * flipped_joint[v]);
+  }
+}
+
+void sample_clip(const PackView& pack, const SamplerSettings& settings, const BatchRequest& request,
+                 std::int64_t position, float* keypoints, std::int32_t* frames, float* draws) {
+  const std::int64_t clip = request.indices[position];
+  assert(0 <= clip && clip < pack.num_clips);
+  const ClipRandom random(settings.seed, pack.name_hashes[clip], request.epoch, request.stream);
+  const auto choose_frames = settings.frame_rule == FrameRule::kSegments ? choose_segments : choose_resampled;
+  choose_frames(random, pack.num_frames[clip], settings.clip_len, request.draw_frames, frames);
+  if (draws != nullptr) {
+    RandomWords words(random, Purpose::kInput);
+    for (std::int64_t i = 0; i < kInputDraws; ++i) draws[i] = uniform(words.next());
+  }
+
+  const double height = pack.image_sizes[2 * clip];
+  const double width = pack.image_sizes[2 * clip + 1];
+  const double alpha_range[2] = {request.alpha_low[position], request.alpha_high[position]};
+  const double strength = between(random.block(Purpose::kAlpha, 0)[0], alpha_range) *
+                          noise_coefficient(pack.total_differences[clip], height, width);
+  const NoiseScale scale{static_cast<float>(strength * width), static_cast<float>(strength * height)};
+  const bool flip = request.flip == Flip::kAlways ||
+                    (request.flip == Flip::kDrawn &&
+                     uniform(random.block(Purpose::kCropAndFlip, 1)[0]) < settings.flip_probability);
+
+  const std::int64_t persons = std::min(pack.num_persons[clip], settings.max_persons);
+  const std::int64_t person_size = settings.clip_len * pack.num_joints;
+  const std::int64_t count = persons * person_size;
+  gather(pack, clip, persons, frames, settings.clip_len, keypoints);
+  if (strength > 0.0) add_noise(random, scale, count, keypoints);
+  const Crop square = crop_square(box_of(keypoints, count), height, width, settings);
+  const bool crops = settings.train && settings.crop == CropRule::kBox;
+  place(crops ? random_crop(square, random, settings) : square, settings, count, keypoints);
+  if (flip)
+    mirror(pack.flipped_joint, pack.num_joints, settings.width, persons * settings.clip_len, keypoints);
+  std::fill(keypoints + 3 * count, keypoints + 3 * settings.max_persons * person_size, 0.0f);
+}
+
+}  // namespace
+
+ClipSampler::ClipSampler(const PackView& pack, const SettingNumbers& settings, std::uint64_t seed, bool train)
+    : pack_(pack), settings_(std::make_unique<const SamplerSettings>(settings, seed, train)) {}
+
+ClipSampler::~ClipSampler() = default;
+
+void ClipSampler::sample(const BatchRequest& request, int threads, float* keypoints, std::int32_t* frames,
+                         float* draws) const {
+  assert(request.stream < 16);
+  constexpr std::int64_t kClipsPerRange = 4;
+  const SamplerSettings& settings = *settings_;
+  const std::int64_t clip_size =
+      3 * std::int64_t{settings.max_persons} * settings.clip_len * pack_.num_joints;
+  parallel_for(request.count, threads, kClipsPerRange, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      sample_clip(pack_, settings, request, i, keypoints + i * clip_size, frames + i * settings.clip_len,
+                  draws == nullptr ? nullptr : draws + i * kInputDraws);
+  });
+}
+
+}  // namespace fastpose

@@ -1,0 +1,67 @@
+// Packed clips and their indices → a batch of sampled, noised, cropped and flipped keypoints.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace fastpose {
+
+// The packed clips, in memory of the caller's. Clip i holds rows offsets[i]..offsets[i + 1], which are
+// [num_persons[i], num_frames[i]], each row one person in one frame.
+struct PackView {
+  std::int64_t num_clips;
+  std::int64_t num_joints;
+  const float* keypoints;             // [rows, num_joints, 2] pixels
+  const float* scores;                // [rows, num_joints], 0 where the joint is missing
+  const std::int64_t* offsets;        // [num_clips + 1]
+  const std::int32_t* num_persons;    // [num_clips], at least 1
+  const std::int32_t* num_frames;     // [num_clips], at least 1
+  const std::int32_t* image_sizes;    // [num_clips, 2] (height, width) pixels
+  const std::uint64_t* name_hashes;   // [num_clips]
+  const double* total_differences;    // [num_clips] pixels
+  const std::int64_t* flipped_joint;  // [num_joints] the joint each one becomes in a mirror
+};
+
+// Sampling settings by the names of fastpose/settings/sampling.py, each one number or more; a word is its
+// place among those allowed.
+using SettingNumbers = std::map<std::string, std::vector<double>>;
+
+enum class Flip { kNever, kDrawn, kAlways };
+
+struct BatchRequest {
+  std::int64_t count;           // B
+  const std::int64_t* indices;  // [B] clips
+  const double* alpha_low;      // [B] noise strength, drawn uniformly from [low, high]
+  const double* alpha_high;     // [B]
+  std::uint32_t epoch;
+  std::uint32_t stream;  // below 16
+  bool draw_frames;      // else the middle of each T-th of the clip, or its start by kResample
+  Flip flip;
+};
+
+constexpr std::int64_t kInputDraws = 12;
+
+struct SamplerSettings;  // what is read of SettingNumbers
+
+class ClipSampler {
+ public:
+  // `train`: random crops; else the whole box. Throws std::out_of_range where a setting is missing.
+  ClipSampler(const PackView& pack, const SettingNumbers& settings, std::uint64_t seed, bool train);
+  ~ClipSampler();
+
+  // Writes keypoints [B, M, T, V, 3] (x, y in input pixels, score; all 0 where missing), frames [B, T] and,
+  // unless null, draws [B, kInputDraws], uniform in [0, 1), for whatever makes a model's input of the clip.
+  // Bitwise identical for any `threads` and any other clips of the batch: bits depend on the clip, the
+  // settings and the request's numbers for it alone.
+  void sample(const BatchRequest& request, int threads, float* keypoints, std::int32_t* frames,
+              float* draws) const;
+
+ private:
+  PackView pack_;
+  std::unique_ptr<const SamplerSettings> settings_;
+};
+
+}  // namespace fastpose

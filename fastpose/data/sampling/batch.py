@@ -1,0 +1,102 @@
+"""What samplers return, and the noise strengths that they take."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+MAX_ALPHA = 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class PoseBatch:
+    """B clips of T frames, M persons, V joints.
+
+    Attributes:
+        keypoints: float32 [B, M, T, V, 3]: x, y in input pixels, score. Missing joints and absent persons
+            are all 0; never NaN or infinite.
+        labels: int64 [B].
+        frames: int32 [B, T], the frames of the clip that were sampled.
+        indices: int64 [B], the clips of the pack.
+        draws: float32 [B, 12] in [0, 1), each clip's random numbers for augmentation by the model's input;
+            None outside training.
+    """
+
+    keypoints: torch.Tensor
+    labels: torch.Tensor
+    frames: torch.Tensor
+    indices: torch.Tensor
+    draws: torch.Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "PoseBatch":
+        """The same batch on ``device``."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "PoseBatch":
+        """The same batch in page-locked memory, from which copies to a GPU need not wait."""
+        return self._map(torch.Tensor.pin_memory)
+
+    def part(self, begin: int, end: int) -> "PoseBatch":
+        """Clips ``begin`` to ``end`` - 1 of the batch, in the same memory."""
+        return self._map(lambda tensor: tensor[begin:end])
+
+    def clone(self) -> "PoseBatch":
+        """The same batch in memory of its own."""
+        return self._map(torch.clone)
+
+    def copy_(self, other: "PoseBatch") -> None:
+        """Take over the values of ``other``, a batch of the same shape."""
+        for name in ("keypoints", "labels", "frames", "indices", "draws"):
+            if (ours := getattr(self, name)) is not None:
+                ours.copy_(getattr(other, name), non_blocking=True)
+
+    @staticmethod
+    def cat(batches: "Sequence[PoseBatch]") -> "PoseBatch":
+        """Return one batch of all the clips of ``batches``, which are of the same shape."""
+        columns = zip(*(batch._tensors() for batch in batches), strict=True)
+        return PoseBatch(*(None if column[0] is None else torch.cat(column) for column in columns))
+
+    def _tensors(self) -> tuple[torch.Tensor | None, ...]:
+        return self.keypoints, self.labels, self.frames, self.indices, self.draws
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "PoseBatch":
+        return PoseBatch(*(None if tensor is None else function(tensor) for tensor in self._tensors()))
+
+
+@dataclass(frozen=True, slots=True)
+class AlphaRange:
+    """Noise strengths from which each clip draws its own, uniformly."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high <= MAX_ALPHA:
+            raise ValueError(
+                f"AlphaRange needs 0 <= low <= high <= {MAX_ALPHA:g}, got {self.low} and {self.high}"
+            )
+
+
+def alpha_ranges(
+    alpha: float | AlphaRange | ArrayLike, count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if isinstance(alpha, AlphaRange):
+        return np.full(count, alpha.low, np.float64), np.full(count, alpha.high, np.float64)
+    try:
+        values = np.asarray(alpha, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"alpha must be a number, one per clip, or an AlphaRange, got {alpha!r}") from error
+    if values.shape not in ((), (count,)):
+        raise ValueError(
+            f"alpha must be one number or one per clip [{count}], got shape {list(values.shape)}"
+        )
+    wrong = ~((values >= 0) & (values <= MAX_ALPHA))
+    if wrong.any():
+        raise ValueError(f"alpha must be between 0 and {MAX_ALPHA:g}, got {values[wrong].ravel()[0]}")
+    values = np.ascontiguousarray(np.broadcast_to(values, (count,)))
+    return values, values

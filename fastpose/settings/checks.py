@@ -1,0 +1,53 @@
+"""What settings check of themselves."""
+
+import math
+from collections.abc import Callable
+from numbers import Real
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ValueError with ``message`` unless ``condition`` holds."""
+    if not condition:
+        raise ValueError(message)
+
+
+def check(config: Any, expected: str, holds: Callable[[Any], bool], *names: str) -> None:
+    """Raise ValueError unless each setting of ``names`` ``holds``; a value that cannot even be asked does not."""
+    for name in names:
+        value = getattr(config, name)
+        try:
+            good = bool(holds(value))
+        except (TypeError, ValueError, IndexError):
+            good = False
+        require(good, f"{name} = {value!r}: expected {expected}")
+
+
+def check_words(config: Any) -> None:
+    """Raise ValueError unless each setting that is one of a few words is one of them."""
+    for name, hint in get_type_hints(type(config)).items():
+        words = get_args(hint)
+        if get_origin(hint) is Literal:
+            check(config, f"one of {', '.join(words)}", words.__contains__, name)
+
+
+def check_levels(config: Any, name: str) -> None:
+    """Raise ValueError unless ``name`` is one noise level or more."""
+    check(config, "one noise level or more", len, name)
+    check(config, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), name)
+
+
+def is_whole(value: object, low: int, high: int) -> bool:
+    """Return whether ``value`` is an integer of [low, high]; True and False are none."""
+    return not isinstance(value, bool) and hasattr(value, "__index__") and low <= value.__index__() <= high
+
+
+def is_range(value: Any, low: float, high: float) -> bool:
+    """Return whether ``value`` is a pair (a, b) of numbers with low ≤ a ≤ b ≤ high."""
+    first, last = value
+    return isinstance(first, Real) and isinstance(last, Real) and low <= first <= last <= high
+
+
+def is_changed(config: Any, name: str) -> bool:
+    """Return whether the setting differs from its default."""
+    return getattr(config, name) != getattr(type(config)(), name)

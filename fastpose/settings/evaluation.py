@@ -1,0 +1,25 @@
+"""How the curve of accuracy over noise is measured."""
+
+from dataclasses import dataclass
+
+from fastpose.settings.checks import check, check_levels
+
+ALPHA_GRID = (0.0, 0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvalConfig:
+    """How the curve of accuracy over noise is measured."""
+
+    alphas: tuple[float, ...] = ALPHA_GRID
+    """Noise levels."""
+    num_clips: int = 1
+    """Clips drawn from each video; their softmax scores are averaged."""
+    flip_test: bool = False
+    """Also score the mirrored clip."""
+    eval_batch_size: int = 64
+    """Clips × noise levels of a forward pass: all levels of a clip are scored together."""
+
+    def __post_init__(self) -> None:
+        check_levels(self, "alphas")
+        check(self, "at least 1", lambda n: n >= 1, "num_clips", "eval_batch_size")

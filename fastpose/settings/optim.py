@@ -1,0 +1,101 @@
+"""Training: steps, schedule, noise of the noisy view, validation, and where it runs."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from fastpose.settings.checks import check, check_levels, check_words, require
+
+
+def parse_alpha(text: str) -> tuple[float, float]:
+    """Read a noise level "0.025", or a range "0:0.2" from which each clip draws its own, as (low, high)."""
+    parts = str(text).split(":")
+    try:
+        low, high = float(parts[0]), float(parts[-1])
+    except ValueError:
+        low = high = math.nan
+    require(
+        len(parts) <= 2 and 0 <= low <= high < math.inf,
+        f"alpha = {text!r}: expected a number ≥ 0 such as 0.025, or a range such as 0:0.2",
+    )
+    return low, high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """Training; the defaults are the report's."""
+
+    epochs: int = 150
+    batch_size: int | Literal["auto"] = 32
+    """Clips of a step; auto: the largest power of two that fits in memory. The learning rate is not scaled with it."""
+    micro_batch: int | None = None
+    """Most clips that pass through the model together, to the gradient of the whole batch; batch-norm statistics
+    are those of each micro-batch. None for the whole batch."""
+    checkpoint_activations: bool = False
+    """Compute activations a second time in the backward pass instead of keeping them: slower, in less memory."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile of passes and loss; auto: on CUDA. Not with micro_batch or checkpoint_activations."""
+    cuda_graph: Literal["auto", "off"] = "auto"
+    """auto: on CUDA a step is one CUDA graph. Not with micro_batch or checkpoint_activations."""
+    lr: float = 1e-3
+    head_lr: float | None = None
+    """Learning rate of the classifier, where it is another."""
+    weight_decay: float = 0.01
+    grad_clip: float = 20.0
+    """Largest norm of the gradient."""
+    schedule: Literal["constant", "cosine", "one_cycle", "step"] = "constant"
+    lr_decay: float = 0.99
+    """Schedule step: factor on the learning rate from each epoch to the next."""
+    pct_start: float = 0.3
+    """Schedule one_cycle: share of the steps in which the learning rate rises to --lr."""
+    div_factor: float = 25.0
+    """Schedule one_cycle: --lr over the first learning rate."""
+    final_div_factor: float = 1e4
+    """Schedule one_cycle: the first learning rate over the last."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from 0 to the first of the schedule."""
+    ema: float = 0.0
+    """Decay of the moving average of the weights, which is then what is evaluated; 0 for none."""
+    alpha: str = "0.01"
+    """Noise level of the noisy view, or a range such as 0:0.2 from which each clip draws its own."""
+    share_clean: bool = True
+    """One clean batch, and one forward pass, for the supervised and the contrastive clean stream."""
+    joint_pass: bool = False
+    """Clean and noisy views in one forward pass, with common batch statistics."""
+    val_every: int = 0
+    """Epochs from one validation on the held-out clips to the next (and one after the last); 0 for none."""
+    val_alphas: tuple[float, ...] = (0.0, 0.02)
+    """Noise levels of a validation, of one sampling of each clip; their mean top-1 is what patience looks at."""
+    patience: int = 0
+    """End training after this many validations in a row without a better one, at its weights; 0 for never."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto: bf16 on GPUs and on CPUs with bf16 instructions, else fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = None
+    """CPU threads for torch; all by default."""
+
+    def __post_init__(self) -> None:
+        check_words(self)
+        parse_alpha(self.alpha)
+        check(self, "at least 1", lambda n: n >= 1, "epochs")
+        check(self, "at least 1, or auto", lambda n: n == "auto" or n >= 1, "batch_size")
+        check(self, "at least 1, or none for a whole batch", lambda n: n is None or n >= 1, "micro_batch")
+        require(
+            self.micro_batch is None or self.batch_size != "auto",
+            f"batch_size = 'auto': expected no micro_batch, with which any batch fits, got {self.micro_batch}",
+        )
+        check(self, "a number > 0", lambda x: 0 < x < math.inf, "lr", "grad_clip")
+        check(self, "a number > 0, or none for lr", lambda x: x is None or 0 < x < math.inf, "head_lr")
+        check(self, "0 < factor ≤ 1", lambda x: 0 < x <= 1, "lr_decay")
+        check(self, "0 < share < 1", lambda x: 0 < x < 1, "pct_start")
+        check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "div_factor", "final_div_factor")
+        check(self, "a number ≥ 0", lambda x: 0 <= x < math.inf, "weight_decay")
+        check(self, "0 ≤ ema < 1", lambda x: 0 <= x < 1, "ema")
+        check(self, "0 to the number of epochs", lambda n: 0 <= n <= self.epochs, "warmup_epochs")
+        check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
+        check(self, "0 or more", lambda n: n >= 0, "val_every", "patience")
+        check_levels(self, "val_alphas")
+        require(
+            self.patience == 0 or self.val_every > 0,
+            f"patience = {self.patience}: expected val_every > 0, so that there are validations to compare",
+        )

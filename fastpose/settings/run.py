@@ -1,0 +1,59 @@
+"""One training run: everything that decides its result."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fastpose.settings.checks import check, is_changed, require
+from fastpose.settings.data import DataConfig
+from fastpose.settings.evaluation import EvalConfig
+from fastpose.settings.loss import LossConfig
+from fastpose.settings.model import ModelConfig
+from fastpose.settings.optim import OptimConfig
+
+Arm = Literal["supervised", "augmented", "contrastive"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One training run: everything that decides its result."""
+
+    arm: Arm = "contrastive"
+    """supervised: clean clips; augmented: cross-entropy on noisy clips; contrastive: three streams."""
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        check(self, "a seed from 0 to 2^63 - 1", lambda n: 0 <= n < 2**63, "seed")
+        require(
+            not self.model.published or self.data.sampling.crop == "frame",
+            "published = True: expected crop = 'frame', as the preset motionbert-published has",
+        )
+        require(
+            not self.optim.val_every or self.data.val_clips > 0,
+            f"val_every = {self.optim.val_every}: expected val_clips > 0, so that there are clips to validate on",
+        )
+
+    def idle_settings(self) -> list[str]:
+        """Changed settings that another setting keeps from having any effect, each as a sentence."""
+        idle = []
+        if self.data.sampling.crop == "frame":
+            names, reason = ("crop_padding", "min_box", "crop_area", "crop_aspect"), "crop = 'frame'"
+            idle += [(name, reason) for name in names if is_changed(self.data.sampling, name)]
+        of_schedule = {"step": ("lr_decay",), "one_cycle": ("pct_start", "div_factor", "final_div_factor")}
+        for schedule, names in of_schedule.items():
+            if self.optim.schedule != schedule:
+                reason = f"schedule = {self.optim.schedule!r}"
+                idle += [(name, reason) for name in names if is_changed(self.optim, name)]
+        if not self.optim.val_every and is_changed(self.optim, "val_alphas"):
+            idle.append(("val_alphas", "val_every = 0"))
+        if self.optim.micro_batch is not None and self.optim.micro_batch >= self.optim.batch_size:
+            idle.append(("micro_batch", f"batch_size = {self.optim.batch_size}"))
+        if self.optim.compile == "on" and self.optim.micro_batch is not None:
+            idle.append(("compile", f"micro_batch = {self.optim.micro_batch}"))
+        if self.optim.compile == "on" and self.optim.checkpoint_activations:
+            idle.append(("compile", "checkpoint_activations = True"))
+        return [f"{name} has no effect with {reason}" for name, reason in idle]

@@ -1,0 +1,73 @@
+"""Where a model runs: device, dtype of its matrix products, memory format, and what becomes of freed memory."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from fastpose.system.allocator import keep_freed_memory
+from fastpose.system.environment import cpu_has_bf16
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def volume_format(dtype: torch.dtype) -> torch.memory_format:
+    """Return the memory format of volumes and their convolutions' weights that is fast in ``dtype``."""
+    return torch.channels_last_3d if dtype == torch.bfloat16 else torch.contiguous_format
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A device, and the dtype of matrix products on it: torch.bfloat16 or torch.float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: str = "auto") -> "Placement":
+        """Return the placement by name.
+
+        Args:
+            device: "cpu", "cuda", or "auto": CUDA where torch finds a device.
+            precision: "bf16", "fp32", or "auto": bf16 on GPUs and on CPUs that multiply bf16 in hardware.
+
+        Raises:
+            ValueError: an unknown name, or there is no CUDA device.
+        """
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device = {device!r}: expected auto, cpu or cuda")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("device = 'cuda': torch finds no CUDA device here")
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if precision not in ("auto", "bf16", "fp32"):
+            raise ValueError(f"precision = {precision!r}: expected auto, bf16 or fp32")
+        if precision == "auto":
+            precision = "bf16" if device == "cuda" or cpu_has_bf16() else "fp32"
+        return cls(torch.device(device), {"bf16": torch.bfloat16, "fp32": torch.float32}[precision])
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "Placement":
+        """Return where ``model`` is, its matrix products in float32; the CPU for one without parameters."""
+        parameter = next(model.parameters(), None)
+        return cls(torch.device("cpu") if parameter is None else parameter.device, torch.float32)
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which a model runs."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def place(self, model: Model) -> Model:
+        """Move ``model`` to the device, in the memory format in which it is fast there.
+
+        Its attribute ``takes_images``, where it has one, says that it takes volumes of more than one pixel. On
+        the CPU the process keeps freed memory from here on (``keep_freed_memory``).
+        """
+        if self.device.type == "cpu":
+            keep_freed_memory()
+        images = getattr(model, "takes_images", False)
+        format = volume_format(self.dtype) if images else torch.contiguous_format
+        return model.to(self.device, memory_format=format)
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')} on {self.device}"

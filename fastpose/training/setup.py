@@ -1,0 +1,107 @@
+"""All that training steps of a run need: clips, model, loss, optimiser, where they are, and what fits there."""
+
+import functools
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+
+from fastpose.data.pack.packed import PackedClips
+from fastpose.data.pack.splits import held_out_clips, select_clips
+from fastpose.data.sampling.device import DeviceClipSampler, sampler_on
+from fastpose.data.sampling.sampler import ClipSampler
+from fastpose.models.recompute import recompute_activations
+from fastpose.settings import RunConfig
+from fastpose.system.placement import Placement
+from fastpose.training.averaging import MovingAverage
+from fastpose.training.fitting import StepMemory
+from fastpose.training.optimizer import make_optimizer
+from fastpose.training.step import TrainingStep, graphs
+from fastpose.training.task import PoseTask, Views
+from fastpose.weights.card import ModelCard, build_model
+from fastpose.weights.loading import CheckpointReport, load_checkpoint
+from fastpose.weights.runs import weights_file
+
+
+class Setup:
+    """The parts of one run as ``config`` says, before its first step.
+
+    Attributes:
+        packed: the clips as the model expects them.
+        train_indices, test_indices, val_indices: int64, of the clips to train, to be measured and to validate on.
+        report: what was loaded from ``config.model.init``, where weights were.
+        average: of the weights, where ``config.optim.ema`` asks for it.
+
+    Raises:
+        ValueError: a setting that cannot be used with this data, model or machine.
+    """
+
+    def __init__(self, config: RunConfig, packed: PackedClips) -> None:
+        optim = config.optim
+        if optim.batch_size == "auto":
+            raise ValueError("batch_size = 'auto': training needs a number, such as choose_batch_size finds")
+        for sentence in config.idle_settings():
+            warnings.warn(sentence, stacklevel=2)
+        self.config = config
+        self.placement = Placement.choose(optim.device, optim.precision)
+        if config.loss.contrast_precision != "auto" and self.placement.device.type != "cuda":
+            warnings.warn(
+                f"contrast_precision = {config.loss.contrast_precision!r} has no effect on the CPU",
+                stacklevel=2,
+            )
+        if optim.threads is not None:
+            torch.set_num_threads(optim.threads)
+        self.train_indices, self.test_indices = select_clips(packed, config.data)
+        self.val_indices = held_out_clips(packed, config.data)
+        self.task = PoseTask(config, self.placement.dtype)
+        torch.manual_seed(config.seed)
+        max_persons = config.data.sampling.max_persons or packed.max_persons
+        self.card = ModelCard(config, packed.layout, packed.class_names, max_persons)
+        self.packed = self.card.clips(packed)
+        model = build_model(self.card)
+        self.report = None if config.model.init is None else _load_first_weights(model, config.model.init)
+        self.model = self.placement.place(model)
+        self.optimizer = make_optimizer(self.model, optim, graphed=graphs(optim, self.placement.device))
+        self.average = MovingAverage(self.model, optim.ema) if optim.ema else None
+        recompute_activations(self.model, optim.checkpoint_activations)
+        parts = self.task, self.model, self.optimizer, optim, self.placement
+        self.memory = StepMemory(*parts)
+        self.step = TrainingStep(*parts, self.average, refuse=self.memory.does_not_fit)
+
+    @property
+    def trained_model(self) -> nn.Module:
+        """The model to evaluate: the moving average of the weights where there is one."""
+        return self.model if self.average is None else self.average.module
+
+    def draw(self, clips: np.ndarray, epoch: int) -> Views:
+        """Draw the views of some ``clips`` of the pack."""
+        return {
+            view: self._sampler.batch(clips, epoch=epoch, stream=stream, alpha=alpha)
+            for view, (stream, alpha) in self.task.views.items()
+        }
+
+    @functools.cached_property
+    def _sampler(self) -> ClipSampler | DeviceClipSampler:
+        return self._sampler_of(train=True)
+
+    @functools.cached_property
+    def evaluation_sampler(self) -> ClipSampler | DeviceClipSampler:
+        """Draws the clips that are not trained on."""
+        return self._sampler_of(train=False)
+
+    def _sampler_of(self, *, train: bool) -> ClipSampler | DeviceClipSampler:
+        return sampler_on(
+            self.placement.device, self.packed, self.config.data.sampling, train=train, seed=self.config.seed,
+            max_persons=self.card.max_persons,
+        )  # fmt: skip
+
+
+def _load_first_weights(model: nn.Module, init: str) -> CheckpointReport:
+    if not hasattr(model, "reset_head"):
+        raise ValueError(
+            f"init = {init!r}: {type(model).__name__} has no reset_head(), which makes its classifier anew"
+        )
+    report = load_checkpoint(model, weights_file(init))
+    model.reset_head()  # equal numbers of classes need not be the same classes
+    return report

@@ -1,0 +1,115 @@
+"""Finished runs on disk: their weights, and what they say of themselves."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from fastpose.models.registry import import_model
+from fastpose.system.files import atomic_path, sort_metadata
+from fastpose.weights.card import ModelCard, build_model
+
+WEIGHTS = "model.safetensors"
+T = TypeVar("T")
+
+
+def write_weights(path: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+    """Write weights as safetensors, atomically; equal weights and card give equal bytes."""
+    with atomic_path(path) as partial:
+        plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
+        save_file(plain, partial, metadata=card.to_metadata())
+        sort_metadata(partial)
+
+
+def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
+    """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs."""
+    if not folders:
+        raise ValueError("no run is named; expected the folders of finished runs, or folders that hold them")
+    runs: list[Path] = []
+    for folder in folders:
+        found = (
+            [folder]
+            if (folder / WEIGHTS).is_file()
+            else sorted(p.parent for p in folder.glob(f"*/{WEIGHTS}"))
+        )
+        if not found:
+            raise ValueError(f"{folder}: holds no finished run (no {WEIGHTS} in it or in its folders)")
+        runs += found
+    short = {run.resolve().name: run for run in runs}
+    return short if len(short) == len(runs) else {str(run): run for run in runs}
+
+
+def weights_file(run: str | Path) -> Path:
+    """Return the weights of the one finished run that a folder is or holds; what is no folder, as it is.
+
+    Raises:
+        ValueError: the folder holds no finished run, or several.
+    """
+    path = Path(run)
+    if not path.is_dir():
+        return path
+    runs = find_runs((path,))
+    if len(runs) > 1:
+        raise ValueError(f"{path}: holds {len(runs)} runs; name one of {', '.join(runs)}")
+    return next(iter(runs.values())) / WEIGHTS
+
+
+def load_card(run: str | Path) -> ModelCard:
+    """Read what a run says of itself, and none of its weights.
+
+    Raises:
+        ValueError: as ``load_model``.
+    """
+    path = _existing_file(run)
+    return _read(path, lambda: _card_of(path))
+
+
+def load_model(
+    run: str | Path, model: str | None = None, *, size: tuple[int, int] | None = None
+) -> tuple[nn.Module, ModelCard]:
+    """Load the model of a run, in evaluation mode.
+
+    Args:
+        run: the run's folder, a folder that holds this run alone, or a weights file.
+        size: height and width of its input in pixels, where they are others than in training.
+        model: "package.module:Class" of a network of your own, which a file alone never makes fastpose import.
+
+    Raises:
+        ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.
+    """
+    path = _existing_file(run)
+    if model is not None:
+        import_model(model)
+    card, weights = _read(path, lambda: (_card_of(path), load_file(path)))
+    if size is not None:
+        data = replace(card.config.data, sampling=replace(card.config.data.sampling, size=size))
+        card = replace(card, config=replace(card.config, data=data))
+    network = build_model(card)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: its weights do not fit its own description ({error})") from error
+    return network.eval(), card
+
+
+def _existing_file(run: str | Path) -> Path:
+    path = weights_file(run)
+    if not path.is_file():
+        raise ValueError(f"{path}: not found; expected the folder of a finished run")
+    return path
+
+
+def _card_of(path: Path) -> ModelCard:
+    with safe_open(path, framework="pt") as file:
+        return ModelCard.from_metadata(file.metadata() or {}, path)
+
+
+def _read(path: Path, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except (SafetensorError, KeyError, OSError) as error:
+        raise ValueError(f"{path}: is no weights file of fastpose ({error})") from error
