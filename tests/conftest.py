@@ -1,8 +1,17 @@
+import os
+
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 # Threads that wait for each other cost more than they bring on tensors as small as the tests'.
 torch.set_num_threads(1)
+
+# The same examples in every run, however slow the machine; HYPOTHESIS_PROFILE=explore searches further.
+ANY_SPEED = {"deadline": None, "database": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("repeatable", max_examples=40, derandomize=True, **ANY_SPEED)
+settings.register_profile("explore", max_examples=1000, derandomize=False, print_blob=True, **ANY_SPEED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture

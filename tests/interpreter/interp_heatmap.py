@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 import triton.language as tl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import few
 from torch.testing import assert_close
 from triton.runtime import interpreter
 
@@ -79,7 +80,7 @@ def test_maps(drawing, shape, size, dtype, memory_format):
     assert_draws_as_the_reference(random_poses(shape, size), size, 0.6, drawing, dtype, memory_format)
 
 
-@settings(deadline=None, max_examples=8)
+@few
 @given(
     shape=st.tuples(*[st.integers(1, 3)] * 4),
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import few
 from support.sampling import make_pack, sampling_cases
 from triton.runtime import interpreter
 
@@ -26,7 +27,7 @@ def assert_equals_native(pack, indices, *, request, **named):
     return device
 
 
-@settings(deadline=None, max_examples=10)
+@few
 @given(
     sampling_cases(
         seeds=st.sampled_from([0, 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1]),

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.examples import few
 from support.stem import channels_of, error, limbs_of, make_case, results
 
 from fastpose.ops.stem import kernels
@@ -56,7 +57,7 @@ def test_stems(drawing, shape, size, kernel, out_channels, stride, padding, sigm
     assert_agrees(drawing, shape, size, kernel, out_channels, stride, padding, sigma, dtype)
 
 
-@settings(deadline=None, max_examples=4)
+@few
 @given(data=st.data())
 def test_any_shape(data):
     shape = data.draw(st.tuples(*[st.integers(1, 2)] * 4), "persons")

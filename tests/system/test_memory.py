@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.system.memory import LiveBytes, available_memory, format_bytes, is_out_of_memory, peak_memory
@@ -14,7 +14,6 @@ CPU = torch.device("cpu")
 FREE_OF_MACHINE = 8_000_000 * 1024
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.lists(st.tuples(st.integers(1, 1000), st.booleans()), max_size=20))
 def test_peak_is_the_most_that_lived_at_once(steps):
     alive, live, peak = [], 0, 0

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.shared import shared_folder
 
@@ -59,7 +59,6 @@ def test_coco_to_h36m_agrees_with_motionbert():
 
 
 @given(seed=st.integers(0, 1000), missing=st.sets(st.integers(0, 24)))
-@settings(deadline=None, max_examples=20)
 def test_conversion_from_kinect_takes_the_joint_of_that_name(seed, missing):
     keypoints = np.random.default_rng(seed).uniform(0, 1000, (2, 3, 25, 2)).astype(np.float32)
     scores = np.ones((2, 3, 25), np.float32)

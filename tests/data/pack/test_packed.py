@@ -2,7 +2,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.packing import make_clip, pack, three_clips
@@ -85,7 +85,6 @@ def test_total_difference_counts_the_first_person_and_present_joints():
     keypoints=hnp.arrays(np.float32, (2, 3, 3, 2), elements=st.floats(width=32)),
     scores=st.none() | hnp.arrays(np.float32, (2, 3, 3), elements=st.floats(width=32)),
 )
-@settings(deadline=None, max_examples=50)
 def test_nothing_but_finite_numbers_gets_into_a_pack(keypoints, scores):
     clip = pack(make_clip(keypoints=keypoints, scores=scores)).clip(0)
     assert np.isfinite(clip.keypoints).all()

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.clips import waving_clips
 
@@ -8,7 +8,6 @@ from fastpose.data.pack.splits import select_clips, stratified_holdout
 from fastpose.settings import DataConfig
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     labels=st.lists(st.integers(0, 5), min_size=2, max_size=80),
     share=st.floats(0, 0.99),

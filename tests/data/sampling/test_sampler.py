@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from support.sampling import assert_matches_reference, make_pack, sampling_cases, whole_frame
 
 from fastpose.data.pack.packed import PackedClips, PoseClip
@@ -35,7 +35,6 @@ def test_philox_gives_the_published_words(counter, key, expected):
     assert reference.philox4x32_10(np.array(counter, np.uint32), tuple(key)).tolist() == expected
 
 
-@settings(deadline=None, max_examples=60)
 @given(sampling_cases())
 def test_native_agrees_with_the_reference(case):
     pack, sampler_settings, request = case

@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.packing import annotation
@@ -313,7 +313,6 @@ def test_files_that_are_no_pickles(file):
 @given(
     cut=st.integers(0, 2000), flips=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=5)
 )
-@settings(deadline=None, max_examples=150)
 def test_damaged_pickles_give_a_value_error_or_data(tmp_path_factory, cut, flips):
     content = bytearray(pickle.dumps([annotation("a", frames=1)], 2))
     for position, value in flips:
@@ -333,7 +332,6 @@ def test_damaged_pickles_give_a_value_error_or_data(tmp_path_factory, cut, flips
     protocol=st.integers(0, pickle.HIGHEST_PROTOCOL),
     order=st.sampled_from("CF"),
 )
-@settings(deadline=None, max_examples=100)
 def test_arrays_survive_the_safe_unpickler(tmp_path_factory, array, protocol, order):
     array = np.asarray(array, order=order)
     file = write(tmp_path_factory.mktemp("arrays") / "array.pkl", array, protocol)

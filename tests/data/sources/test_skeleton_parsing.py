@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose._native import native
@@ -80,7 +80,6 @@ def halfway_token(low: float, hair: str) -> str:
 HALFWAYS = st.builds(halfway_token, FLOATS, st.sampled_from(["", "1", "0" * 30 + "1"]))
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(DECIMALS | HALFWAYS, min_size=1, max_size=40))
 def test_every_number_is_the_float32_of_its_double(tokens):
     tokens = [token for token in tokens if np.isfinite(as_float32([token])[0])] or ["0"]
@@ -292,7 +291,6 @@ def test_a_file_cut_at_any_byte_is_an_error(end):
     assert parse(whole)[0] == 2
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=300), st.integers(0, 2000), st.integers(0, 40))
 def test_no_text_crashes_the_parser(junk, place, gone):
     text = "\n".join(one_body_lines()).encode()

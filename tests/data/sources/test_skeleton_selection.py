@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.shared import shared_folder
 
@@ -212,7 +212,6 @@ def tracked_bodies(draw):
     return bodies
 
 
-@settings(deadline=None, max_examples=150)
 @given(tracked_bodies(), st.integers(1, 3))
 def test_agrees_with_the_rules_written_on_sets(bodies, max_bodies):
     assert who(bodies, 70, max_bodies) == reference_selection(bodies, 70, max_bodies)

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.data.sources.ntu_names import XSUB60_TRAIN, missing_skeletons, parse_name
@@ -164,7 +164,6 @@ def test_bad_arguments_are_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.lists(st.floats(-0.999, 0.999), min_size=12, max_size=12))
 def test_numbers_are_written_to_their_last_decimal(values):
     scales = np.array([8, 8, 8, 999, 999, 9000, 9000, 1, 1, 1, 1, 2])
@@ -199,7 +198,6 @@ def test_disturbances_occur():
     assert 2 <= gaps <= 40
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**32 - 1))
 def test_bones_keep_their_length(seed):
     rng = np.random.default_rng(seed)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.shared import shared_folder
 
@@ -112,7 +112,6 @@ def test_published_form_is_that_of_the_published_code(persons):
     np.testing.assert_allclose(joints.numpy(), expected, atol=1e-6)
 
 
-@settings(deadline=None, max_examples=15)
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 0.97, 1.0]), st.integers(1, 6))
 def test_published_form_of_a_batch_is_that_of_each_clip(seed, missing, frames):
     keypoints = random_keypoints(seed, 3, 2, frames, 17, missing=missing)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.shared import shared_folder
 
@@ -130,7 +130,6 @@ def test_a_pack_is_copied_only_where_persons_change_places(packed):
     assert motionbert.match_clips(single) is single
 
 
-@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6))
 def test_h36m_coordinates_are_those_of_the_layouts_and_scores_are_not(seed):
     generator = np.random.default_rng(seed)
@@ -140,7 +139,6 @@ def test_h36m_coordinates_are_those_of_the_layouts_and_scores_are_not(seed):
     assert not np.array_equal(motionbert.with_scores(expected, scores)[..., 2], mapped.astype(np.float32))
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 10**6))
 def test_resampled_frames_are_in_order_and_cover_the_clip(length, count, seed):
     for random in (None, np.random.default_rng(seed)):
@@ -151,7 +149,6 @@ def test_resampled_frames_are_in_order_and_cover_the_clip(length, count, seed):
         assert np.abs(frames - np.arange(count) * length / count).max() <= max(1, length / count)
 
 
-@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10**6), st.floats(1, 3))
 def test_crop_scale_fills_its_share_of_the_square(seed, ratio):
     generator = np.random.default_rng(seed)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.data import LAYOUTS, Layout
@@ -21,7 +21,6 @@ def keypoints(batch=2, persons=2, frames=4, joints=3, seed=0):
     )
 
 
-@settings(deadline=None, max_examples=20)
 @given(
     batch=st.integers(1, 3),
     persons=st.integers(1, 3),

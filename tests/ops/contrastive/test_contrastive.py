@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.shared import shared_folder
 
@@ -126,7 +126,6 @@ def test_gradcheck():
     assert torch.autograd.gradcheck(lambda z, t: supervised_contrastive_loss(z, labels, t), (o, tau))
 
 
-@settings(deadline=None, max_examples=20)
 @given(
     count=st.integers(1, 9),
     width=st.integers(1, 5),
@@ -148,7 +147,6 @@ def test_order_and_length_of_rows_do_not_matter(count, width, temperature, seed,
     torch.testing.assert_close(group, losses.mean())
 
 
-@settings(deadline=None, max_examples=20)
 @given(count=st.integers(2, 9), classes=st.integers(1, 4), seed=st.integers(0, 2**16))
 def test_supervised_equals_a_loop(count, classes, seed):
     z = rows(count, 3, seed=seed)

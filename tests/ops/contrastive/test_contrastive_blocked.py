@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
@@ -31,7 +31,6 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(blocked, "BLOCK", 4)
 
 
-@settings(deadline=None, max_examples=60)
 @given(
     count=st.integers(1, 13),
     width=st.sampled_from([1, 3, 8]),

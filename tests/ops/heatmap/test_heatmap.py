@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.shared import shared_folder
 from torch.testing import assert_close
@@ -181,7 +181,6 @@ coordinates = st.one_of(
 scores = st.one_of(st.floats(0, 1.5, width=32), st.sampled_from([math.nan, math.inf, -1.0, 0.001, 0.0]))
 
 
-@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_native_is_as_exact_as_the_reference(data):
     shape = data.draw(st.tuples(*[st.integers(1, 3)] * 4))  # B, M, T, V

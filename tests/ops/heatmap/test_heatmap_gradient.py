@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -41,7 +41,6 @@ def test_reference_passes_gradcheck(mode, joint_merge):
     assert (gradient[0, 0, 0].abs().sum(-1) > 0).all()  # no joint without a gradient
 
 
-@settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_native_agrees_with_the_reference(data):
     clips, persons, frames, joints = data.draw(st.tuples(*[st.integers(1, 3)] * 4))

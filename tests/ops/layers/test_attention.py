@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.ops import attend
@@ -32,7 +32,6 @@ def relative_error(value, truth):
     return ((value.double() - truth).norm() / truth.norm()).item()
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     clips=st.integers(1, 3),
     frames=st.sampled_from([1, 2, 7, 8, 9, 24, 33]),

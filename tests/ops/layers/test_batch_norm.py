@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.ops.layers.batch_norm import batch_norm_relu
@@ -39,7 +39,6 @@ def error(value, truth):
     return float((value.double() - truth).norm() / truth.norm().clamp_min(1e-30))
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     shape=st.one_of(
         st.tuples(st.integers(30, 700), st.integers(1, 70)),
@@ -136,7 +135,6 @@ def test_equals_the_module_over_two_steps_and_in_evaluation():
     torch.testing.assert_close(found, module(x).relu(), rtol=1e-5, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     shape=st.tuples(*(st.integers(1, high) for high in (3, 70, 5, 4, 4))),
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),

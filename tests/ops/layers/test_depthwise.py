@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.ops.layers.depthwise import depthwise_conv3d
@@ -49,7 +49,6 @@ def assert_as_good_as_the_reference(x, weight, stride):
         assert error(native, truth) <= error(reference, truth) + TOLERANCE[x.dtype], name
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     shape=st.tuples(*(st.integers(1, most) for most in (3, 70, 27, 12, 31))),
     kernel=st.sampled_from(KERNELS),

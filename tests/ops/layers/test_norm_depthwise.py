@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.ops.layers.norm_depthwise import batch_norm_depthwise
@@ -48,7 +48,6 @@ def error(value, truth):
     return float((value.double() - truth).norm() / truth.norm().clamp_min(1e-2))
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     shape=st.tuples(*(st.integers(low, high) for low, high in ((2, 3), (1, 40), (1, 14), (1, 9), (1, 17)))),
     kernel=st.sampled_from([(3, 3, 3), (5, 1, 1), (1, 1, 1), (3, 5, 7)]),
@@ -71,7 +70,6 @@ def test_any_shape(shape, kernel, stride, relu, dtype):
         assert error(native, truth) <= TOLERANCE[dtype], i
 
 
-@settings(deadline=None, max_examples=50)
 @given(channels=st.integers(1, 40), relu=st.booleans(), seed=st.integers(0, 2**31))
 def test_gradient_of_two_values_per_channel(channels, relu, seed):
     """They cancel but for what eps leaves; float32 resolves that no better in torch."""
@@ -81,7 +79,6 @@ def test_gradient_of_two_values_per_channel(channels, relu, seed):
     assert error(results(tensors, 1, relu)[3], truth) <= max(TOLERANCE[torch.float32], 2 * in_torch)
 
 
-@settings(deadline=None, max_examples=50)
 @given(channels=st.integers(1, 40), relu=st.booleans(), seed=st.integers(0, 2**31))
 def test_gradient_of_two_values_per_channel_in_bfloat16(channels, relu, seed):
     """dx = s·eps/(var + eps)·(g − mean g): g rounded to bfloat16 before, to float32 where the rest cancels."""

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.stem import MODES, error, make_case, results
 from torch.testing import assert_close
@@ -45,7 +45,6 @@ def test_the_family(stem, drawing, dtype):
     assert_as_good_as_the_reference(keypoints, weight, dtype, stride=stride, **arguments)
 
 
-@settings(deadline=None, max_examples=40)
 @given(data=st.data())
 def test_any_shape(data):
     shape = data.draw(st.tuples(*[st.integers(1, 3)] * 4), "persons")
