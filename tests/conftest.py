@@ -3,6 +3,7 @@ import os
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from support.needs import miss
 
 # Threads that wait for each other cost more than they bring on tensors as small as the tests'.
 torch.set_num_threads(1)
@@ -12,6 +13,12 @@ ANY_SPEED = {"deadline": None, "database": None, "suppress_health_check": [Healt
 settings.register_profile("repeatable", max_examples=40, derandomize=True, **ANY_SPEED)
 settings.register_profile("explore", max_examples=1000, derandomize=False, print_blob=True, **ANY_SPEED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        message = "no CUDA device: run on a machine with one; FASTPOSE_REQUIRE_GPU=1 makes this a failure"
+        miss(message, required=os.environ.get("FASTPOSE_REQUIRE_GPU") == "1")
 
 
 @pytest.fixture

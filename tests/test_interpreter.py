@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.needs import NO_TRITON
 
 FILES = sorted((Path(__file__).parent / "interpreter").glob("interp_*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_interpreter(path):
-    pytest.importorskip("triton")
+    pytest.importorskip("triton", reason=NO_TRITON)
     run = subprocess.run(
         [
             sys.executable,

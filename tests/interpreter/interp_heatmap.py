@@ -8,7 +8,7 @@ import torch
 import triton.language as tl
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import few
+from support.effort import few
 from torch.testing import assert_close
 from triton.runtime import interpreter
 

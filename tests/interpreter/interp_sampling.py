@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import few
+from support.effort import few
 from support.sampling import make_pack, sampling_cases
 from triton.runtime import interpreter
 

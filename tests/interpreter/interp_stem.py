@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.examples import few
+from support.effort import few
 from support.stem import channels_of, error, limbs_of, make_case, results
 
 from fastpose.ops.stem import kernels

@@ -1,12 +1,18 @@
 """Compile Triton kernels to machine code without a GPU, and read what came out."""
 
-import functools
 import os
 import re
 import subprocess
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
+from support.needs import NO_TRITON
+
+pytest.importorskip("triton", reason=NO_TRITON)
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("interpreted kernels have no machine code: unset TRITON_INTERPRET", allow_module_level=True)
 
 import triton
 from triton.backends.compiler import GPUTarget
@@ -76,9 +82,3 @@ def compile_kernel(
 
 def _run(tool: str, *arguments) -> str:
     return subprocess.run([TOOLS / tool, *arguments], capture_output=True, text=True, check=True).stdout
-
-
-@functools.cache
-def full_matrix() -> bool:
-    """Whether to compile every configuration (FASTPOSE_FULL=1) and not one per kernel and architecture."""
-    return os.environ.get("FASTPOSE_FULL") == "1"

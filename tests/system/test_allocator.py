@@ -25,7 +25,7 @@ def count_faults(how):
     return int(result.stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told anything")
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told anything: run on Linux")
 def test_freed_pages_are_used_again():
     """64 MiB are mapped anew each time, unless they are kept."""
     kept = count_faults("keep")

@@ -52,5 +52,5 @@ def test_openmp_hears_it():
         text=True, check=True,
     ).stderr  # fmt: skip
     if "GOMP_SPINCOUNT" not in shown:
-        pytest.skip("torch's OpenMP is not GNU's")
+        pytest.skip("torch's OpenMP is not GNU's: install torch from PyPI on Linux")
     assert f"GOMP_SPINCOUNT = '{SPINS}'" in shown

@@ -1,6 +1,5 @@
 """Memory on a GPU: its allocator says what a step takes, and what does not fit."""
 
-import os
 from dataclasses import replace
 
 import numpy as np
@@ -15,8 +14,6 @@ from fastpose.training.batch_size import choose_batch_size
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
 
-if not torch.cuda.is_available() and os.environ.get("FASTPOSE_REQUIRE_GPU") != "1":
-    pytest.skip("no CUDA device", allow_module_level=True)
 pytestmark = pytest.mark.gpu
 
 DEVICE = torch.device("cuda")

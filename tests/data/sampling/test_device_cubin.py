@@ -1,15 +1,10 @@
 """The device sampler's kernels as machine code: no spills."""
 
 import itertools
-import os
 
 import pytest
-
-pytest.importorskip("triton")
-if os.environ.get("TRITON_INTERPRET") == "1":
-    pytest.skip("interpreted kernels have no machine code", allow_module_level=True)
-
-from support.cubin import ARCHITECTURES, compile_kernel, full_matrix
+from support.cubin import ARCHITECTURES, compile_kernel
+from support.effort import FULL
 
 from fastpose.data.sampling import kernels
 
@@ -20,14 +15,14 @@ POINTERS = {"keypoints": "fp32", "scores": "fp32", "offsets": "i64", "num_person
             "image_sizes": "i32", "name_hashes": "i64", "total_differences": "fp64", "flipped_joint": "i32",
             "crop": "fp64", "indices": "i64", "alphas": "fp64", "frames": "i32", "out": "fp32"}  # fmt: skip
 CASES = [(True, False, 1, False)]  # random crop, whole frame, flip, alpha per clip
-if full_matrix():
+if FULL:
     crops = [(True, False), (False, False), (False, True)]
     CASES = [(*crop, *rest) for crop in crops for rest in itertools.product([0, 1, 2], [False, True])]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("resample", [True, False])
-@pytest.mark.parametrize("draw", [True, False] if full_matrix() else [True])
+@pytest.mark.parametrize("draw", [True, False] if FULL else [True])
 def test_frames(architecture, draw, resample):
     constants = {"CLIP_LEN": 24, "DRAW": draw, "RESAMPLE": resample, "INPUT_DRAWS": 12, "CLIPS": 32}
     options = {"num_warps": 1, "debug": True, "sanitize_overflow": False, "enable_fp_fusion": False}

@@ -1,15 +1,10 @@
 """The contrastive kernels as machine code: no spills, wide stores, matrix instructions."""
 
 import itertools
-import os
 
 import pytest
-
-pytest.importorskip("triton")
-if os.environ.get("TRITON_INTERPRET") == "1":
-    pytest.skip("interpreted kernels have no machine code", allow_module_level=True)
-
-from support.cubin import ARCHITECTURES, MATRIX_INSTRUCTION, compile_kernel, full_matrix
+from support.cubin import ARCHITECTURES, MATRIX_INSTRUCTION, compile_kernel
+from support.effort import FULL
 
 from fastpose.ops.contrastive import kernels_backward as backward
 from fastpose.ops.contrastive import kernels_class_means as means_kernels
@@ -39,7 +34,7 @@ def compiled(kernel, architecture, constants, element="fp32", **options):
 
 # precision, padded width, rows, paired, row maxima. Full: each crossed with each; else where tiles are largest.
 PAIRS = [("bf16", 128, MANY, True, False), ("bf16", 1024, MANY, True, False)]
-if full_matrix():
+if FULL:
     PAIRS = list(itertools.product(tiles.OPERANDS, (16, 32, 64, 128, 256, 384, 512, 1024, 2048), (FEW, MANY),
                                    (True, False), (False, True)))  # fmt: skip
 
@@ -71,7 +66,7 @@ def test_pairs(direction, architecture, precision, width, rows, paired, row_max)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("element", ["fp32", "bf16"] if full_matrix() else ["fp32"])
+@pytest.mark.parametrize("element", ["fp32", "bf16"] if FULL else ["fp32"])
 def test_rows(architecture, element):
     constants = {"WIDTH": 512, "BLOCK": 512, **COMMON}
     flags = {"COUNTED": False, "ROW_MAX": False}
@@ -83,7 +78,7 @@ def test_rows(architecture, element):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("element", ["fp32", "fp16", "bf16"] if full_matrix() else ["fp32"])
+@pytest.mark.parametrize("element", ["fp32", "fp16", "bf16"] if FULL else ["fp32"])
 def test_class_means(architecture, element):
     constants = {"BLOCK_K": 64, "BLOCK_N": 32, "BLOCK_D": 32}
     cubin = compiled(means_kernels.means_kernel, architecture, constants, element, num_warps=4, num_stages=3)

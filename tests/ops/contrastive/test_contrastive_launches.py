@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from support.needs import NO_TRITON
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason=NO_TRITON)
 
 from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
 from fastpose.ops.contrastive import class_means as class_means_op

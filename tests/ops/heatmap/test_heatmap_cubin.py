@@ -1,16 +1,11 @@
 """The renderer's kernels as machine code: no spills, 16-byte stores, rounding to nearest even."""
 
 import itertools
-import os
 import re
 
 import pytest
-
-pytest.importorskip("triton")
-if os.environ.get("TRITON_INTERPRET") == "1":
-    pytest.skip("interpreted kernels have no machine code", allow_module_level=True)
-
-from support.cubin import ARCHITECTURES, compile_kernel, full_matrix
+from support.cubin import ARCHITECTURES, compile_kernel
+from support.effort import FULL
 
 from fastpose.ops.heatmap import kernels
 from fastpose.ops.heatmap import kernels_gradient as gradient_kernels
@@ -20,7 +15,7 @@ HEIGHT, WIDTH, JOINTS, LIMBS = 56, 56, 17, 24
 
 # element, interleaved channels, persons (0: a loop)
 CASES = {False: [("bf16", JOINTS, 2)], True: [("bf16", LIMBS, 2)]}  # by whether limbs are drawn
-if full_matrix():
+if FULL:
     CASES = {limbs: list(itertools.product(["fp32", "fp16", "bf16"], [1, LIMBS if limbs else JOINTS], [1, 2, 4, 0]))
              for limbs in CASES}  # fmt: skip
 
@@ -58,8 +53,8 @@ def test_maps(architecture, limbs, element, interleaved, persons):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("element", ["fp32", "fp16", "bf16"] if full_matrix() else ["bf16"])
-@pytest.mark.parametrize("takes_max", [False, True] if full_matrix() else [False])
+@pytest.mark.parametrize("element", ["fp32", "fp16", "bf16"] if FULL else ["bf16"])
+@pytest.mark.parametrize("takes_max", [False, True] if FULL else [False])
 def test_grayscale(architecture, element, takes_max):
     rows, columns = kernels.tile_shape(HEIGHT, WIDTH, 512)
     constants = {"WIDTH": WIDTH, "TAKES_MAX": takes_max, "JOINTS": 32, "ROWS": rows, "COLUMNS": columns}
@@ -71,9 +66,9 @@ def test_grayscale(architecture, element, takes_max):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("element", ["fp32", "fp16", "bf16"] if full_matrix() else ["bf16"])
-@pytest.mark.parametrize("side", [8, 16, 32] if full_matrix() else [8])
-@pytest.mark.parametrize(("grayscale", "compete"), [(False, False), (True, True)][: 1 + full_matrix()])
+@pytest.mark.parametrize("element", ["fp32", "fp16", "bf16"] if FULL else ["bf16"])
+@pytest.mark.parametrize("side", [8, 16, 32] if FULL else [8])
+@pytest.mark.parametrize(("grayscale", "compete"), [(False, False), (True, True)][: 1 + FULL])
 def test_joint_gradients(architecture, element, side, grayscale, compete):
     pointers = {"keypoints": "fp32", "gradient": element, "result": "fp32"}
     constants = {"GRAYSCALE": grayscale, "JOINTS_COMPETE": compete, "ROWS": side, "COLUMNS": side}
@@ -89,8 +84,8 @@ def test_joint_gradients(architecture, element, side, grayscale, compete):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("element", ["fp32", "fp16", "bf16"] if full_matrix() else ["bf16"])
-@pytest.mark.parametrize("side", [16, 32] if full_matrix() else [16])
+@pytest.mark.parametrize("element", ["fp32", "fp16", "bf16"] if FULL else ["bf16"])
+@pytest.mark.parametrize("side", [16, 32] if FULL else [16])
 def test_limb_gradients(architecture, element, side):
     pointers = {"keypoints": "fp32", "limbs": "i32", "gradient": element, "result": "fp32"}
     constants = {"ROWS": side, "COLUMNS": side}

@@ -1,16 +1,11 @@
 """The stem's kernels as machine code: no spills, products of joints in multiply-adds, wide stores."""
 
-import os
 import re
 
 import pytest
 import torch
-
-pytest.importorskip("triton")
-if os.environ.get("TRITON_INTERPRET") == "1":
-    pytest.skip("interpreted kernels have no machine code", allow_module_level=True)
-
-from support.cubin import ARCHITECTURES, compile_kernel, full_matrix
+from support.cubin import ARCHITECTURES, compile_kernel
+from support.effort import FULL
 
 from fastpose.ops.stem import kernels
 from fastpose.ops.stem import kernels_keypoint_gradient as keypoint_kernels
@@ -26,7 +21,7 @@ STEMS = {  # output channels, kernel, stride, padding
     "C3D": (32, (3, 3, 3), (1, 1, 1), (1, 1, 1)),
 }
 CASES = [(stem, "joints", "bf16") for stem in STEMS]
-if full_matrix():
+if FULL:
     CASES = [
         (stem, drawing, element)
         for stem in STEMS
@@ -35,7 +30,7 @@ if full_matrix():
     ]
 each_case = pytest.mark.parametrize(("stem", "drawing", "element"), CASES)
 each_architecture = pytest.mark.parametrize(
-    "architecture", ARCHITECTURES if full_matrix() else (80, 90)
+    "architecture", ARCHITECTURES if FULL else (80, 90)
 )  # a compilation takes seconds
 
 

@@ -1,15 +1,11 @@
 """The stem's kernels on a GPU."""
 
-import os
-
 import pytest
 import torch
 from support.stem import MODES, error, make_case, results
 
 from fastpose.ops import pose_stem
 
-if not torch.cuda.is_available() and os.environ.get("FASTPOSE_REQUIRE_GPU") != "1":
-    pytest.skip("no CUDA device", allow_module_level=True)
 pytestmark = pytest.mark.gpu
 
 TOLERANCE = {torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
