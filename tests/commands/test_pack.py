@@ -10,6 +10,7 @@ from support.packing import annotation, write_npz, write_skeletons
 
 from fastpose import pack
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.synthetic import builtin
 
 NAMES = ["S001C001P001R001A001", "S001C002P003R001A060"]
 
@@ -63,14 +64,12 @@ def test_joints_too_far_away_are_told(tmp_path, capsys):
 
 
 def test_synthetic_goes_through_the_same_path(tmp_path, monkeypatch):
-    from fastpose.data.synthetic import dataset as synthetic
-
     def make(folder, *, seed, progress):
         write_skeletons(folder, *NAMES, frames=3 + seed)
         progress(2, 2)
         return folder
 
-    monkeypatch.setattr(synthetic, "make_synthetic_ntu", make)
+    monkeypatch.setattr(builtin, "make_synthetic_ntu", make)
     out, files = tmp_path / "synthetic.safetensors", tmp_path / "files"
     command = ["synthetic", "--out", str(out), "--seed", "2"]
     assert pack.main(command) == 0
