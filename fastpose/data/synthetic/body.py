@@ -106,17 +106,18 @@ def _apply(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / (np.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)
+    """Vectors of length 1 to float64's rounding; those shorter than 1e-9 stay short."""
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-9)
 
 
 def _bend_limb(
     root: np.ndarray, target: np.ndarray, upper: float, lower: float, pole: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Middle and end [T, 3] of a two-bone limb that reaches for a target; its middle joint points to ``pole``."""
-    direction = target - root
-    distance = np.linalg.norm(direction, axis=-1, keepdims=True)
-    direction = direction / (distance + 1e-9)
-    distance = distance.clip(0.35 * (upper + lower), 0.998 * (upper + lower))
+    direction = _unit(target - root)
+    distance = np.linalg.norm(target - root, axis=-1, keepdims=True).clip(
+        0.35 * (upper + lower), 0.998 * (upper + lower)
+    )
     along = (upper**2 - lower**2 + distance**2) / (2 * distance)
     height = np.sqrt(np.maximum(upper**2 - along**2, 0))
     side = _unit(pole - (pole * direction).sum(-1, keepdims=True) * direction)

@@ -11,7 +11,7 @@ from fastpose.data.sources.pack_log import PackLog
 from fastpose.data.synthetic.dataset import make_synthetic_ntu
 
 # Part of the cached file's name: a changed generator needs another one.
-GENERATOR_VERSION = 2
+GENERATOR_VERSION = 3
 
 
 def cache_folder() -> Path:
