@@ -1,11 +1,33 @@
-"""The only importer of the compiled extension."""
+"""The compiled extension, or None where it cannot be loaded: the one place that decides and says why."""
 
-try:
-    from fastpose import _C as native
-except ImportError as error:
-    raise ImportError(
-        "fastpose's compiled extension fastpose._C could not be loaded; build it with "
-        f"`pip install -e .` in the project's folder (the loader said: {error})"
-    ) from error
+import os
+import warnings
+from types import ModuleType
 
-__all__ = ["native"]
+
+def _load() -> tuple[ModuleType | None, str]:
+    """The extension, else None and the reason; FASTPOSE_NO_EXTENSION=1 hides it."""
+    if os.environ.get("FASTPOSE_NO_EXTENSION") == "1":
+        return None, "FASTPOSE_NO_EXTENSION=1 hides it"
+    try:
+        import fastpose._C as extension
+    except ImportError as error:
+        return None, str(error)
+    return extension, ""
+
+
+native, _reason = _load()
+
+if native is None:  # a module is imported once, so this is said once
+    warnings.warn(
+        f"fastpose's compiled extension fastpose._C could not be loaded ({_reason}); slower references are used "
+        "in its place. To build it, run `pip install -e .` in the project's folder, with a C++20 compiler.",
+        stacklevel=2,
+    )
+
+
+def extension_obstacle() -> str | None:
+    """Why no native code can run, or None; it completes "backend='native' …"."""
+    if native is None:
+        return f"needs the compiled extension fastpose._C, which could not be loaded ({_reason})"
+    return None

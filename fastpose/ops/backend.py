@@ -5,6 +5,8 @@ import importlib.util
 
 import torch
 
+from fastpose._native import extension_obstacle
+
 BACKENDS = ("auto", "triton", "native", "reference")
 
 
@@ -16,6 +18,7 @@ def resolve_backend(op: str, backend: str, native_obstacle: str | None, triton_o
         backend: one of `BACKENDS`; ``"auto"`` is a kernel or native code where one can serve, else the reference.
             In a model that is being exported it is the reference, which other programs can run.
         native_obstacle: why native code cannot serve this call (it completes "backend='native' …"), or None.
+            Where the extension is missing, that is the obstacle.
         triton_obstacle: the same of the Triton kernel.
 
     Raises:
@@ -23,7 +26,11 @@ def resolve_backend(op: str, backend: str, native_obstacle: str | None, triton_o
     """
     if backend not in BACKENDS:
         raise ValueError(f"{op}: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    obstacles = {"triton": triton_obstacle, "native": native_obstacle, "reference": None}
+    obstacles = {
+        "triton": triton_obstacle,
+        "native": extension_obstacle() or native_obstacle,
+        "reference": None,
+    }
     if backend == "auto" and torch.compiler.is_exporting():
         return "reference"
     if backend == "auto":

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastpose._native import native
+from fastpose.data.core import core
 from fastpose.data.pack.layouts import Layout
 
 _KNOWN_FIELDS = {"name", "keypoints", "scores", "label", "image_size", "split"}
@@ -228,7 +228,7 @@ def differences(
     keypoints: np.ndarray, scores: np.ndarray, offsets: np.ndarray, num_frames: np.ndarray
 ) -> np.ndarray:
     """Float64 [n]: D of each clip's first person, raw pixels (see ``fastpose.data.total_difference``)."""
-    return native.total_differences(keypoints, scores, offsets, num_frames, native.hardware_threads())
+    return core.total_differences(keypoints, scores, offsets, num_frames, core.hardware_threads())
 
 
 def assemble(

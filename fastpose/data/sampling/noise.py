@@ -1,9 +1,9 @@
-"""How much a clip moves, on which the strength of its noise depends."""
+"""How much clips move, on which the strength of their noise depends."""
 
 import math
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fastpose.data.pack.presence import present_joints
 
@@ -35,12 +35,7 @@ def total_difference(
         raise ValueError(
             f"scores must be {list(keypoints.shape[:3])} as keypoints are, got {list(scores.shape)}"
         )
-    moved = 0.0
-    for person, score in zip(keypoints[:1], scores[:1], strict=True):
-        present = present_joints(person, score)  # [T, V]
-        person = np.where(present[..., None], person, 0.0)
-        steps = np.linalg.norm(np.diff(person, axis=0), axis=-1)  # [T - 1, V]
-        moved = float(steps[present[1:] & present[:-1]].sum())
+    moved = movement(keypoints[0], scores[0]) if len(keypoints) else 0.0
     return moved, noise_coefficient(moved, image_size)
 
 
@@ -49,5 +44,38 @@ def noise_coefficient(total_difference: float, image_size: tuple[int, int]) -> f
     height, width = image_size
     if not (0 < height < math.inf and 0 < width < math.inf):
         raise ValueError(f"image_size must be (h, w) above 0, got {image_size}")
-    scale = math.sqrt((1920.0**2 + 1080.0**2) / (float(width) ** 2 + float(height) ** 2))
-    return min(max(math.sqrt(total_difference * scale / 10000.0), 0.2), 1.0)
+    return float(noise_coefficients(total_difference, image_size))
+
+
+def movement(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> float:
+    """D of one person: the summed steps of keypoints [T, V, 2] between frames, in their unit.
+
+    A step counts only if the joint is present in both frames, by scores [T, V].
+    """
+    present = present_joints(keypoints, scores)
+    points = np.where(present[..., None], keypoints, 0).astype(np.float64)
+    dx, dy = np.moveaxis(np.diff(points, axis=0), -1, 0)  # [T - 1, V]
+    steps = np.sqrt(dx * dx + dy * dy)[present[1:] & present[:-1]]
+    # One after the other, as native code adds them, so that the bits agree.
+    return float(np.cumsum(steps)[-1]) if len(steps) else 0.0
+
+
+def total_differences(
+    keypoints: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    offsets: NDArray[np.int64],
+    num_frames: NDArray[np.int32],
+    threads: int = 1,
+) -> NDArray[np.float64]:
+    """D [n] of the first person of each packed clip: native ``total_differences``, on one thread."""
+    starts = offsets[:-1].tolist()
+    rows = [slice(start, start + length) for start, length in zip(starts, num_frames.tolist(), strict=True)]
+    return np.array([movement(keypoints[clip], scores[clip]) for clip in rows], np.float64)
+
+
+def noise_coefficients(total_difference: ArrayLike, image_sizes: ArrayLike) -> NDArray[np.float64]:
+    """c = clip(√(D' / 10000), 0.2, 1) of D [...] and (h, w) [..., 2] in pixels; D' is D in 1920×1080 video."""
+    sides = np.asarray(image_sizes, np.float64)
+    diagonal = sides[..., 1] ** 2 + sides[..., 0] ** 2
+    scale = np.sqrt((1920.0**2 + 1080.0**2) / diagonal)
+    return np.clip(np.sqrt(np.asarray(total_difference) * scale / 10000.0), 0.2, 1.0)

@@ -1,54 +1,57 @@
-"""What ClipSampler draws, written plainly in NumPy: the definition that native code is tested against."""
+"""Sampling written plainly in NumPy: the definition that native code and kernels are tested against.
+
+It also serves where the compiled extension is missing. Arrays hold a batch: B clips, M persons, T frames, V joints.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastpose.data.pack.presence import present_joints
-from fastpose.data.sampling.batch import AlphaRange
-from fastpose.data.sampling.noise import noise_coefficient
-from fastpose.data.sampling.sampler import INPUT_DRAWS, ClipSampler
+from fastpose.data.sampling.noise import noise_coefficients
 
 FRAMES, NOISE, CROP_AND_FLIP, ALPHA, INPUT = range(5)  # purposes
+ELEMENTS_AT_ONCE = 2**18  # joints of persons in frames, so that a large batch needs little memory
 
 
 def philox4x32_10(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
     """Philox4x32-10 (Salmon et al., SC 2011): counter uint32 [..., 4] → uint32 [..., 4]."""
     low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
-    words = np.moveaxis(np.asarray(counter).astype(np.uint64), -1, 0)  # [4, ...]
+    c0, c1, c2, c3 = np.moveaxis(np.asarray(counter).astype(np.uint64), -1, 0)
     for step in range(10):
         key0 = np.uint64((key[0] + step * 0x9E3779B9) % 2**32)
         key1 = np.uint64((key[1] + step * 0xBB67AE85) % 2**32)
-        product0 = np.uint64(0xD2511F53) * words[0]
-        product1 = np.uint64(0xCD9E8D57) * words[2]
-        words = np.stack([
-            (product1 >> high) ^ words[1] ^ key0,
-            product1 & low,
-            (product0 >> high) ^ words[3] ^ key1,
-            product0 & low,
-        ])  # fmt: skip
-    return np.moveaxis(words, 0, -1).astype(np.uint32)
+        product0 = np.uint64(0xD2511F53) * c0
+        product1 = np.uint64(0xCD9E8D57) * c2
+        c0, c1 = (product1 >> high) ^ c1 ^ key0, product1 & low
+        c2, c3 = (product0 >> high) ^ c3 ^ key1, product0 & low
+    return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
-class ClipRandom:
-    """The random words of one clip in one epoch and stream."""
+class BatchRandom:
+    """The random words of clips, by the hashes of their names [B], in one epoch and stream."""
 
-    def __init__(self, seed: int, name_hash: int, epoch: int, stream: int) -> None:
+    def __init__(self, seed: int, name_hashes: NDArray[np.uint64], epoch: int, stream: int) -> None:
         self.key = (seed % 2**32, seed >> 32)
-        self.counter = (name_hash % 2**32, name_hash >> 32, epoch)
+        self.hashes = name_hashes
+        self.epoch = epoch
         self.stream = stream
 
     def words(self, purpose: int, count: int) -> NDArray[np.uint32]:
-        """The first ``count`` words of a purpose: word i is word i % 4 of block i // 4."""
+        """The first ``count`` words of a purpose [B, count]: word i is word i % 4 of block i // 4."""
         blocks = np.arange(-(-count // 4), dtype=np.uint32)
-        counter = np.empty((len(blocks), 4), np.uint32)
-        counter[:, :3] = self.counter
-        counter[:, 3] = self.stream << 28 | purpose << 24 | blocks
-        return philox4x32_10(counter, self.key).reshape(-1)[:count]
+        counter = np.empty((len(self.hashes), len(blocks), 4), np.uint32)
+        counter[..., 0] = (self.hashes & np.uint64(2**32 - 1))[:, None]
+        counter[..., 1] = (self.hashes >> np.uint64(32))[:, None]
+        counter[..., 2] = self.epoch
+        counter[..., 3] = self.stream << 28 | purpose << 24 | blocks
+        return philox4x32_10(counter, self.key).reshape(len(self.hashes), 4 * len(blocks))[:, :count]
 
 
-def below(word: np.uint32, n: int) -> int:
-    """An integer of [0, n)."""
-    return int(word) * n >> 32
+def below(words: NDArray[np.uint32], n: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """Integers of [0, n), n < 2**31."""
+    return words.astype(np.int64) * n >> 32
 
 
 def uniform(words: NDArray[np.uint32]) -> NDArray[np.float32]:
@@ -56,149 +59,208 @@ def uniform(words: NDArray[np.uint32]) -> NDArray[np.float32]:
     return (words >> 8).astype(np.float32) * np.float32(2**-24)
 
 
-def normals(random: ClipRandom, count: int) -> NDArray[np.float32]:
-    """Box-Muller: float32 [count, 2], the exact functions of the float32 uniforms, rounded once."""
-    words = random.words(NOISE, 2 * count).reshape(count, 2)
-    u1 = ((words[:, 0] >> 8) + 1) * 2.0**-24
-    u2 = (words[:, 1] >> 8) * 2.0**-24
+def between(words: NDArray[np.uint32], low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
+    """Numbers of [low, high)."""
+    return low + uniform(words).astype(np.float64) * (high - low)
+
+
+def normals(random: BatchRandom, count: int) -> NDArray[np.float32]:
+    """Box-Muller: float32 [B, count, 2], the exact functions of the float32 uniforms, rounded once."""
+    words = random.words(NOISE, 2 * count).reshape(-1, count, 2)
+    u1 = ((words[..., 0] >> 8) + 1) * 2.0**-24
+    u2 = (words[..., 1] >> 8) * 2.0**-24
     radius = np.sqrt(-2 * np.log(u1))
     angle = 2 * np.pi * u2
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1).astype(np.float32)
 
 
-def choose_frames(random: ClipRandom, length: int, count: int, draw: bool) -> NDArray[np.int32]:
-    """``count`` frames of a clip of ``length`` frames, by the rule "segments"."""
-    words = random.words(FRAMES, count + 1)
-    if length < count:
-        start = below(words[0], length) if draw else 0
-        return np.array([(start + i) % length for i in range(count)], np.int32)
+def choose_frames(
+    random: BatchRandom, lengths: NDArray[np.int64], count: int, draw: bool
+) -> NDArray[np.int64]:
+    """``count`` frames [B, T] of clips of ``lengths`` frames [B], by the rule "segments"."""
+    length, i = lengths[:, None], np.arange(count)
     if not draw:
-        return np.array([(2 * i + 1) * length // (2 * count) for i in range(count)], np.int32)
-    if length < 2 * count:
-        skips = np.zeros(count + 1, np.int32)
-        left = length - count
-        for gap in range(count + 1):
-            if below(words[gap], count + 1 - gap) < left:
-                skips[gap] = 1
-                left -= 1
-        return np.arange(count, dtype=np.int32) + np.cumsum(skips, dtype=np.int32)[:-1]
-    edges = [i * length // count for i in range(count + 1)]
-    return np.array([edges[i] + below(words[i], edges[i + 1] - edges[i]) for i in range(count)], np.int32)
-
-
-def resample_frames(random: ClipRandom, length: int, count: int, draw: bool) -> NDArray[np.int32]:
-    """``count`` frames of a clip of ``length`` frames, by the rule "resample"."""
+        return np.where(length < count, i % length, (2 * i + 1) * length // (2 * count))
     words = random.words(FRAMES, count)
-    even = [i * length for i in range(count)]  # in units of 1 / count frames
-    if draw and length >= count:
-        even = [at + below(word, length) for at, word in zip(even, words, strict=True)]
-    elif draw:  # rounded down, or up, by a coin
-        even = [at + below(word, 2) * (count - 1) for at, word in zip(even, words, strict=True)]
-    return np.sort([min(at // count, length - 1) for at in even]).astype(np.int32)
+    looped = (below(words[:, :1], length) + i) % length
+    # Of clips of less than twice the frames, length - count of the count + 1 gaps are skipped, all choices alike.
+    skips, left = np.empty_like(looped), lengths - count
+    for gap in range(count):
+        left = left - (below(words[:, gap], count + 1 - gap) < left)
+        skips[:, gap] = lengths - count - left
+    begin, end = i * length // count, (i + 1) * length // count
+    drawn = begin + below(words, end - begin)
+    return np.select([length < count, length < 2 * count], [looped, i + skips], drawn)
 
 
-def crop_window(
-    sampler: ClipSampler, random: ClipRandom, joints: NDArray[np.float32], image_size: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    """(x0, y0, width, height) in clip pixels for the present, noised joints [n, 2]."""
-    height, width = image_size
-    side, centre = float(max(height, width)), np.array([width, height]) / 2
-    if sampler.settings.crop == "frame":
-        return 0.0, 0.0, side, side
-    if len(joints):
-        low, high = joints.min(axis=0).astype(np.float64), joints.max(axis=0).astype(np.float64)
-        if (high - low).max() >= sampler.settings.min_box:
-            side, centre = sampler.settings.crop_padding * (high - low).max(), (low + high) / 2
-    x0, y0 = centre - side / 2
-    if not sampler.train:
-        return x0, y0, side, side
-    u = uniform(random.words(CROP_AND_FLIP, 4)).astype(np.float64)
-    area = sampler.settings.crop_area[0] + u[0] * (
-        sampler.settings.crop_area[1] - sampler.settings.crop_area[0]
-    )
-    log_low, log_high = np.log(sampler.settings.crop_aspect)
-    aspect = np.exp(log_low + u[1] * (log_high - log_low))
-    crop_width = side * min(1.0, np.sqrt(area * aspect))
-    crop_height = side * min(1.0, np.sqrt(area / aspect))
-    return x0 + u[2] * (side - crop_width), y0 + u[3] * (side - crop_height), crop_width, crop_height
+def resample_frames(
+    random: BatchRandom, lengths: NDArray[np.int64], count: int, draw: bool
+) -> NDArray[np.int64]:
+    """``count`` frames [B, T] of clips of ``lengths`` frames [B], by the rule "resample"."""
+    length = lengths[:, None]
+    even = np.arange(count) * length  # in units of 1 / count frames
+    if draw:
+        words = random.words(FRAMES, count)
+        # A short clip's frames are rounded down, or up, by a coin.
+        even = even + np.where(length < count, below(words, 2) * (count - 1), below(words, length))
+    return np.sort(np.minimum(even // count, length - 1), axis=1)
 
 
-def sample_clip(
-    sampler: ClipSampler,
-    clip: int,
-    epoch: int,
-    stream: int,
-    alpha: float | AlphaRange,
-    draw_frames: bool,
-    flip: bool | None,
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Keypoints float32 [M, T, V, 3] and frames int32 [T] of one clip; ``flip`` None means drawn."""
-    packed, count = sampler.packed, sampler.settings.clip_len
-    persons, length = int(packed.num_persons[clip]), int(packed.num_frames[clip])
-    height, width = (int(side) for side in packed.image_sizes[clip])
-    rows = slice(packed.offsets[clip], packed.offsets[clip + 1])
-    num_joints = packed.keypoints.shape[1]
-    random = ClipRandom(sampler.seed, int(packed.name_hashes[clip]), epoch, stream)
-
-    choose = choose_frames if sampler.settings.frame_rule == "segments" else resample_frames
-    frames = choose(random, length, count, draw_frames)
-    persons_kept = min(persons, sampler.settings.max_persons)
-    points = packed.keypoints[rows].reshape(persons, length, num_joints, 2)[
-        :persons_kept, frames
-    ]  # [M, T, V, 2]
-    scores = packed.scores[rows].reshape(persons, length, num_joints)[:persons_kept, frames]  # [M, T, V]
-    present = present_joints(points, scores)
-    points = np.where(present[..., None], points, np.float32(0))
-    scores = np.where(present, scores, np.float32(0))
-
-    if isinstance(alpha, AlphaRange):
-        alpha = alpha.low + float(uniform(random.words(ALPHA, 1))[0]) * (alpha.high - alpha.low)
-    strength = alpha * noise_coefficient(float(packed.total_difference[clip]), (height, width))
-    deviation = np.array([strength * width, strength * height]).astype(np.float32)
-    points = points + deviation * normals(random, scores.size).reshape(points.shape)
-
-    x0, y0, crop_width, crop_height = crop_window(sampler, random, points[present], (height, width))
-    scale = np.array([sampler.settings.size[1] / crop_width, sampler.settings.size[0] / crop_height]).astype(
-        np.float32
-    )
-    points = (points - np.array([x0, y0]).astype(np.float32)) * scale
-    if flip is None:
-        flip = bool(uniform(random.words(CROP_AND_FLIP, 5))[4] < sampler.settings.flip_probability)
-    sample = np.concatenate([points, scores[..., None]], axis=-1)
-    if flip:
-        sample[..., 0] = np.float32(sampler.settings.size[1] - 1) - sample[..., 0]
-        order = packed.layout.flip_index()
-        sample, present = sample[..., order, :], present[..., order]
-    out = np.zeros((sampler.settings.max_persons, count, num_joints, 3), np.float32)
-    out[:persons_kept] = np.where(present[..., None], sample, np.float32(0))
-    return out, frames
+FRAME_RULES = (choose_frames, resample_frames)  # these in the order of the settings' words
+CROP_BOX, CROP_FRAME = range(2)
 
 
-def input_draws(sampler: ClipSampler, indices: ArrayLike, epoch: int, stream: int) -> NDArray[np.float32]:
-    """The ``draws`` [B, INPUT_DRAWS] of a training batch."""
-    hashes = [int(sampler.packed.name_hashes[clip]) for clip in np.asarray(indices, np.int64)]
-    randoms = [ClipRandom(sampler.seed, name_hash, epoch, stream) for name_hash in hashes]
-    return np.stack([uniform(random.words(INPUT, INPUT_DRAWS)) for random in randoms])
+class ReferenceSampler:
+    """What the extension's ``PackedSampler`` does, with the same arguments.
+
+    Args:
+        keypoints, …, total_differences: the arrays of a pack, as ``PackedClips`` has them.
+        flipped_joint: int64 [V], the joint that each becomes in a mirror.
+        seed, train: as of ``ClipSampler``.
+        settings: ``SamplingConfig.numbers()``.
+    """
+
+    def __init__(
+        self,
+        keypoints: NDArray[np.float32],
+        scores: NDArray[np.float32],
+        offsets: NDArray[np.int64],
+        num_persons: NDArray[np.int32],
+        num_frames: NDArray[np.int32],
+        image_sizes: NDArray[np.int32],
+        name_hashes: NDArray[np.uint64],
+        total_differences: NDArray[np.float64],
+        flipped_joint: NDArray[np.int64],
+        *,
+        seed: int,
+        train: bool,
+        settings: Mapping[str, Sequence[float]],
+    ) -> None:
+        self.keypoints, self.scores, self.offsets = keypoints, scores, offsets
+        self.num_persons, self.num_frames = num_persons, num_frames
+        self.image_sizes, self.name_hashes = image_sizes, name_hashes
+        self.total_differences, self.flipped_joint = total_differences, flipped_joint
+        self.seed, self.train = seed, train
+        self.height, self.width = settings["size"]
+        self.choose_frames = FRAME_RULES[int(settings["frame_rule"][0])]
+        (self.crop,), (self.crop_padding,), (self.min_box,) = (
+            settings[name] for name in ("crop", "crop_padding", "min_box")
+        )
+        self.crop_area, self.crop_aspect = settings["crop_area"], settings["crop_aspect"]
+        (self.flip_probability,) = settings["flip_probability"]
+
+    def sample(
+        self,
+        indices: NDArray[np.int64],  # [B]
+        alpha_low: NDArray[np.float64],  # [B]
+        alpha_high: NDArray[np.float64],  # [B]
+        *,
+        epoch: int,
+        stream: int,
+        draw_frames: bool,
+        flip: bool | None,
+        threads: int,
+        keypoints: NDArray[np.float32],
+        frames: NDArray[np.int32],
+        draws: NDArray[np.float32] | None,
+    ) -> None:
+        """Write keypoints [B, M, T, V, 3], frames [B, T] and, unless None, draws [B, …] of the clips ``indices``.
+
+        Each clip's noise strength is drawn from [alpha_low, alpha_high]; ``flip`` None means drawn; ``threads`` is
+        left unused.
+        """
+        step = max(1, ELEMENTS_AT_ONCE // keypoints[0, ..., 0].size) if len(indices) else 1
+        for begin in range(0, len(indices), step):
+            part = slice(begin, begin + step)
+            clips = indices[part]
+            random = BatchRandom(self.seed, self.name_hashes[clips], epoch, stream)
+            lengths = self.num_frames[clips].astype(np.int64)
+            frames[part] = self.choose_frames(random, lengths, frames.shape[1], draw_frames)
+            alpha = between(random.words(ALPHA, 1)[:, 0], alpha_low[part], alpha_high[part])
+            keypoints[part] = self._sample_keypoints(
+                clips, random, frames[part], keypoints.shape[1], alpha, flip
+            )
+            if draws is not None:
+                draws[part] = uniform(random.words(INPUT, draws.shape[1]))
+
+    def _sample_keypoints(
+        self,
+        clips: NDArray[np.int64],
+        random: BatchRandom,
+        frames: NDArray[np.int32],
+        max_persons: int,
+        alpha: NDArray[np.float64],
+        flip: bool | None,
+    ) -> NDArray[np.float32]:
+        points, scores, present = self._gather(clips, frames, max_persons)
+        sizes = self.image_sizes[clips].astype(np.float64)  # [B, 2], (h, w)
+        strength = alpha * noise_coefficients(self.total_differences[clips], sizes)
+        if (strength > 0).any():
+            deviation = (strength[:, None] * sizes[:, ::-1]).astype(np.float32)  # [B, 2], x and y
+            noise = normals(random, scores[0].size).reshape(points.shape)
+            points = points + _per_clip(deviation) * noise
+
+        corner, sides = self._crop(random, points, present, sizes)
+        scale = (np.array([self.width, self.height]) / sides).astype(np.float32)
+        points = (points - _per_clip(corner.astype(np.float32))) * _per_clip(scale)
+        sample = np.concatenate([points, scores[..., None]], axis=-1)
+        if flip is None:
+            drawn = uniform(random.words(CROP_AND_FLIP, 5)[:, 4])
+            flips = drawn.astype(np.float64) < self.flip_probability
+        else:
+            flips = np.full(len(clips), flip)
+        mirrored = sample[flips]
+        mirrored[..., 0] = np.float32(self.width - 1) - mirrored[..., 0]
+        sample[flips] = mirrored[..., self.flipped_joint, :]
+        present[flips] = present[flips][..., self.flipped_joint]
+        return np.where(present[..., None], sample, np.float32(0))
+
+    def _gather(
+        self, clips: NDArray[np.int64], frames: NDArray[np.int32], max_persons: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Points [B, M, T, V, 2], scores [B, M, T, V] and which joints are present, missing ones as zeros."""
+        person = np.arange(max_persons)
+        exists = person < self.num_persons[clips][:, None]  # [B, M]
+        first = self.offsets[clips][:, None] + person * self.num_frames[clips][:, None].astype(np.int64)
+        rows = np.where(exists, first, 0)[..., None] + frames[:, None]  # [B, M, T]
+        points, scores = self.keypoints[rows], self.scores[rows]
+        present = present_joints(points, scores) & exists[..., None, None]
+        return (
+            np.where(present[..., None], points, np.float32(0)),
+            np.where(present, scores, np.float32(0)),
+            present,
+        )
+
+    def _crop(
+        self,
+        random: BatchRandom,
+        points: NDArray[np.float32],
+        present: NDArray[np.bool_],
+        sizes: NDArray[np.float64],
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The top left corner and the sides of each clip's crop, both [B, 2] as x and y in clip pixels."""
+        side, centre = sizes.max(axis=1), sizes[:, ::-1] / 2
+        if self.crop == CROP_FRAME:
+            return np.zeros_like(sizes), np.stack([side, side], axis=1)
+        largest = np.finfo(np.float32).max
+        joints = present[..., None]
+        low = np.where(joints, points, largest).min(axis=(1, 2, 3)).astype(np.float64)
+        high = np.where(joints, points, -largest).max(axis=(1, 2, 3)).astype(np.float64)
+        box = (high - low).max(axis=1)
+        is_person = box >= self.min_box
+        side = np.where(is_person, self.crop_padding * box, side)
+        centre = np.where(is_person[:, None], (low + high) / 2, centre)
+        square, corner = np.stack([side, side], axis=1), centre - side[:, None] / 2
+        if not self.train:
+            return corner, square
+        words = random.words(CROP_AND_FLIP, 4)
+        area = between(words[:, 0], *self.crop_area)
+        aspect = np.exp(between(words[:, 1], *np.log(self.crop_aspect)))
+        shares = np.sqrt(np.stack([area * aspect, area / aspect], axis=1))
+        sides = square * np.minimum(1.0, shares)
+        return corner + uniform(words[:, 2:]).astype(np.float64) * (square - sides), sides
 
 
-def sample_batch(
-    sampler: ClipSampler,
-    indices: ArrayLike,
-    epoch: int = 0,
-    stream: int = 0,
-    alpha: float | AlphaRange | ArrayLike = 0.0,
-    *,
-    draw_frames: bool | None = None,
-    flip: bool | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """Keypoints [B, M, T, V, 3] and frames [B, T] of ``sampler.batch`` with the same arguments."""
-    indices = np.asarray(indices, np.int64)
-    alphas = [alpha] * len(indices) if isinstance(alpha, AlphaRange) else np.broadcast_to(alpha, len(indices))
-    draw_frames = sampler.train if draw_frames is None else draw_frames
-    if flip is None and not sampler.train:
-        flip = False
-    clips = [
-        sample_clip(sampler, int(clip), epoch, stream, strength, draw_frames, flip)
-        for clip, strength in zip(indices, alphas, strict=True)
-    ]
-    return np.stack([keypoints for keypoints, _ in clips]), np.stack([frames for _, frames in clips])
+def _per_clip(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[B, 2] as it stands beside points [B, M, T, V, 2]."""
+    return values[:, None, None, None]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from fastpose._native import native
+from fastpose.data.core import core
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.batch import AlphaRange, PoseBatch, alpha_ranges
 from fastpose.data.sampling.checks import check_pack, checked_flips, checked_indices, checked_integer
@@ -75,7 +75,7 @@ class ClipSampler:
                 f"max_persons · clip_len · joints: expected at most {MAX_NOISE_ELEMENTS}, "
                 f"got {settings.max_persons} · {settings.clip_len} · {self.num_joints}"
             )
-        self._native = native.PackedSampler(
+        self._native = core.PackedSampler(
             packed.keypoints,
             packed.scores,
             packed.offsets,

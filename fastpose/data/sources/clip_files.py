@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpose._native import native
+from fastpose.data.core import core
 from fastpose.data.pack import clip_builder
 from fastpose.data.pack.clip_builder import CheckedClip
 from fastpose.data.pack.layouts import KINECT25, LAYOUTS, Layout
@@ -119,8 +119,8 @@ def _read_skeletons(names: Mapping[Path, str], options: ReadOptions) -> Iterator
     paths = list(names)
     for first in range(0, len(paths), FILES_PER_CALL):
         chunk = paths[first : first + FILES_PER_CALL]
-        part = native.pack_skeletons(
-            [str(path) for path in chunk], 2, options.threads or native.hardware_threads()
+        part = core.pack_skeletons(
+            [str(path) for path in chunk], 2, options.threads or core.hardware_threads()
         )
         yield from (_problem(path, text) for path, text in zip(chunk, part["errors"], strict=True) if text)
         good = [i for i, text in enumerate(part["errors"]) if not text]

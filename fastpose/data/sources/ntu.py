@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpose._native import native
+from fastpose.data.core import core
 from fastpose.data.pack import clip_builder
 from fastpose.data.pack.layouts import KINECT25, Layout, convert, get_layout
 from fastpose.data.pack.packed import PackedClips
@@ -77,7 +77,7 @@ def pack_ntu(
     stems: list[str] = []
     num_persons: list[int] = []
     num_frames: list[int] = []
-    for chunk, part in _decoded(samples, threads or native.hardware_threads(), progress):
+    for chunk, part in _decoded(samples, threads or core.hardware_threads(), progress):
         log.lost_joints += int(part["lost_joints"].sum())
         for i, (path, name) in enumerate(chunk):
             if part["errors"][i]:
@@ -132,14 +132,14 @@ def _samples(paths: Sequence[Path], log: PackLog) -> list[tuple[Path, NtuName]]:
 def _decoded(
     samples: Sequence[tuple[Path, NtuName]], threads: int, progress: bool
 ) -> Iterator[tuple[Sequence[tuple[Path, NtuName]], dict]]:
-    """Chunks of samples with what ``native.pack_skeletons`` makes of them."""
+    """Chunks of samples with what ``pack_skeletons`` makes of them."""
     from tqdm import tqdm
 
     start, num_bytes = time.perf_counter(), 0
     with tqdm(total=len(samples), unit=" files", desc="decoding", disable=not progress) as bar:
         for first in range(0, len(samples), _FILES_PER_CALL):
             chunk = samples[first : first + _FILES_PER_CALL]
-            part = native.pack_skeletons([str(path) for path, _ in chunk], 2, threads)
+            part = core.pack_skeletons([str(path) for path, _ in chunk], 2, threads)
             num_bytes += part["bytes"]
             bar.set_postfix_str(f"{num_bytes / 1e6 / (time.perf_counter() - start):.0f} MB/s", refresh=False)
             bar.update(len(chunk))

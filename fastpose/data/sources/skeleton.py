@@ -6,16 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpose._native import native
-
-NUM_JOINTS = 25
-JOINT_FIELDS = (
-    *("x", "y", "z"),  # metres, camera space
-    *("depthX", "depthY"),  # pixels of 512x424
-    *("colorX", "colorY"),  # pixels of 1920x1080
-    *("orientW", "orientX", "orientY", "orientZ"),  # a quaternion
-    "trackingState",  # 0 lost, 1 inferred, 2 tracked
-)
+from fastpose.data.core import core
+from fastpose.data.sources.skeleton_reference import JOINT_FIELDS, NUM_JOINTS
 
 
 class DecodeError(ValueError):
@@ -74,7 +66,7 @@ def read_skeleton(path: str | os.PathLike) -> Skeleton:
         DecodeError: the file is damaged, or of another format.
         OSError: it cannot be read.
     """
-    error, content = native.parse_skeleton(Path(path).read_bytes())
+    error, content = core.parse_skeleton(Path(path).read_bytes())
     if error is not None:
         raise DecodeError(os.fspath(path), *error)
     num_frames, lost_joints, bodies = content
@@ -102,7 +94,7 @@ def select_bodies(skeleton: Skeleton, max_bodies: int = 2) -> tuple[np.ndarray, 
     if max_bodies < 1:
         raise ValueError(f"max_bodies must be at least 1, got {max_bodies}")
     bodies = [_checked_arrays(body, skeleton.num_frames) for body in skeleton.bodies]
-    return native.select_bodies(bodies, skeleton.num_frames, max_bodies)
+    return core.select_bodies(bodies, skeleton.num_frames, max_bodies)
 
 
 def _checked_arrays(body: SkeletonBody, num_frames: int) -> tuple[np.ndarray, np.ndarray]:

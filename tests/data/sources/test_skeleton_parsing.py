@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.skeletons import parse_skeleton
 
-from fastpose._native import native
 from fastpose.data import DecodeError, read_skeleton
 
 BODY_LINE = "72057594037931101 0 1 1 1 1 0 -0.1159187 0.1413209 2"
@@ -29,7 +29,7 @@ def one_body_lines() -> list[str]:
 def parse(lines: list[str] | str | bytes):
     """The parser's content of `lines`, or DecodeError."""
     text = "\n".join(lines) + "\n" if isinstance(lines, list) else lines
-    error, content = native.parse_skeleton(text if isinstance(text, bytes) else text.encode())
+    error, content = parse_skeleton(text if isinstance(text, bytes) else text.encode())
     if error is not None:
         raise DecodeError("clip", *error)
     return content
@@ -295,7 +295,7 @@ def test_a_file_cut_at_any_byte_is_an_error(end):
 def test_no_text_crashes_the_parser(junk, place, gone):
     text = "\n".join(one_body_lines()).encode()
     for candidate in (junk, text[:place] + junk + text[place + gone :]):
-        error, content = native.parse_skeleton(candidate)
+        error, content = parse_skeleton(candidate)
         assert (error is None) != (content is None)
         if content is not None:
             assert all(np.isfinite(joints).all() for _, _, joints in content[2])

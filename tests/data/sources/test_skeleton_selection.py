@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.shared import shared_folder
+from support.skeletons import pack_skeletons, select_bodies
 
-from fastpose._native import native
-from fastpose.data import Skeleton, SkeletonBody, read_skeleton, select_bodies
+from fastpose.data import Skeleton, SkeletonBody, read_skeleton
 
 
 def make_body(body_id, frames, motion=1.0, noisy=(), lost=()):
@@ -291,7 +291,7 @@ def test_packing_takes_colour_pixels_and_scores_of_the_selected_bodies(tmp_path)
     joints, frames = select_bodies(skeleton)
     assert joints.shape[:2] == (2, 25)
 
-    packed = native.pack_skeletons([str(path) for path in paths], 2, 2)
+    packed = pack_skeletons([str(path) for path in paths], 2, 2)
     assert packed["num_persons"].tolist() == [2, 0, 0, 0, 2, 2]
     assert packed["num_frames"].tolist() == [len(frames), 0, 0, 0, len(frames), len(frames)]
     assert packed["lost_joints"].tolist() == [0, 0, 0, 0, 1, 0]
@@ -318,13 +318,13 @@ def test_packing_does_not_depend_on_threads_or_on_the_other_files(tmp_path):
         bodies = [make_body(b + 1, range(b, 3 + int(rng.integers(9, 20))), b) for b in range(i % 4)]
         write_skeleton(path, Skeleton(30, bodies))
     names = [str(path) for path in paths]
-    alone = [native.pack_skeletons([name], 2, 1) for name in names]
+    alone = [pack_skeletons([name], 2, 1) for name in names]
     for threads in (1, 2, 5, 0):
-        packed = native.pack_skeletons(names, 2, threads)
+        packed = pack_skeletons(names, 2, threads)
         for key in ("keypoints", "scores", "num_persons", "num_frames", "lost_joints"):
             assert np.array_equal(packed[key], np.concatenate([one[key] for one in alone])), key
         assert packed["errors"] == [one["errors"][0] for one in alone]
-    nothing = native.pack_skeletons([], 2, 2)
+    nothing = pack_skeletons([], 2, 2)
     assert nothing["keypoints"].shape == (0, 25, 2)
     assert nothing["errors"] == []
 
@@ -332,7 +332,7 @@ def test_packing_does_not_depend_on_threads_or_on_the_other_files(tmp_path):
 def test_what_is_no_file_is_an_error_not_a_hang(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    packed = native.pack_skeletons([str(tmp_path), str(pipe), "/dev/zero"], 2, 1)
+    packed = pack_skeletons([str(tmp_path), str(pipe), "/dev/zero"], 2, 1)
     assert packed["errors"] == [
         f"{p}: cannot be read: not a regular file" for p in (tmp_path, pipe, "/dev/zero")
     ]
