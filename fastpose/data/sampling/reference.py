@@ -106,7 +106,7 @@ def resample_frames(
     return np.sort(np.minimum(even // count, length - 1), axis=1)
 
 
-FRAME_RULES = (choose_frames, resample_frames)  # these in the order of the settings' words
+FRAME_RULES = (choose_frames, resample_frames)  # these two in the order of the settings' words
 CROP_BOX, CROP_FRAME = range(2)
 
 
@@ -142,12 +142,12 @@ class ReferenceSampler:
         self.total_differences, self.flipped_joint = total_differences, flipped_joint
         self.seed, self.train = seed, train
         self.height, self.width = settings["size"]
-        self.choose_frames = FRAME_RULES[int(settings["frame_rule"][0])]
-        (self.crop,), (self.crop_padding,), (self.min_box,) = (
-            settings[name] for name in ("crop", "crop_padding", "min_box")
-        )
+        first = {name: numbers[0] for name, numbers in settings.items()}
+        self.choose_frames = FRAME_RULES[int(first["frame_rule"])]
+        self.whole_frame = first["crop"] == CROP_FRAME
+        self.crop_padding, self.min_box = first["crop_padding"], first["min_box"]
         self.crop_area, self.crop_aspect = settings["crop_area"], settings["crop_aspect"]
-        (self.flip_probability,) = settings["flip_probability"]
+        self.flip_probability = first["flip_probability"]
 
     def sample(
         self,
@@ -240,7 +240,7 @@ class ReferenceSampler:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The top left corner and the sides of each clip's crop, both [B, 2] as x and y in clip pixels."""
         side, centre = sizes.max(axis=1), sizes[:, ::-1] / 2
-        if self.crop == CROP_FRAME:
+        if self.whole_frame:
             return np.zeros_like(sizes), np.stack([side, side], axis=1)
         largest = np.finfo(np.float32).max
         joints = present[..., None]
