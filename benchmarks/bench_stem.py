@@ -49,7 +49,7 @@ def test_stem(benchmark, stem, direction, case):
 
     volume = forward()
     gradient = torch.randn_like(volume)
-    settings = (SIZE, 0.6, "joints", [], stride, padding)
+    settings = (SIZE, 0.6, "heatmap", [], stride, padding)
 
     def weight_gradient():
         torch.ops.fastpose.pose_stem_weight_gradient(gradient, poses, weight, *settings)

@@ -63,7 +63,7 @@ def test_stem(benchmark, stem, direction, persons, case, clips):
     )
     torch.testing.assert_close(volume[:2].cpu().float(), expected, rtol=1e-2, atol=1e-2)
     gradients = [torch.randn_like(volume) for _ in range(BATCHES)]
-    settings = (SIZE, 0.6, "joints", [], stride, padding)
+    settings = (SIZE, 0.6, "heatmap", [], stride, padding)
 
     def weight_gradient(x, gradient):
         return torch.ops.fastpose.pose_stem_weight_gradient(gradient, x, weight, *settings)

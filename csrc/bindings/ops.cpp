@@ -89,8 +89,8 @@ void bind_rendering(py::module_& module) {
   using fastpose::HeatmapLayout;
   using fastpose::HeatmapMode;
   py::enum_<HeatmapMode>(module, "HeatmapMode")
-      .value("JOINTS", HeatmapMode::kJoints)
-      .value("LIMBS", HeatmapMode::kLimbs)
+      .value("HEATMAP", HeatmapMode::kHeatmap)
+      .value("LIMB", HeatmapMode::kLimb)
       .value("GRAYSCALE_SUM", HeatmapMode::kGrayscaleSum)
       .value("GRAYSCALE_MAX", HeatmapMode::kGrayscaleMax);
   py::enum_<ElementType>(module, "ElementType")

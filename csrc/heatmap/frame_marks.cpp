@@ -27,7 +27,7 @@ void FrameMarks::place(std::int64_t clip, std::int64_t frame) {
     const float* pose = maps_.keypoints + maps_.pose_offset(clip, person, frame);
     for (std::int64_t part = 0; part < maps_.parts(); ++part) {
       Mark& mark = marks_[static_cast<std::size_t>(part * maps_.persons + person)];
-      if (maps_.mode == HeatmapMode::kLimbs) {
+      if (maps_.mode == HeatmapMode::kLimb) {
         const Limb limb = maps_.limbs[static_cast<std::size_t>(part)];
         place_limb(geometry_, pose + limb.a * 3, pose + limb.b * 3, mark);
       } else {

@@ -68,8 +68,8 @@ class FrameGradient {
     const Mark& mark = marks_.marks()[static_cast<std::size_t>(self)];
     const std::int64_t person = self % maps_.persons;
     const float* pose = maps_.keypoints + maps_.pose_offset(clip_, person, frame_);
-    const Limb limb = maps_.mode == HeatmapMode::kLimbs ? maps_.limbs[static_cast<std::size_t>(mark.group)]
-                                                        : Limb{mark.group, mark.group};
+    const Limb limb = maps_.mode == HeatmapMode::kLimb ? maps_.limbs[static_cast<std::size_t>(mark.group)]
+                                                       : Limb{mark.group, mark.group};
     const auto* gradient = static_cast<const Element*>(job_.gradient) + clip_ * job_.strides[0] +
                            mark.channel * job_.strides[1] + frame_ * job_.strides[2];
     RowSums sums;

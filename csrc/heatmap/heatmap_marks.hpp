@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
+#include "base/keypoint.hpp"
 #include "base/value_blocks.hpp"
 
 namespace fastpose {
@@ -48,16 +48,14 @@ struct Mark {
 };
 
 inline constexpr float kScoreThreshold = 0.001f;
-inline constexpr float kFarthestPixel = 16777216.0f;  // 2^24: beyond it float32 no longer tells pixels apart
 
 inline std::int64_t whole_blocks(std::int64_t count) {
   return (count + kBlock - 1) / kBlock * kBlock;
 }
 
+// Of the joints that are present, those of a score that can be seen.
 inline bool is_drawn(const float* keypoint) {
-  const float x = keypoint[0], y = keypoint[1], score = keypoint[2];
-  return score >= kScoreThreshold && score <= std::numeric_limits<float>::max() &&
-         std::abs(x) <= kFarthestPixel && std::abs(y) <= kFarthestPixel;
+  return keypoint[2] >= kScoreThreshold && is_present(keypoint[0], keypoint[1], keypoint[2]);
 }
 
 // First pixel and one past the last of int(low - radius)..int(high + radius), clipped to [0, size).

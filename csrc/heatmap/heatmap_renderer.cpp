@@ -115,7 +115,7 @@ class UnitRenderer {
       const float* pose = job_.maps.keypoints + job_.maps.pose_offset(clip, person, frame);
       for (std::int64_t group = 0; group < plan_.groups; ++group) {
         Mark& mark = marks_[group * job_.maps.persons + person];
-        if (job_.maps.mode == HeatmapMode::kLimbs) {
+        if (job_.maps.mode == HeatmapMode::kLimb) {
           const Limb limb = job_.maps.limbs[static_cast<std::size_t>(first_group + group)];
           place_limb(geometry_, pose + limb.a * 3, pose + limb.b * 3, mark);
         } else {

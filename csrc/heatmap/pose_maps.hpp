@@ -6,7 +6,7 @@
 
 namespace fastpose {
 
-enum class HeatmapMode { kJoints, kLimbs, kGrayscaleSum, kGrayscaleMax };
+enum class HeatmapMode { kHeatmap, kLimb, kGrayscaleSum, kGrayscaleMax };
 
 struct Limb {
   std::int64_t a;
@@ -24,14 +24,14 @@ struct PoseMaps {
   std::int64_t width;
   double sigma;  // pixels
   HeatmapMode mode;
-  std::span<const Limb> limbs;  // kLimbs only
+  std::span<const Limb> limbs;  // kLimb only
 
   bool is_grayscale() const {
     return mode == HeatmapMode::kGrayscaleSum || mode == HeatmapMode::kGrayscaleMax;
   }
   // Joints or limbs of a frame.
   std::int64_t parts() const {
-    return mode == HeatmapMode::kLimbs ? static_cast<std::int64_t>(limbs.size()) : joints;
+    return mode == HeatmapMode::kLimb ? static_cast<std::int64_t>(limbs.size()) : joints;
   }
   std::int64_t channels() const { return is_grayscale() ? 1 : parts(); }
   // Where the keypoints of a person in a frame begin.

@@ -9,12 +9,12 @@ MAX_STEP = 2**24  # with sides of at most as many pixels, every place is a 32-bi
 
 
 def describe(value: object) -> str:
-    """What an error says it got in place of a tensor: dtype and shape, or the type."""
+    """Return what an error says it got in place of a tensor: dtype and shape, or the type."""
     return f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 def three_integers(op: str, name: str, value: int | Sequence[int], least: int) -> tuple[int, int, int]:
-    """One for frames, rows and columns each.
+    """Return one for frames, rows and columns each.
 
     Raises:
         ValueError: ``value`` is not one or three integers from ``least`` to ``MAX_STEP``.

@@ -1,4 +1,4 @@
-"""Which implementation of an operator runs: native C++, a Triton kernel, or the plain torch reference."""
+"""Which implementation of an operator runs: one list of names, each with one meaning."""
 
 import functools
 import importlib.util
@@ -7,49 +7,54 @@ import torch
 
 from fastpose._native import extension_obstacle
 
-BACKENDS = ("auto", "triton", "native", "reference")
+BACKENDS = {
+    "auto": "the first of the others, in this order, that the operator has, that can serve the call and that pays",
+    "triton": "Triton kernels, on a CUDA device",
+    "native": "C++, on the CPU",
+    "blocked": "plain torch in blocks, on any device: without the reference's memory, differentiable once",
+    "reference": "the definition in plain torch, on any device, with derivatives of any order",
+}
 
 
-def resolve_backend(op: str, backend: str, native_obstacle: str | None, triton_obstacle: str | None) -> str:
-    """Return ``"triton"``, ``"native"`` or ``"reference"``.
+def resolve_backend(op: str, backend: str, obstacles: dict[str, str | None], *, pays: bool = True) -> str:
+    """Return one of the names of ``obstacles``, or "reference", which every operator has and which serves all calls.
 
     Args:
         op: public name of the operator, for errors.
-        backend: one of `BACKENDS`; ``"auto"`` is a kernel or native code where one can serve, else the reference.
-            In a model that is being exported it is the reference, which other programs can run.
-        native_obstacle: why native code cannot serve this call (it completes "backend='native' …"), or None.
-            Where the extension is missing, that is the obstacle.
-        triton_obstacle: the same of the Triton kernel.
+        backend: one of `BACKENDS`. "auto" in a model that is being exported is the reference, which other programs
+            can run.
+        obstacles: of each further backend that the operator has, why it cannot serve this call (it completes
+            "backend='native' …"), or None. Where the
+            extension is missing, that is what keeps native code from it.
+        pays: whether "auto" may take one of these; else it is the reference.
 
     Raises:
         ValueError: an unknown backend, or one that cannot serve the call.
     """
     if backend not in BACKENDS:
         raise ValueError(f"{op}: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    obstacles = {
-        "triton": triton_obstacle,
-        "native": extension_obstacle() or native_obstacle,
-        "reference": None,
-    }
-    if backend == "auto" and torch.compiler.is_exporting():
-        return "reference"
+    obstacles = {**obstacles, "reference": None}
+    if "native" in obstacles:
+        obstacles["native"] = extension_obstacle() or obstacles["native"]
+    able = [name for name in BACKENDS if name in obstacles and obstacles[name] is None]
     if backend == "auto":
-        return next(name for name, obstacle in obstacles.items() if obstacle is None)
-    if obstacles[backend] is not None:
-        others = [name for name, obstacle in obstacles.items() if obstacle is None]
+        return "reference" if not pays or torch.compiler.is_exporting() else able[0]
+    if backend not in able:
+        obstacle = obstacles.get(backend, "does not exist")
         raise ValueError(
-            f"{op}: backend={backend!r} {obstacles[backend]}; choose {' or '.join(map(repr, ['auto', *others]))}"
+            f"{op}: backend={backend!r} {obstacle}; choose {' or '.join(map(repr, ['auto', *able]))}"
         )
     return backend
 
 
 @functools.cache
 def has_triton() -> bool:
+    """Return whether the package triton is installed."""
     return importlib.util.find_spec("triton") is not None
 
 
 def triton_device_obstacle(tensor: torch.Tensor) -> str | None:
-    """Why a Triton kernel cannot work on ``tensor``, or None."""
+    """Return why a Triton kernel cannot work on ``tensor``, or None."""
     if tensor.device.type != "cuda":
         return f"needs its tensors on a CUDA device, and they are on {tensor.device}"
     if not has_triton():

@@ -25,5 +25,5 @@ def ceil_div(size: int, block: int) -> int:
 
 
 def interpreting() -> bool:
-    """Whether kernels run in Triton's interpreter, which takes tensors on the CPU."""
+    """Return whether kernels run in Triton's interpreter, which takes tensors on the CPU."""
     return os.environ.get("TRITON_INTERPRET") == "1"

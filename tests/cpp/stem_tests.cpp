@@ -123,13 +123,13 @@ void test_all_stems(const PoseMaps& maps, std::int64_t outs) {
 int main() {
   const std::vector<Limb> limbs{{0, 1}, {1, 2}, {2, 2}, {2, 0}};
   for (const std::int64_t outs : {1, 8, 13}) {
-    test_all_stems({nullptr, 2, 1, 3, 3, 12, 10, 0.6, HeatmapMode::kJoints, {}}, outs);
-    test_all_stems({nullptr, 1, 3, 2, 2, 9, 14, 1.3, HeatmapMode::kJoints, {}}, outs);
-    test_all_stems({nullptr, 1, 2, 2, 3, 11, 12, 0.6, HeatmapMode::kLimbs, limbs}, outs);
+    test_all_stems({nullptr, 2, 1, 3, 3, 12, 10, 0.6, HeatmapMode::kHeatmap, {}}, outs);
+    test_all_stems({nullptr, 1, 3, 2, 2, 9, 14, 1.3, HeatmapMode::kHeatmap, {}}, outs);
+    test_all_stems({nullptr, 1, 2, 2, 3, 11, 12, 0.6, HeatmapMode::kLimb, limbs}, outs);
     test_all_stems({nullptr, 1, 2, 2, 3, 7, 7, 0.8, HeatmapMode::kGrayscaleSum, {}}, outs);
   }
   // Several frames, of more than one clip, by one thread.
-  test_stem({nullptr, 8, 2, 7, 3, 9, 8, 0.6, HeatmapMode::kJoints, {}}, 5, {3, 3, 3}, {1, 1, 1}, {1, 1, 1});
-  test_stem({nullptr, 8, 2, 7, 3, 9, 8, 0.6, HeatmapMode::kLimbs, limbs}, 5, {1, 3, 3}, {1, 2, 2}, {0, 1, 1});
-  test_stem({nullptr, 1, 1, 2, 3, 1, 1, 0.6, HeatmapMode::kJoints, {}}, 4, {1, 7, 7}, {1, 1, 1}, {0, 3, 3});
+  test_stem({nullptr, 8, 2, 7, 3, 9, 8, 0.6, HeatmapMode::kHeatmap, {}}, 5, {3, 3, 3}, {1, 1, 1}, {1, 1, 1});
+  test_stem({nullptr, 8, 2, 7, 3, 9, 8, 0.6, HeatmapMode::kLimb, limbs}, 5, {1, 3, 3}, {1, 2, 2}, {0, 1, 1});
+  test_stem({nullptr, 1, 1, 2, 3, 1, 1, 0.6, HeatmapMode::kHeatmap, {}}, 4, {1, 7, 7}, {1, 1, 1}, {0, 3, 3});
 }

@@ -18,10 +18,10 @@ from fastpose.ops.heatmap import kernels_gradient as gradient_kernels
 
 TOLERANCE = {torch.float32: 5e-4, torch.float16: 1e-3, torch.bfloat16: 1e-2}
 MODES = {
-    "joints": {"mode": "heatmap"},
+    "heatmap": {"mode": "heatmap"},
     "grayscale_sum": {"mode": "grayscale", "joint_merge": "sum"},
     "grayscale_max": {"mode": "grayscale", "joint_merge": "max"},
-    "limbs": {"mode": "limb"},
+    "limb": {"mode": "limb"},
 }
 CONTIGUOUS, CHANNELS_LAST = torch.contiguous_format, torch.channels_last_3d
 
@@ -41,28 +41,26 @@ def random_poses(shape, size, seed=0, whole=False):
     return poses
 
 
-def limbs_of(drawing, joints):
-    return (
-        [(0, joints - 1), (joints - 1, 0), (0, 0), (joints // 2, joints - 1)] if drawing == "limbs" else None
-    )
+def limbs_of(mode, joints):
+    return [(0, joints - 1), (joints - 1, 0), (0, 0), (joints // 2, joints - 1)] if mode == "limb" else None
 
 
 def flat(limbs):
     return [joint for pair in limbs or [] for joint in pair]
 
 
-def assert_draws_as_the_reference(poses, size, sigma, drawing, dtype, memory_format):
-    arguments = {"size": size, "sigma": sigma, "limbs": limbs_of(drawing, poses.shape[3]), **MODES[drawing]}
+def assert_draws_as_the_reference(poses, size, sigma, mode, dtype, memory_format):
+    arguments = {"size": size, "sigma": sigma, "limbs": limbs_of(mode, poses.shape[3]), **MODES[mode]}
     truth = render_heatmaps(poses.double(), **arguments, dtype=torch.float64, backend="reference")
     expected = render_heatmaps(poses, **arguments, dtype=dtype, backend="reference")
     out = torch.full_like(expected, math.nan).to(memory_format=memory_format)
-    kernels.render(poses, out, sigma, drawing, flat(arguments["limbs"]))
+    kernels.render(poses, out, sigma, mode, flat(arguments["limbs"]))
     allowed = (expected.double() - truth).abs() + TOLERANCE[dtype] * truth + 1e-6
     assert ((out.double() - truth).abs() <= allowed).all()
     assert ((out > 0) == (expected > 0))[expected.isnan() | (truth > 1e-20) | (truth == 0)].all()
 
 
-@pytest.mark.parametrize("drawing", MODES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("shape", "size", "dtype", "memory_format"),
     [
@@ -76,8 +74,8 @@ def assert_draws_as_the_reference(poses, size, sigma, drawing, dtype, memory_for
     ],
     ids=lambda value: str(value).replace(" ", ""),
 )
-def test_maps(drawing, shape, size, dtype, memory_format):
-    assert_draws_as_the_reference(random_poses(shape, size), size, 0.6, drawing, dtype, memory_format)
+def test_maps(mode, shape, size, dtype, memory_format):
+    assert_draws_as_the_reference(random_poses(shape, size), size, 0.6, mode, dtype, memory_format)
 
 
 @few
@@ -85,13 +83,13 @@ def test_maps(drawing, shape, size, dtype, memory_format):
     shape=st.tuples(*[st.integers(1, 3)] * 4),
     size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     sigma=st.sampled_from([0.1, 1.3, 5.0]),
-    drawing=st.sampled_from(list(MODES)),
+    mode=st.sampled_from(list(MODES)),
     dtype=st.sampled_from(list(TOLERANCE)),
     memory_format=st.sampled_from([CONTIGUOUS, CHANNELS_LAST]),
     seed=st.integers(0, 99),
 )
-def test_maps_of_any_shape(shape, size, sigma, drawing, dtype, memory_format, seed):
-    assert_draws_as_the_reference(random_poses(shape, size, seed), size, sigma, drawing, dtype, memory_format)
+def test_maps_of_any_shape(shape, size, sigma, mode, dtype, memory_format, seed):
+    assert_draws_as_the_reference(random_poses(shape, size, seed), size, sigma, mode, dtype, memory_format)
 
 
 def test_results_are_rounded_once_to_nearest_even():
@@ -100,15 +98,15 @@ def test_results_are_rounded_once_to_nearest_even():
     poses[..., 2] *= torch.tensor([1e-2, 1.0, 6e4])[:, None]  # subnormals of float16 to near its end
     full, rounded = torch.empty(1, 5, 3, 16, 24), torch.empty(1, 5, 3, 16, 24, dtype=torch.float16)
     for out in (full, rounded):
-        kernels.render(poses, out, 0.6, "joints", [])
+        kernels.render(poses, out, 0.6, "heatmap", [])
     assert torch.equal(rounded, full.half())
 
 
 def test_a_limb_whose_end_is_far_away_stays_sharp():
-    poses = torch.tensor([[4.0, 4.0, 1.0], [4.0 + 3e6, 4.0 + 3e6, 1.0]]).reshape(1, 1, 1, 2, 3)
+    poses = torch.tensor([[4.0, 4.0, 1.0], [4.0 + 9e5, 4.0 + 9e5, 1.0]]).reshape(1, 1, 1, 2, 3)
     for memory_format in (CONTIGUOUS, CHANNELS_LAST):
         out = torch.full((1, 2, 1, 32, 32), math.nan).to(memory_format=memory_format)
-        kernels.render(poses, out, 0.6, "limbs", [0, 1, 1, 0])
+        kernels.render(poses, out, 0.6, "limb", [0, 1, 1, 0])
         assert_close(out[0, 0, 0].diagonal()[4:], torch.ones(28), rtol=0, atol=1e-5)
         assert_close(
             out[0, 1, 0].diagonal(1)[4:], torch.full((27,), math.exp(-0.5 / 0.72)), rtol=0, atol=1e-5
@@ -127,13 +125,13 @@ def test_empty_inputs(shape):
 def test_out_between_other_memory_is_written_alone():
     poses = random_poses((1, 1, 3, 2), (7, 9))
     memory = torch.full((3 + 2 * 3 * 63 + 8,), math.nan)
-    kernels.render(poses, memory[3:-8].view(1, 2, 3, 7, 9), 0.6, "joints", [])
+    kernels.render(poses, memory[3:-8].view(1, 2, 3, 7, 9), 0.6, "heatmap", [])
     assert memory[3:-8].isfinite().all()
     assert memory[:3].isnan().all()
     assert memory[-8:].isnan().all()
 
 
-@pytest.mark.parametrize("drawing", MODES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     ("shape", "size", "sigma", "dtype", "memory_format", "whole"),
     [
@@ -144,19 +142,19 @@ def test_out_between_other_memory_is_written_alone():
     ],
     ids=lambda value: str(value).replace(" ", ""),
 )
-def test_gradients(drawing, shape, size, sigma, dtype, memory_format, whole):
+def test_gradients(mode, shape, size, sigma, dtype, memory_format, whole):
     poses = random_poses(shape, size, 1, whole)
     if whole:
         poses[..., 2] = 0.7
         poses[:, -1] = poses[:, 0]
-    arguments = {"size": size, "sigma": sigma, "limbs": limbs_of(drawing, shape[3]), **MODES[drawing]}
+    arguments = {"size": size, "sigma": sigma, "limbs": limbs_of(mode, shape[3]), **MODES[mode]}
     free = poses.double().requires_grad_()
     maps = render_heatmaps(free, **arguments, dtype=torch.float64, backend="reference")
     gradient = torch.randn(maps.shape, generator=torch.Generator().manual_seed(2)).to(dtype)
     (truth,) = torch.autograd.grad(maps, free, gradient.double())
     gradient = gradient.to(memory_format=memory_format)
     results = [
-        gradient_kernels.render_backward(gradient, poses, sigma, drawing, flat(arguments["limbs"]))
+        gradient_kernels.render_backward(gradient, poses, sigma, mode, flat(arguments["limbs"]))
         for _ in range(2)
     ]
     assert torch.equal(*results)
@@ -182,20 +180,20 @@ def untouched_zeros(count, dtype):
 
 
 @pytest.mark.parametrize(
-    ("drawing", "memory_format"),
+    ("mode", "memory_format"),
     [
-        ("joints", CONTIGUOUS),
-        ("joints", CHANNELS_LAST),
-        ("limbs", CHANNELS_LAST),
+        ("heatmap", CONTIGUOUS),
+        ("heatmap", CHANNELS_LAST),
+        ("limb", CHANNELS_LAST),
         ("grayscale_sum", CONTIGUOUS),
     ],
 )
-def test_addresses_have_64_bits(drawing, memory_format, one_program):
+def test_addresses_have_64_bits(mode, memory_format, one_program):
     side = 1024
-    frames, channels = (2050, 1) if drawing == "grayscale_sum" else (1030, 2)
+    frames, channels = (2050, 1) if mode == "grayscale_sum" else (1030, 2)
     poses = torch.zeros(1, 1, frames, 2, 3)
     poses[..., -1, :, :] = torch.tensor([[1021.0, 1022.0, 0.5], [1022.0, 1022.0, 0.5]])
-    limbs = [0, 1, 1, 0] if drawing == "limbs" else []
+    limbs = [0, 1, 1, 0] if mode == "limb" else []
     elements = frames * channels * side * side
     memory = untouched_zeros(elements, torch.bfloat16)
     shape = (1, channels, frames, side, side)
@@ -205,15 +203,15 @@ def test_addresses_have_64_bits(drawing, memory_format, one_program):
         out = memory.view(shape)
     assert elements > 2**31
     interleaved = 1 if out.is_contiguous() else channels
-    tile = 512 if drawing == "grayscale_sum" else 4096 if interleaved == 1 and drawing == "joints" else 2048
+    tile = 512 if mode == "grayscale_sum" else 4096 if interleaved == 1 and mode == "heatmap" else 2048
     rows, columns = kernels.tile_shape(side, side * interleaved, tile)
     images = frames * channels // interleaved
     one_program(images * (side // rows) * (side * interleaved // columns) - 1)
-    kernels.render(poses, out, 0.6, drawing, limbs)
+    kernels.render(poses, out, 0.6, mode, limbs)
     assert out[0, -1, -1, 1022, 1022] >= 0.5
     assert memory[: 1 << 20].count_nonzero() == 0
 
     gradient = untouched_zeros(elements, torch.float32).as_strided(out.shape, out.stride())
     gradient[0, -1, -1, 1022, 1022] = 1
     one_program(frames * 2 - 1)
-    assert gradient_kernels.render_backward(gradient, poses, 0.6, drawing, limbs)[0, 0, -1, 1, 2] >= 0.5
+    assert gradient_kernels.render_backward(gradient, poses, 0.6, mode, limbs)[0, 0, -1, 1, 2] >= 0.5

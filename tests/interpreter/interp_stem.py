@@ -20,16 +20,16 @@ def flat(limbs):
     return [joint for pair in limbs or [] for joint in pair]
 
 
-def assert_agrees(drawing, shape, size, kernel, out_channels, stride, padding, sigma, dtype, seed=0):
+def assert_agrees(mode, shape, size, kernel, out_channels, stride, padding, sigma, dtype, seed=0):
     """Output and both gradients."""
-    keypoints, weight, arguments = make_case(drawing, shape, size, kernel, out_channels, seed)
+    keypoints, weight, arguments = make_case(mode, shape, size, kernel, out_channels, seed)
     truths = results(
         keypoints.double(), weight.double(), dtype, "reference", dtype=torch.float64, sigma=sigma,
         stride=stride, padding=padding, **arguments,
     )  # fmt: skip
     layout = {"dtype": dtype, "memory_format": torch.channels_last_3d}
     gradient = torch.randn(truths[0].shape, generator=torch.Generator().manual_seed(9)).to(dtype)
-    settings = (size, sigma, drawing, flat(limbs_of(drawing, shape[3])), stride, padding)
+    settings = (size, sigma, mode, flat(limbs_of(mode, shape[3])), stride, padding)
     output = torch.full_like(truths[0], math.nan, **layout)
     kernels.convolve(keypoints, weight, output, *settings)
     keypoint_gradient = keypoint_kernels.keypoint_gradient(gradient, keypoints, weight, *settings)
@@ -41,20 +41,20 @@ def assert_agrees(drawing, shape, size, kernel, out_channels, stride, padding, s
 
 
 @pytest.mark.parametrize(
-    ("drawing", "shape", "size", "kernel", "out_channels", "stride", "padding", "sigma", "dtype"),
+    ("mode", "shape", "size", "kernel", "out_channels", "stride", "padding", "sigma", "dtype"),
     [
-        ("joints", (1, 1, 1, 3), (9, 10), (1, 7, 7), 8, (1, 1, 1), (0, 3, 3), 0.6, torch.bfloat16),
-        ("joints", (1, 2, 1, 3), (12, 11), (1, 3, 3), 24, (1, 2, 2), (0, 1, 1), 0.6, torch.float32),
-        ("joints", (1, 1, 2, 2), (7, 6), (3, 3, 3), 40, (1, 1, 1), (1, 1, 1), 0.6, torch.float32),
+        ("heatmap", (1, 1, 1, 3), (9, 10), (1, 7, 7), 8, (1, 1, 1), (0, 3, 3), 0.6, torch.bfloat16),
+        ("heatmap", (1, 2, 1, 3), (12, 11), (1, 3, 3), 24, (1, 2, 2), (0, 1, 1), 0.6, torch.float32),
+        ("heatmap", (1, 1, 2, 2), (7, 6), (3, 3, 3), 40, (1, 1, 1), (1, 1, 1), 0.6, torch.float32),
         ("grayscale_sum", (1, 2, 1, 3), (9, 5), (1, 2, 4), 5, (1, 1, 3), (0, 0, 2), 0.6, torch.float16),
-        ("limbs", (1, 2, 1, 2), (5, 7), (1, 2, 2), 4, (1, 1, 2), (0, 1, 1), 0.6, torch.float32),
-        ("joints", (2, 2, 2, 1), (1, 1), (1, 3, 3), 3, (2, 1, 1), (0, 1, 1), 0.6, torch.float32),
-        ("joints", (1, 1, 1, 1), (3, 30), (1, 1, 3), 2, (1, 1, 1), (0, 0, 1), 3.0, torch.float32),
+        ("limb", (1, 2, 1, 2), (5, 7), (1, 2, 2), 4, (1, 1, 2), (0, 1, 1), 0.6, torch.float32),
+        ("heatmap", (2, 2, 2, 1), (1, 1), (1, 3, 3), 3, (2, 1, 1), (0, 1, 1), 0.6, torch.float32),
+        ("heatmap", (1, 1, 1, 1), (3, 30), (1, 1, 3), 2, (1, 1, 1), (0, 0, 1), 3.0, torch.float32),
     ],
     ids=["SlowOnly", "X3D", "C3D", "grayscale", "limbs", "1x1", "windows of several steps"],
 )  # fmt: skip
-def test_stems(drawing, shape, size, kernel, out_channels, stride, padding, sigma, dtype):
-    assert_agrees(drawing, shape, size, kernel, out_channels, stride, padding, sigma, dtype)
+def test_stems(mode, shape, size, kernel, out_channels, stride, padding, sigma, dtype):
+    assert_agrees(mode, shape, size, kernel, out_channels, stride, padding, sigma, dtype)
 
 
 @few
@@ -68,14 +68,14 @@ def test_any_shape(data):
         data.draw(st.integers(max(0, (side - length + 1) // 2), side))
         for side, length in zip(kernel, (shape[2], *size), strict=True)
     )
-    drawing = data.draw(st.sampled_from(["joints", "grayscale_sum", "limbs"]))
+    mode = data.draw(st.sampled_from(["heatmap", "grayscale_sum", "limb"]))
     seed = data.draw(st.integers(1, 99))
-    assert_agrees(drawing, shape, size, kernel, 3, stride, padding, 0.6, torch.float32, seed)
+    assert_agrees(mode, shape, size, kernel, 3, stride, padding, 0.6, torch.float32, seed)
 
 
 def test_of_equal_persons_the_first_has_the_gradient():
-    pose, weight, _ = make_case("joints", (1, 1, 1, 2), (4, 5), (1, 2, 2), 3)
-    settings = ((4, 5), 0.6, "joints", [], (1, 1, 1), (0, 1, 1))
+    pose, weight, _ = make_case("heatmap", (1, 1, 1, 2), (4, 5), (1, 2, 2), 3)
+    settings = ((4, 5), 0.6, "heatmap", [], (1, 1, 1), (0, 1, 1))
     gradient = torch.randn(1, 3, 1, 5, 6, generator=torch.Generator().manual_seed(9))
     alone, found = (
         keypoint_kernels.keypoint_gradient(gradient, poses, weight, *settings)
@@ -89,8 +89,8 @@ def test_of_equal_persons_the_first_has_the_gradient():
 @pytest.mark.parametrize("shape", [(0, 1, 2, 3), (2, 0, 2, 3)], ids=str)
 def test_empty_inputs(shape):
     keypoints = torch.zeros(*shape, 3)
-    weight = torch.ones(5, channels_of("joints", 3), 1, 3, 3)
-    settings = ((4, 5), 0.6, "joints", [], (1, 1, 1), (0, 1, 1))
+    weight = torch.ones(5, channels_of("heatmap", 3), 1, 3, 3)
+    settings = ((4, 5), 0.6, "heatmap", [], (1, 1, 1), (0, 1, 1))
     output = torch.full((shape[0], 5, 2, 4, 5), math.nan).to(memory_format=torch.channels_last_3d)
     kernels.convolve(keypoints, weight, output, *settings)
     assert output.count_nonzero() == 0

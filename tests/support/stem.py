@@ -7,7 +7,7 @@ from torch import Tensor
 
 from fastpose.ops import pose_stem
 
-MODES = {"joints": "heatmap", "limbs": "limb", "grayscale_sum": "grayscale"}  # by what is drawn
+MODES = {"heatmap": "heatmap", "limb": "limb", "grayscale_sum": "grayscale"}  # by the operators' word
 
 
 def random_poses(shape, size, seed=0, crowded=True) -> Tensor:
@@ -27,20 +27,20 @@ def random_poses(shape, size, seed=0, crowded=True) -> Tensor:
     return poses
 
 
-def limbs_of(drawing, joints):
-    return [(0, joints - 1), (joints - 1, 0), (0, 0)] if drawing == "limbs" else None
+def limbs_of(mode, joints):
+    return [(0, joints - 1), (joints - 1, 0), (0, 0)] if mode == "limb" else None
 
 
-def channels_of(drawing, joints):
-    return {"joints": joints, "limbs": 3, "grayscale_sum": 1}[drawing]
+def channels_of(mode, joints):
+    return {"heatmap": joints, "limb": 3, "grayscale_sum": 1}[mode]
 
 
-def make_case(drawing, shape, size, kernel, out_channels, seed=0):
+def make_case(mode, shape, size, kernel, out_channels, seed=0):
     """(keypoints, weight, the further arguments of `pose_stem` but stride and padding)."""
     generator = torch.Generator().manual_seed(seed + 1)
     joints = shape[3]
-    weight = torch.randn(out_channels, channels_of(drawing, joints), *kernel, generator=generator)
-    arguments = {"size": size, "mode": MODES[drawing], "limbs": limbs_of(drawing, joints)}
+    weight = torch.randn(out_channels, channels_of(mode, joints), *kernel, generator=generator)
+    arguments = {"size": size, "mode": MODES[mode], "limbs": limbs_of(mode, joints)}
     return random_poses(shape, size, seed), weight, arguments
 
 

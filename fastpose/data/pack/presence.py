@@ -1,9 +1,9 @@
-"""When a joint counts: the rule of csrc/keypoint.hpp in NumPy."""
+"""When a joint counts: the rule of ``fastpose.ops.presence`` in NumPy."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_COORDINATE = 1e6  # pixels; beyond it a coordinate is damage
+from fastpose.ops.presence import MAX_COORDINATE
 
 
 def present_joints(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.bool_]:

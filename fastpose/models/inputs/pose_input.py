@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fastpose.data.pack.layouts import Layout, get_layout
+from fastpose.ops.presence import present_joints
 from fastpose.system.placement import volume_format
 
 INPUTS = ("heatmap", "grayscale", "limb", "skeleton")
@@ -281,8 +282,8 @@ def check_joints(keypoints: Tensor, layout: Layout) -> None:
 
 
 def is_present(keypoints: Tensor) -> Tensor:
-    """Which joints of [..., 3] have a score above 0 and are finite: bool [..., 1]."""
-    return (keypoints[..., 2:] > 0) & keypoints.isfinite().all(-1, keepdim=True)
+    """Return which joints of [..., 3] are present (``fastpose.ops.presence``): bool [..., 1]."""
+    return present_joints(keypoints)[..., None]
 
 
 def unit_coordinates(x: Tensor, size: tuple[int, int]) -> Tensor:

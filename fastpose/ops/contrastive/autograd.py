@@ -19,7 +19,7 @@ def differentiable_loss(
     precision: str,
     backend: str,
 ) -> Tensor:
-    """The loss, [] or [N], of ``backend`` "triton" or "blocked"."""
+    """Return the loss, [] or [N], of ``backend`` "triton" or "blocked"."""
     tau = None
     if isinstance(temperature, Tensor):
         tau, temperature = temperature.to(x.device), _value_at_hand(temperature)
@@ -29,7 +29,7 @@ def differentiable_loss(
 
 
 def _value_at_hand(temperature: Tensor) -> float:
-    """Its value, or 0 where reading it would wait for a device or break a graph."""
+    """Return its value, or 0 where reading it would wait for a device or break a graph."""
     if temperature.device.type != "cpu" or torch.compiler.is_compiling():
         return 0.0
     return temperature.item()

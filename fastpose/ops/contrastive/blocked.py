@@ -73,7 +73,7 @@ def blocked_forward(
 
 
 def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tuple[Tensor, State]:
-    """The loss of the clips [N] that are ``present``; the others are rows of zeros and no anchors."""
+    """Return the loss of the clips [N] that are ``present``; the others are rows of zeros and no anchors."""
     both = present.repeat(2)
     if present.any():
         loss, (*of_rows, scale) = blocked_forward(
@@ -99,7 +99,7 @@ def blocked_backward(
     state: State,
     symmetric: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of the rows before normalisation [R, D], and of the temperature."""
+    """Return the gradients of the rows before normalisation [R, D], and of the temperature."""
     z, inverse, log_sums, pulls, scale = state
     s = 1 / temperature
     count = len(z) // 2 if paired else len(z)
@@ -136,7 +136,7 @@ def blocked_backward(
 
 
 def _unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalised rows and 1 / length [R], both 0 for a row of zeros."""
+    """Return normalised rows and 1 / length [R], both 0 for a row of zeros."""
     largest = torch.linalg.vector_norm(x, math.inf, dim=1)
     is_zero = largest < torch.finfo(x.dtype).tiny
     largest.masked_fill_(is_zero, 1)
@@ -146,12 +146,12 @@ def _unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bound_holds(s: float, dtype: torch.dtype) -> bool:
-    """Whether exp(s (cos - 1)) ≥ exp(-2 s) and the inverse of a sum of such are normal numbers."""
+    """Return whether exp(s (cos - 1)) ≥ exp(-2 s) and the inverse of a sum of such are normal numbers."""
     return 2 * s < -math.log(torch.finfo(dtype).tiny) - 1
 
 
 def _blocks(total: int, count: int, anchors: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks on and above the diagonal that hold anchors; none lies across the end of the anchors.
+    """Yield the blocks on and above the diagonal that hold anchors; none lies across the end of the anchors.
 
     Few anchors are one block: there, calls cost more than pairs computed twice.
     """

@@ -10,7 +10,7 @@ from fastpose.ops.once import call_once_differentiable
 def class_means(
     x: Tensor, y: Tensor, labels_x: Tensor, labels_y: Tensor, num_classes: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean of the rows of each class, in both views.
+    """Return the mean of the rows of each class, in both views.
 
     Args:
         x, y: rows [N, D] on a CUDA device.

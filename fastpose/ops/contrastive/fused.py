@@ -181,13 +181,13 @@ def fused_backward(
 
 
 def row_block(width: int) -> tuple[int, int]:
-    """Columns that a program takes at a time where it has one row, and its warps."""
+    """Return the columns that a program takes at a time where it has one row, and its warps."""
     block = min(max(16, 1 << (width - 1).bit_length()), 1024)
     return block, 4 if block > 256 else 1
 
 
 def new_forward(x: Tensor, paired: bool, reduction: str, precision: str) -> tuple[Tensor, State]:
-    """The results of ``fused_forward``, to be written."""
+    """Allocate the results of ``fused_forward``, to be written."""
     count, width = x.shape
     total = 2 * count if paired else count
     loss = x.new_empty((count,) if reduction == "none" else (), dtype=torch.float32)

@@ -1,19 +1,18 @@
 """Public contrastive losses: checks, precision, and the choice of a backend.
 
-"triton" is fused kernels on CUDA; "blocked" the same method in plain torch, for the CPU and for float64; both
-need memory O(N D). "reference" holds the N x N matrices and has derivatives of any order.
+Of the backends (``fastpose.ops.backend``) "triton" and "blocked" need memory O(N D); "reference" holds the N x N
+matrices.
 """
 
 import torch
 from torch import Tensor
 
+from fastpose.ops.backend import resolve_backend, triton_device_obstacle
 from fastpose.ops.contrastive import checks, reference
 from fastpose.ops.contrastive.autograd import differentiable_loss
 from fastpose.ops.contrastive.class_means import class_means
 from fastpose.ops.contrastive.tiles import DEFAULT_PRECISION, OPERANDS
 from fastpose.ops.launch import interpreting
-
-BACKENDS = ("auto", "triton", "blocked", "reference")
 
 
 def contrastive_loss(
@@ -168,18 +167,12 @@ def supervised_contrastive_loss(
 
 def _choose(op: str, backend: str, precision: str, x: Tensor) -> tuple[str, str]:
     """Return the backend that serves these rows, and the precision of its operands."""
-    if backend not in BACKENDS:
-        raise ValueError(f"{op}: backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     if precision not in ("auto", *OPERANDS):
         raise ValueError(f"{op}: precision must be one of auto, {', '.join(OPERANDS)}, got {precision!r}")
-    served = x.dtype in DEFAULT_PRECISION and (x.device.type == "cuda" or interpreting())
-    if backend == "auto":
-        backend = "triton" if served and x.device.type == "cuda" else "blocked"
-    if backend == "triton" and not served:
-        raise ValueError(
-            f"{op}: backend='triton' takes float32, float16 or bfloat16 rows on a CUDA device, got {x.dtype} "
-            f"on {x.device}; choose 'auto', 'blocked' or 'reference'"
-        )
+    obstacle = None if x.dtype in DEFAULT_PRECISION else f"does not take {x.dtype}"
+    if not (backend == "triton" and interpreting()):
+        obstacle = triton_device_obstacle(x) or obstacle
+    backend = resolve_backend(op, backend, {"triton": obstacle, "blocked": None})
     if backend == "triton":
         return backend, DEFAULT_PRECISION[x.dtype] if precision == "auto" else precision
     if precision not in ("auto", "fp32"):

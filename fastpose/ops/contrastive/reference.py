@@ -17,7 +17,7 @@ def normalize_rows(x: Tensor) -> Tensor:
 
 
 def clip_losses(o: Tensor, n: Tensor, temperature: float | Tensor, symmetric: bool) -> Tensor:
-    """Loss of each clip [N]: its noisy view against all other rows, as seen from its clean view.
+    """Return the loss of each clip [N]: its noisy view against all other rows, as seen from its clean view.
 
     Symmetric: the mean of that and of its clean view as seen from its noisy one.
     """
@@ -56,7 +56,7 @@ def group_loss(
 
 
 def class_means(x: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Means [K, D] and counts [K]; the mean of an empty class is 0."""
+    """Return means [K, D] and counts [K]; the mean of an empty class is 0."""
     counts = torch.zeros(num_classes, dtype=x.dtype, device=x.device).index_add(
         0, labels, torch.ones_like(labels, dtype=x.dtype)
     )
@@ -65,7 +65,7 @@ def class_means(x: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Te
 
 
 def supervised_losses(z: Tensor, labels: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor]:
-    """Loss of each row [M] against the other rows of its class, and which rows [M] have such.
+    """Return the loss of each row [M] against the other rows of its class, and which rows [M] have such.
 
     Rows without are 0. Source: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020.
     """

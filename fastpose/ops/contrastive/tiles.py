@@ -27,7 +27,7 @@ class Tiles:
     stages: int
 
     def meta(self) -> dict[str, int]:
-        """Arguments of a launch; a kernel has those of the blocks that it cuts."""
+        """Return the arguments of a launch; a kernel has those of the blocks that it cuts."""
         blocks = {
             "BLOCK_M": self.rows,
             "BLOCK_N": self.keys,
@@ -39,24 +39,24 @@ class Tiles:
 
 
 def padded_width(width: int) -> int:
-    """Columns of the operands: a power of two, and beyond 256 whole blocks of 128."""
+    """Return the columns of the operands: a power of two, and beyond 256 whole blocks of 128."""
     width = int(width)  # under torch.compile the width is part of the shape compiled for
     return max(16, 1 << (width - 1).bit_length()) if width <= 256 else ceil_div(width, 128) * 128
 
 
 def padded_rows(rows: int) -> int:
-    """Whole tiles of rows and of keys, whatever their size."""
+    """Return whole tiles of rows and of keys, whatever their size."""
     block = 128 if rows <= FEW else 256
     return ceil_div(rows, block) * block
 
 
 def key_splits(programs: int, key_tiles: int, processors: int) -> int:
-    """Into how many parts the keys are cut, so that a small problem occupies every multiprocessor."""
+    """Return into how many parts the keys are cut, so that a small problem occupies every multiprocessor."""
     return max(1, min(processors // programs, key_tiles, 16))
 
 
 def forward_tiles(width: int, rows: int, precision: str, capability: int, paired: bool) -> Tiles:
-    """For operands of ``padded_width`` ``width``; small problems take small tiles to fill the device.
+    """Return those for operands of ``padded_width`` ``width``; small problems take small tiles to fill the device.
 
     Here and below: the largest tiles that the compiler fits into registers on the capability (80, 90, ...).
     Comparing labels takes registers, and row maxima do; so do float32 operands on 80.
@@ -94,7 +94,7 @@ def backward_tiles(width: int, rows: int, precision: str, capability: int, plain
 
 
 def takes_panels(width: int, rows: int, tiles: Tiles) -> bool:
-    """Whether weights are better written out than computed again for each block of columns."""
+    """Return whether weights are better written out than computed again for each block of columns."""
     return tiles.columns < width and rows > FEW
 
 
@@ -116,9 +116,9 @@ def product_tiles(width: int, precision: str, capability: int) -> Tiles:
 
 
 def panel_rows(width: int, padded: int, product: Tiles, processors: int, itemsize: int) -> int:
-    """Rows of a panel of weights: one program of the product for each multiprocessor, within 16 · width bytes a key.
+    """Return the rows of a panel of weights.
 
-    That bound holds the panel to four times the rows' float32 gradient.
+    That is one program of the product for each multiprocessor, within 16 · width bytes a key, which holds the panel to four times the rows' float32 gradient.
     """
     wanted = processors // (width // product.columns) * product.rows
     most = min(wanted, 16 * width // itemsize, padded)

@@ -8,8 +8,8 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
-MODES = ("heatmap", "grayscale", "limb")
-JOINT_MERGES = ("sum", "max")
+from fastpose.ops.heatmap.modes import JOINT_MERGES, MODES, HeatmapMode
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 SIGMA_RANGE = (1e-6, 1e6)
 MAX_SIDE = 2**24  # float32 holds every pixel index
@@ -45,9 +45,17 @@ def checked_sigma(op: str, sigma: float) -> float:
     return float(sigma)
 
 
-def check_mode(op: str, mode: str) -> None:
+def checked_mode(op: str, mode: str, joint_merge: str | None) -> HeatmapMode:
+    """Return the mode, with its merge of joints where it is "grayscale"."""
     if mode not in MODES:
         raise ValueError(f"{op}: mode must be one of {', '.join(MODES)}, got {mode!r}")
+    if joint_merge is not None and joint_merge not in JOINT_MERGES:
+        raise ValueError(f"{op}: joint_merge must be one of {', '.join(JOINT_MERGES)}, got {joint_merge!r}")
+    if mode == "grayscale":
+        return f"grayscale_{joint_merge or 'sum'}"
+    if joint_merge is not None:
+        warnings.warn(f"{op}: joint_merge has no effect with {mode = }", stacklevel=CALLER)
+    return mode
 
 
 def check_dtype(op: str, dtype: torch.dtype) -> None:
@@ -79,27 +87,8 @@ def checked_limbs(
     return [(int(a), int(b)) for a, b in pairs]
 
 
-def checked_merge(op: str, joint_merge: str | None, mode: str) -> str:
-    if joint_merge is not None and joint_merge not in JOINT_MERGES:
-        raise ValueError(f"{op}: joint_merge must be one of {', '.join(JOINT_MERGES)}, got {joint_merge!r}")
-    if mode != "grayscale":
-        if joint_merge is not None:
-            warnings.warn(f"{op}: joint_merge has no effect with {mode = }", stacklevel=CALLER)
-        return ""
-    return joint_merge or "sum"
-
-
 def check_elements(op: str, shape: tuple[int, ...]) -> None:
     if torch.compiler.is_compiling():
         return  # symbolic sizes come from tensors that exist
     if math.prod(shape) * 8 >= 2**63:
         raise ValueError(f"{op}: an output of shape {shape} has more bytes than 64 bits can count")
-
-
-def drawing_of(mode: str, joint_merge: str) -> str:
-    """The name in lower case of the ``native.HeatmapMode`` that draws so."""
-    return {"heatmap": "joints", "limb": "limbs", "grayscale": f"grayscale_{joint_merge}"}[mode]
-
-
-def num_maps(mode: str, num_joints: int, num_limbs: int) -> int:
-    return {"heatmap": num_joints, "limb": num_limbs, "grayscale": 1}[mode]

@@ -12,6 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from fastpose.ops import presence
+from fastpose.ops.heatmap.modes import HeatmapMode
 from fastpose.ops.launch import launch
 
 LOG2_E = 1.4426950408889634
@@ -21,7 +23,7 @@ MAX_UNROLLED_PERSONS = 4
 
 MIN_SCORE = tl.constexpr(0.001)
 MAX_SCORE = tl.constexpr(3.4028234663852886e38)
-MAX_COORDINATE = tl.constexpr(2.0**24)
+MAX_COORDINATE = tl.constexpr(presence.MAX_COORDINATE)
 
 
 @triton.jit
@@ -39,7 +41,10 @@ def poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints):
 
 @triton.jit
 def load_joint(pose, joint):
-    """(x, y, score, whether it is drawn) of joints of one person in one frame; 0 where it is not drawn."""
+    """(x, y, score, whether it is drawn) of joints of one person in one frame; 0 where it is not drawn.
+
+    Drawn are those that are present (``fastpose.ops.presence``) with a score of at least MIN_SCORE.
+    """
     x = tl.load(pose + joint * 3)
     y = tl.load(pose + joint * 3 + 1)
     score = tl.load(pose + joint * 3 + 2)
@@ -319,7 +324,7 @@ def dense_keypoints(keypoints: Tensor) -> Tensor:
     return keypoints.to(torch.float32).contiguous()
 
 
-def render(keypoints: Tensor, out: Tensor, sigma: float, drawing: str, limbs: list[int]) -> None:
+def render(keypoints: Tensor, out: Tensor, sigma: float, mode: HeatmapMode, limbs: list[int]) -> None:
     """Fill ``out`` [B, C, T, H, W], contiguous or in channels_last_3d order; arguments as the operator's."""
     if out.numel() == 0:
         return
@@ -329,14 +334,14 @@ def render(keypoints: Tensor, out: Tensor, sigma: float, drawing: str, limbs: li
     keypoints = dense_keypoints(keypoints)
     num_clips, num_persons, num_frames, num_joints, _ = keypoints.shape
     channels, height, width = out.shape[1], *out.shape[3:]
-    grayscale = drawing.startswith("grayscale")
+    grayscale = mode.startswith("grayscale")
     interleaved = 1 if out.is_contiguous() else channels
     row_length = width * interleaved
     if row_length >= MAX_ROW_ELEMENTS:
         raise ValueError(
             f"render_heatmaps: a row of {row_length} elements is beyond the Triton kernel's 2**31"
         )
-    elements = 512 if grayscale else 4096 if interleaved == 1 and drawing == "joints" else 2048
+    elements = 512 if grayscale else 4096 if interleaved == 1 and mode == "heatmap" else 2048
     rows, columns = tile_shape(height, row_length, elements)
     images = num_clips * num_frames * (channels // interleaved)
     num_tiles = images * triton.cdiv(height, rows) * triton.cdiv(row_length, columns)
@@ -345,7 +350,7 @@ def render(keypoints: Tensor, out: Tensor, sigma: float, drawing: str, limbs: li
         launch(
             draw_grayscale, grid(num_tiles),
             keypoints, out, num_tiles, num_persons, num_frames, num_joints, height, 3 * sigma, decay,
-            WIDTH=width, TAKES_MAX=drawing == "grayscale_max", JOINTS=triton.next_power_of_2(num_joints),
+            WIDTH=width, TAKES_MAX=mode == "grayscale_max", JOINTS=triton.next_power_of_2(num_joints),
             ROWS=rows, COLUMNS=columns, num_warps=1, enable_fp_fusion=True,
         )  # fmt: skip
     else:
@@ -353,7 +358,7 @@ def render(keypoints: Tensor, out: Tensor, sigma: float, drawing: str, limbs: li
             draw_maps, grid(num_tiles),
             keypoints, limb_table(tuple(limbs), keypoints.device), out, num_tiles, num_persons, num_frames,
             num_joints, channels // interleaved, height, 3 * sigma, decay,
-            WIDTH=width, INTERLEAVED=interleaved, LIMBS=drawing == "limbs",
+            WIDTH=width, INTERLEAVED=interleaved, LIMBS=mode == "limb",
             PERSONS=num_persons if num_persons <= MAX_UNROLLED_PERSONS else 0,
             ROWS=rows, COLUMNS=columns, num_warps=4, enable_fp_fusion=True,
         )  # fmt: skip

@@ -28,6 +28,7 @@ from fastpose.ops.heatmap.kernels import (
     segment_axis,
     window,
 )
+from fastpose.ops.heatmap.modes import HeatmapMode
 from fastpose.ops.launch import launch
 
 
@@ -257,7 +258,7 @@ def limb_gradients(
 
 
 def render_backward(
-    gradient: Tensor, keypoints: Tensor, sigma: float, drawing: str, limbs: list[int]
+    gradient: Tensor, keypoints: Tensor, sigma: float, mode: HeatmapMode, limbs: list[int]
 ) -> Tensor:
     """Float32 [B, M, T, V, 3] from the gradient [B, C, T, H, W] of the maps, of any strides."""
     keypoints = dense_keypoints(keypoints)
@@ -269,7 +270,7 @@ def render_backward(
     num_marks = keypoints.numel() // 3
     side = min(max(triton.next_power_of_2(min(int(6 * sigma) + 2, height, width)), 8), 32)
     sizes = (height, width, 3 * sigma, -LOG2_E / (2 * sigma * sigma), 1 / (sigma * sigma))
-    if drawing == "limbs":
+    if mode == "limb":
         side = max(side, 16)
         launch(
             limb_gradients, grid(num_marks),
@@ -282,7 +283,7 @@ def render_backward(
             joint_gradients, grid(num_marks),
             keypoints, gradient, result, *gradient.stride(),
             num_marks, num_persons, num_frames, num_joints, *sizes,
-            GRAYSCALE=drawing != "joints", JOINTS_COMPETE=drawing == "grayscale_max",
+            GRAYSCALE=mode != "heatmap", JOINTS_COMPETE=mode == "grayscale_max",
             ROWS=side, COLUMNS=side, num_warps=4 if side == 32 else 1, enable_fp_fusion=False,
         )  # fmt: skip
     return result

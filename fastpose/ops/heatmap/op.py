@@ -12,14 +12,12 @@ from fastpose.ops.heatmap.checks import (
     check_dtype,
     check_elements,
     check_keypoints,
-    check_mode,
     checked_limbs,
-    checked_merge,
+    checked_mode,
     checked_sigma,
     checked_size,
-    drawing_of,
-    num_maps,
 )
+from fastpose.ops.heatmap.modes import num_maps
 from fastpose.ops.heatmap.reference import render_heatmaps_reference
 from fastpose.ops.once import call_once_differentiable
 
@@ -43,8 +41,8 @@ def render_heatmaps(
 
     A joint draws ``score * exp(-d² / 2σ²)`` at distance d inside the window ``int(μ - 3σ)..int(μ + 3σ)``
     (inclusive, truncated toward zero, computed in float32, clipped to the image). Scores above 1 are not
-    clamped. A joint whose score is below 0.001 or not finite, or whose coordinates are not finite or exceed
-    2**24, draws nothing. The rule is that of PYSKL's GeneratePoseTarget.
+    clamped. A joint that is not present (``fastpose.ops.presence``) or whose score is below 0.001 draws nothing.
+    The rule is that of PYSKL's GeneratePoseTarget.
 
     Args:
         keypoints: floating, x and y in pixels of the map and score, [B, M, T, V, 3]; any strides.
@@ -70,31 +68,31 @@ def render_heatmaps(
     check_keypoints(op, keypoints)
     size = checked_size(op, size)
     sigma = checked_sigma(op, sigma)
-    check_mode(op, mode)
+    merged = checked_mode(op, mode, joint_merge)
     check_dtype(op, dtype)
     limb_pairs = checked_limbs(op, limbs, mode, keypoints.shape[3])
-    joint_merge = checked_merge(op, joint_merge, mode)
-    shape = _output_shape(keypoints, size, num_maps(mode, keypoints.shape[3], len(limb_pairs)))
+    shape = _output_shape(keypoints, size, num_maps(merged, keypoints.shape[3], len(limb_pairs)))
     check_elements(op, shape)
 
     memory_format = _checked_format(memory_format, out)
     if out is not None:
         _check_out(out, keypoints, shape, dtype)
     backend = resolve_backend(
-        op, backend, _native_obstacle(keypoints, dtype), _triton_obstacle(keypoints, dtype)
+        op,
+        backend,
+        {"native": _native_obstacle(keypoints, dtype), "triton": _triton_obstacle(keypoints, dtype)},
     )
     if backend == "reference":
-        maps = render_heatmaps_reference(keypoints, size, sigma, mode, limb_pairs, joint_merge, dtype)
+        maps = render_heatmaps_reference(keypoints, size, sigma, merged, limb_pairs, dtype)
         return maps.contiguous(memory_format=memory_format) if out is None else out.copy_(maps)
 
-    drawing = drawing_of(mode, joint_merge)
     limb_joints = [joint for pair in limb_pairs for joint in pair]
     if out is None:
         channels_last = memory_format == torch.channels_last_3d
         return torch.ops.fastpose.render_heatmaps(
-            keypoints, size, sigma, drawing, limb_joints, dtype, channels_last
+            keypoints, size, sigma, merged, limb_joints, dtype, channels_last
         )
-    torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, drawing, limb_joints)
+    torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, merged, limb_joints)
     return out
 
 
@@ -159,41 +157,41 @@ def _triton_obstacle(keypoints: Tensor, dtype: torch.dtype) -> str | None:
     )
 
 
-# Opaque to torch.compile. `drawing` names a native.HeatmapMode; `limbs` is a flat list of pairs.
+# Opaque to torch.compile. `mode` is a HeatmapMode; `limbs` is a flat list of pairs.
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(
-    "render_heatmaps(Tensor keypoints, SymInt[2] size, float sigma, str drawing, int[] limbs, "
+    "render_heatmaps(Tensor keypoints, SymInt[2] size, float sigma, str mode, int[] limbs, "
     "ScalarType dtype, bool channels_last) -> Tensor"
 )
 _library.define(
-    "render_heatmaps_into(Tensor keypoints, Tensor(a!) out, float sigma, str drawing, int[] limbs) -> ()"
+    "render_heatmaps_into(Tensor keypoints, Tensor(a!) out, float sigma, str mode, int[] limbs) -> ()"
 )
 _library.define(
-    "render_heatmaps_backward(Tensor gradient, Tensor keypoints, float sigma, str drawing, int[] limbs) -> Tensor"
+    "render_heatmaps_backward(Tensor gradient, Tensor keypoints, float sigma, str mode, int[] limbs) -> Tensor"
 )
 
 
 @torch.library.register_fake("fastpose::render_heatmaps", lib=_library)
-def _new_maps(keypoints, size, sigma, drawing, limbs, dtype, channels_last):
-    channels = {"joints": keypoints.shape[3], "limbs": len(limbs) // 2}.get(drawing, 1)
+def _new_maps(keypoints, size, sigma, mode, limbs, dtype, channels_last):
+    channels = num_maps(mode, keypoints.shape[3], len(limbs) // 2)
     memory_format = torch.channels_last_3d if channels_last else torch.contiguous_format
     shape = _output_shape(keypoints, size, channels)
     return torch.empty(shape, dtype=dtype, device=keypoints.device, memory_format=memory_format)
 
 
 @torch.library.register_fake("fastpose::render_heatmaps_into", lib=_library)
-def _render_into_fake(keypoints, out, sigma, drawing, limbs):
+def _render_into_fake(keypoints, out, sigma, mode, limbs):
     return None
 
 
 @torch.library.register_fake("fastpose::render_heatmaps_backward", lib=_library)
-def _backward_fake(gradient, keypoints, sigma, drawing, limbs):
+def _backward_fake(gradient, keypoints, sigma, mode, limbs):
     return keypoints.new_empty(keypoints.shape)
 
 
-def _render(keypoints, size, sigma, drawing, limbs, dtype, channels_last):
-    out = _new_maps(keypoints, size, sigma, drawing, limbs, dtype, channels_last)
-    torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, drawing, limbs)
+def _render(keypoints, size, sigma, mode, limbs, dtype, channels_last):
+    out = _new_maps(keypoints, size, sigma, mode, limbs, dtype, channels_last)
+    torch.ops.fastpose.render_heatmaps_into(keypoints, out, sigma, mode, limbs)
     return out
 
 
@@ -202,7 +200,7 @@ _library.impl("render_heatmaps", _render, "CUDA")
 
 
 @torch.library.impl(_library, "render_heatmaps_into", "CPU")
-def _render_into_on_cpu(keypoints, out, sigma, drawing, limbs):
+def _render_into_on_cpu(keypoints, out, sigma, mode, limbs):
     from fastpose._native import native
 
     keypoints = keypoints.to(torch.float32).contiguous()
@@ -212,7 +210,7 @@ def _render_into_on_cpu(keypoints, out, sigma, drawing, limbs):
         output=out.data_ptr(),
         size=out.shape[3:],
         sigma=sigma,
-        mode=getattr(native.HeatmapMode, drawing.upper()),
+        mode=getattr(native.HeatmapMode, mode.upper()),
         limbs=limbs,
         element=getattr(native.ElementType, NATIVE_DTYPES[out.dtype]),
         layout=native.HeatmapLayout.CONTIGUOUS if out.is_contiguous() else native.HeatmapLayout.CHANNELS_LAST,
@@ -221,7 +219,7 @@ def _render_into_on_cpu(keypoints, out, sigma, drawing, limbs):
 
 
 @torch.library.impl(_library, "render_heatmaps_backward", "CPU")
-def _backward_on_cpu(gradient, keypoints, sigma, drawing, limbs):
+def _backward_on_cpu(gradient, keypoints, sigma, mode, limbs):
     from fastpose._native import native
 
     poses = keypoints.to(torch.float32).contiguous()
@@ -234,7 +232,7 @@ def _backward_on_cpu(gradient, keypoints, sigma, drawing, limbs):
         result=result.data_ptr(),
         size=gradient.shape[3:],
         sigma=sigma,
-        mode=getattr(native.HeatmapMode, drawing.upper()),
+        mode=getattr(native.HeatmapMode, mode.upper()),
         limbs=limbs,
         element=getattr(native.ElementType, NATIVE_DTYPES[gradient.dtype]),
         threads=torch.get_num_threads(),
@@ -243,30 +241,30 @@ def _backward_on_cpu(gradient, keypoints, sigma, drawing, limbs):
 
 
 @torch.library.impl(_library, "render_heatmaps_into", "CUDA")
-def _render_into_on_cuda(keypoints, out, sigma, drawing, limbs):
+def _render_into_on_cuda(keypoints, out, sigma, mode, limbs):
     from fastpose.ops.heatmap import kernels
 
-    kernels.render(keypoints, out, sigma, drawing, limbs)
+    kernels.render(keypoints, out, sigma, mode, limbs)
 
 
 @torch.library.impl(_library, "render_heatmaps_backward", "CUDA")
-def _backward_on_cuda(gradient, keypoints, sigma, drawing, limbs):
+def _backward_on_cuda(gradient, keypoints, sigma, mode, limbs):
     from fastpose.ops.heatmap import kernels_gradient as kernels
 
-    return kernels.render_backward(gradient, keypoints, sigma, drawing, limbs).to(keypoints.dtype)
+    return kernels.render_backward(gradient, keypoints, sigma, mode, limbs).to(keypoints.dtype)
 
 
 class _RenderHeatmaps(torch.autograd.Function):
     @staticmethod
-    def forward(keypoints, size, sigma, drawing, limbs, dtype, channels_last):
+    def forward(keypoints, size, sigma, mode, limbs, dtype, channels_last):
         with torch._C._AutoDispatchBelowAutograd():
             return torch.ops.fastpose.render_heatmaps(
-                keypoints, size, sigma, drawing, limbs, dtype, channels_last
+                keypoints, size, sigma, mode, limbs, dtype, channels_last
             )
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        keypoints, _, ctx.sigma, ctx.drawing, ctx.limbs, _, _ = inputs
+        keypoints, _, ctx.sigma, ctx.mode, ctx.limbs, _, _ = inputs
         ctx.save_for_backward(keypoints)
 
     @staticmethod
@@ -274,7 +272,7 @@ class _RenderHeatmaps(torch.autograd.Function):
         (keypoints,) = ctx.saved_tensors
         differentiate = torch.ops.fastpose.render_heatmaps_backward
         result = call_once_differentiable(
-            differentiate, "render_heatmaps", gradient, keypoints, ctx.sigma, ctx.drawing, ctx.limbs
+            differentiate, "render_heatmaps", gradient, keypoints, ctx.sigma, ctx.mode, ctx.limbs
         )
         return result, None, None, None, None, None, None
 

@@ -13,27 +13,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fastpose.ops.heatmap.modes import HeatmapMode
+from fastpose.ops.presence import present_joints
+
 MIN_SCORE = 0.001  # below it a joint draws nothing
-MAX_COORDINATE = 2.0**24  # beyond it float32 no longer tells pixels apart, and a joint draws nothing
 
 
 def render_heatmaps_reference(
     keypoints: Tensor,  # [B, M, T, V, 3]
     size: tuple[int, int],
     sigma: float,
-    mode: str,
+    mode: HeatmapMode,
     limbs: Sequence[tuple[int, int]],
-    joint_merge: str,
     dtype: torch.dtype,
 ) -> Tensor:  # [B, V | L | 1, T, H, W]
     """`fastpose.ops.render_heatmaps` on checked arguments, in float64 if a dtype is, else float32."""
     precision = torch.promote_types(torch.promote_types(keypoints.dtype, dtype), torch.float32)
     num_clips, num_persons, num_frames, num_joints, _ = keypoints.shape
-    num_maps = len(limbs) if mode == "limb" else num_joints
     drawn = _drawn(keypoints)
     poses = torch.where(drawn[..., None], keypoints, 0).to(precision)
 
-    maps = poses.new_zeros(num_clips, num_frames, num_maps, *size)
+    maps = poses.new_zeros(num_clips, num_frames, len(limbs) if mode == "limb" else num_joints, *size)
     for person in range(num_persons):
         pose, visible = poses[:, person], drawn[:, person]  # [B, T, V, 3], [B, T, V]
         person_maps = _joint_maps(pose, visible, size, sigma)
@@ -41,11 +41,10 @@ def render_heatmaps_reference(
             person_maps = _limb_maps(pose, visible, person_maps, limbs, sigma)
         maps = _larger(maps, person_maps)
 
-    if mode == "grayscale":
-        if joint_merge == "sum" or num_joints == 0:
-            maps = maps.sum(2, keepdim=True)
-        else:
-            maps = functools.reduce(_larger, maps.split(1, dim=2))
+    if mode == "grayscale_max" and num_joints > 0:
+        maps = functools.reduce(_larger, maps.split(1, dim=2))
+    elif mode in ("grayscale_sum", "grayscale_max"):
+        maps = maps.sum(2, keepdim=True)
     return maps.transpose(1, 2).to(dtype).contiguous()
 
 
@@ -54,9 +53,7 @@ def _larger(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _drawn(keypoints: Tensor) -> Tensor:  # [..., 3] -> [...]
-    xy, score = keypoints.detach().float().split([2, 1], dim=-1)
-    near = (xy.abs() <= MAX_COORDINATE).all(-1)
-    return near & ((score >= MIN_SCORE) & score.isfinite()).squeeze(-1)
+    return present_joints(keypoints) & (keypoints[..., 2].detach().float() >= MIN_SCORE)
 
 
 def _window(low: Tensor, high: Tensor, sigma: float, length: int) -> Tensor:  # [...] -> [..., length]

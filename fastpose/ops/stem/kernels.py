@@ -29,11 +29,12 @@ from fastpose.ops.heatmap.kernels import (
     program_index,
 )
 from fastpose.ops.heatmap.kernels_gradient import pixel_range
+from fastpose.ops.heatmap.modes import HeatmapMode
 from fastpose.ops.launch import launch
 
 MAX_OUTPUTS = 32  # of a program
 MAX_ROWS, MAX_COLUMNS = 8, 4  # of a tile, in pixels
-REGISTERS = {"joints": 128, "grayscale_sum": 128, "limbs": 160}  # of a lane, at most: as few as spill nothing
+REGISTERS = {"heatmap": 128, "grayscale_sum": 128, "limb": 160}  # of a lane, at most: as few as spill nothing
 
 
 @triton.jit
@@ -274,12 +275,12 @@ def power_of_two(size: int, largest: int) -> int:
 
 
 def geometry(
-    kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], drawing: str
+    kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], mode: HeatmapMode
 ) -> dict[str, int | bool]:
-    """Constants of the kernels."""
+    """Return the constants of the kernels."""
     names = ("KT", "KH", "KW", "ST", "SY", "SX", "PT", "PY", "PX")
     constants = dict(zip(names, (*kernel, *stride, *padding), strict=True))
-    return constants | {"LIMBS": drawing == "limbs", "GRAYSCALE": drawing == "grayscale_sum"}
+    return constants | {"LIMBS": mode == "limb", "GRAYSCALE": mode == "grayscale_sum"}
 
 
 def outputs_last(weight: Tensor) -> Tensor:
@@ -288,7 +289,7 @@ def outputs_last(weight: Tensor) -> Tensor:
 
 
 def tile_constants(out: Tensor, num_marks: int) -> dict[str, int]:
-    """Constants of a convolution that writes ``out`` [B, O, T', H', W']."""
+    """Return the constants of a convolution that writes ``out`` [B, O, T', H', W']."""
     _, channels, frames, height, width = out.shape
     return {
         "OUT_FRAMES": frames,
@@ -308,7 +309,7 @@ def convolve(
     out: Tensor,  # [B, O, T', H', W'], channels_last_3d
     size: Sequence[int],
     sigma: float,
-    drawing: str,
+    mode: HeatmapMode,
     limbs: list[int],
     stride: Sequence[int],
     padding: Sequence[int],
@@ -322,7 +323,7 @@ def convolve(
     keypoints = dense_keypoints(keypoints)
     _, num_persons, num_frames, num_joints, _ = keypoints.shape
     num_clips, out_channels, out_frames, out_height, out_width = out.shape
-    num_marks = len(limbs) // 2 if drawing == "limbs" else num_joints
+    num_marks = len(limbs) // 2 if mode == "limb" else num_joints
     constants = tile_constants(out, num_marks)
     num_tiles = num_clips * out_frames
     for side, tile in ((out_height, "ROWS"), (out_width, "COLUMNS"), (out_channels, "OUTPUTS")):
@@ -332,6 +333,6 @@ def convolve(
         keypoints, limb_table(tuple(limbs), keypoints.device), outputs_last(weight), out, num_tiles, num_persons,
         num_frames, num_joints, num_marks, *size, 3 * sigma,
         -LOG2_E / (2 * sigma * sigma),
-        **constants, **geometry(weight.shape[2:], stride, padding, drawing), num_warps=1,
-        maxnreg=REGISTERS[drawing], enable_fp_fusion=True,
+        **constants, **geometry(weight.shape[2:], stride, padding, mode), num_warps=1,
+        maxnreg=REGISTERS[mode], enable_fp_fusion=True,
     )  # fmt: skip

@@ -26,6 +26,7 @@ from fastpose.ops.heatmap.kernels import (
     segment_axis,
 )
 from fastpose.ops.heatmap.kernels_gradient import end_offset, end_score, mark_position
+from fastpose.ops.heatmap.modes import HeatmapMode
 from fastpose.ops.launch import launch
 from fastpose.ops.stem.kernels import (
     geometry,
@@ -173,7 +174,7 @@ def keypoint_gradients(
 
 
 def gather_constants(weight_shape: Sequence[int]) -> dict[str, int]:
-    """Constants beside the geometry."""
+    """Return the constants beside the geometry."""
     channels, _, _, rows, columns = weight_shape
     return {
         "OUT_CHANNELS": channels,
@@ -189,7 +190,7 @@ def keypoint_gradient(
     weight: Tensor,  # [O, C, kT, kH, kW]
     size: Sequence[int],
     sigma: float,
-    drawing: str,
+    mode: HeatmapMode,
     limbs: list[int],
     stride: Sequence[int],
     padding: Sequence[int],
@@ -207,7 +208,7 @@ def keypoint_gradient(
         keypoints, limb_table(tuple(limbs), keypoints.device), outputs_last(weight), gradient, result,
         num_joints_of_all, num_persons, num_frames, num_joints, len(limbs) // 2, *size, *gradient.shape[2:],
         3 * sigma, -LOG2_E / (2 * sigma * sigma), 1 / (sigma * sigma),
-        **gather_constants(weight.shape), **geometry(weight.shape[2:], stride, padding, drawing),
+        **gather_constants(weight.shape), **geometry(weight.shape[2:], stride, padding, mode),
         num_warps=1, maxnreg=REGISTERS, enable_fp_fusion=False,
     )  # fmt: skip
     return result

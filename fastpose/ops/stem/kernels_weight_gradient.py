@@ -22,6 +22,7 @@ from fastpose.ops.heatmap.kernels import (
     profile,
     program_index,
 )
+from fastpose.ops.heatmap.modes import HeatmapMode
 from fastpose.ops.launch import ceil_div, launch
 from fastpose.ops.stem.kernels import (
     MAX_OUTPUTS,
@@ -209,7 +210,7 @@ def share_of_frames(all_frames: int) -> tuple[int, int]:
 
 
 def correlation_constants(weight_shape: Sequence[int], stride: Sequence[int], sigma: float) -> dict[str, int]:
-    """Constants beside the geometry."""
+    """Return the constants beside the geometry."""
     channels, _, _, rows, columns = weight_shape
     seen = ceil_div(int(6 * sigma) + 2 + columns - 1, stride[2])  # columns of outputs that see a joint
     return {
@@ -227,7 +228,7 @@ def weight_gradient(
     weight_shape: Sequence[int],  # O, C, kT, kH, kW
     size: Sequence[int],
     sigma: float,
-    drawing: str,
+    mode: HeatmapMode,
     limbs: list[int],
     stride: Sequence[int],
     padding: Sequence[int],
@@ -248,7 +249,7 @@ def weight_gradient(
         keypoints, limb_table(tuple(limbs), keypoints.device), gradient, shares, num_programs, frames_per_share,
         num_clips * num_frames, channels, num_persons, num_frames, num_joints, *size, *gradient.shape[2:],
         3 * sigma, -LOG2_E / (2 * sigma * sigma),
-        **constants, **geometry(kernel, stride, padding, drawing), num_warps=1, maxnreg=REGISTERS,
+        **constants, **geometry(kernel, stride, padding, mode), num_warps=1, maxnreg=REGISTERS,
         enable_fp_fusion=True,
     )  # fmt: skip
     return shares.sum(0).permute(4, 0, 1, 2, 3).contiguous()

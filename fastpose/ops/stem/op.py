@@ -12,14 +12,12 @@ from fastpose.ops.heatmap.checks import (
     check_dtype,
     check_elements,
     check_keypoints,
-    check_mode,
     checked_limbs,
-    checked_merge,
+    checked_mode,
     checked_sigma,
     checked_size,
-    drawing_of,
-    num_maps,
 )
+from fastpose.ops.heatmap.modes import HeatmapMode, num_maps
 from fastpose.ops.native_call import (
     NATIVE_DTYPES,
     autocast_dtype,
@@ -48,7 +46,7 @@ def pose_stem(
     dtype: torch.dtype | None = None,
     backend: str = "auto",
 ) -> Tensor:  # [B, O, T', H', W']
-    """``conv3d(render_heatmaps(keypoints, ...), weight, stride, padding)``, without the maps in memory.
+    """Return ``conv3d(render_heatmaps(keypoints, ...), weight, stride, padding)``, without the maps in memory.
 
     What a joint draws is a window of few pixels, and only those are convolved. The result is in
     channels_last_3d order; T' is (T + 2 · padding - kT) // stride + 1, and so on. There is no bias.
@@ -74,31 +72,31 @@ def pose_stem(
     check_keypoints(op, keypoints)
     size = checked_size(op, size)
     sigma = checked_sigma(op, sigma)
-    check_mode(op, mode)
+    merged = checked_mode(op, mode, joint_merge)
     limb_pairs = checked_limbs(op, limbs, mode, keypoints.shape[3])
-    joint_merge = checked_merge(op, joint_merge, mode)
-    check_weight(keypoints, weight, num_maps(mode, keypoints.shape[3], len(limb_pairs)), mode)
+    check_weight(keypoints, weight, num_maps(merged, keypoints.shape[3], len(limb_pairs)), mode)
     stride = checked_stride(stride)
     padding = checked_padding(padding, weight.shape[2:])
     dtype = autocast_dtype(weight) if dtype is None else dtype
     check_dtype(op, dtype)
     check_elements(op, output_shape(keypoints, weight, size, stride, padding))
 
-    drawing = drawing_of(mode, joint_merge)
     chosen = resolve_backend(
         op,
         backend,
-        _native_obstacle(keypoints, weight, drawing, dtype),
-        _triton_obstacle(keypoints, weight, drawing, dtype),
+        {
+            "native": _native_obstacle(keypoints, weight, merged, dtype),
+            "triton": _triton_obstacle(keypoints, weight, merged, dtype),
+        },
     )
-    if backend == "auto" and _is_better_drawn(keypoints, weight, drawing, dtype):
+    if backend == "auto" and _is_better_drawn(keypoints, weight, merged, dtype):
         maps = render_heatmaps(
             keypoints,
             size,
             sigma,
             mode,
             limb_pairs or None,
-            joint_merge or None,
+            joint_merge if mode == "grayscale" else None,
             dtype,
             memory_format=CHANNELS_LAST,
         )
@@ -107,53 +105,52 @@ def pose_stem(
         return volumes.contiguous(memory_format=CHANNELS_LAST)
     if chosen == "reference":
         volumes = pose_stem_reference(
-            keypoints, weight, size, sigma, mode, limb_pairs, joint_merge, stride, padding, dtype
+            keypoints, weight, size, sigma, merged, limb_pairs, stride, padding, dtype
         )
         # Within torch.func memory formats cannot be asked for.
         return volumes if transform_obstacle() else volumes.contiguous(memory_format=CHANNELS_LAST)
     limb_joints = [joint for pair in limb_pairs for joint in pair]
     return torch.ops.fastpose.pose_stem(
-        keypoints, weight, size, sigma, drawing, limb_joints, stride, padding, dtype
+        keypoints, weight, size, sigma, merged, limb_joints, stride, padding, dtype
     )
 
 
-def _native_obstacle(keypoints: Tensor, weight: Tensor, drawing: str, dtype: torch.dtype) -> str | None:
+def _native_obstacle(keypoints: Tensor, weight: Tensor, mode: HeatmapMode, dtype: torch.dtype) -> str | None:
     if keypoints.device.type != "cpu":
         return f"runs on the CPU, and the keypoints are on {keypoints.device}"
     if dtype not in NATIVE_DTYPES:
         return f"does not write {dtype}"
-    return _implicit_obstacle(keypoints, weight, drawing)
+    return _implicit_obstacle(keypoints, weight, mode)
 
 
-def _triton_obstacle(keypoints: Tensor, weight: Tensor, drawing: str, dtype: torch.dtype) -> str | None:
+def _triton_obstacle(keypoints: Tensor, weight: Tensor, mode: HeatmapMode, dtype: torch.dtype) -> str | None:
     if (obstacle := triton_device_obstacle(keypoints)) is not None:
         return obstacle
     if dtype not in TRITON_DTYPES:
         return f"does not write {dtype}"
-    return _implicit_obstacle(keypoints, weight, drawing)
+    return _implicit_obstacle(keypoints, weight, mode)
 
 
-def _implicit_obstacle(keypoints: Tensor, weight: Tensor, drawing: str) -> str | None:
-    if drawing == "grayscale_max":
+def _implicit_obstacle(keypoints: Tensor, weight: Tensor, mode: HeatmapMode) -> str | None:
+    if mode == "grayscale_max":
         return "needs the drawn maps for joint_merge='max'"
     if torch.float64 in (keypoints.dtype, weight.dtype):
         return "would round what is in float64"
     return transform_obstacle()
 
 
-def _is_better_drawn(keypoints: Tensor, weight: Tensor, drawing: str, dtype: torch.dtype) -> bool:
-    """Whether drawing in the result's dtype and torch's convolution serve best."""
+def _is_better_drawn(keypoints: Tensor, weight: Tensor, mode: HeatmapMode, dtype: torch.dtype) -> bool:
+    """Return whether drawing in the result's dtype and torch's convolution serve best."""
     if torch.float64 in (keypoints.dtype, weight.dtype, dtype) or torch.compiler.is_exporting():
         return False
     if transform_obstacle() is not None:
         return False
-    limbs_on_device = drawing == "limbs" and keypoints.device.type == "cuda"  # long windows on many tiles
-    return drawing == "grayscale_max" or limbs_on_device
+    limbs_on_device = mode == "limb" and keypoints.device.type == "cuda"  # long windows on many tiles
+    return mode == "grayscale_max" or limbs_on_device
 
 
-# Opaque to torch.compile. Results are in channels_last_3d order; `drawing` names a native.HeatmapMode in lower
-# case; `limbs` is a flat list of pairs.
-_SETTINGS = "SymInt[2] size, float sigma, str drawing, int[] limbs, int[3] stride, int[3] padding"
+# Opaque to torch.compile. Results are in channels_last_3d order; `mode` is a HeatmapMode, `limbs` a flat list of pairs.
+_SETTINGS = "SymInt[2] size, float sigma, str mode, int[] limbs, int[3] stride, int[3] padding"
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(f"pose_stem(Tensor keypoints, Tensor weight, {_SETTINGS}, ScalarType dtype) -> Tensor")
 for _result in ("weight", "keypoint"):
@@ -163,7 +160,7 @@ for _result in ("weight", "keypoint"):
 
 
 @torch.library.register_fake("fastpose::pose_stem", lib=_library)
-def _new_output(keypoints, weight, size, sigma, drawing, limbs, stride, padding, dtype):
+def _new_output(keypoints, weight, size, sigma, mode, limbs, stride, padding, dtype):
     shape = output_shape(keypoints, weight, size, stride, padding)
     return torch.empty(shape, dtype=dtype, device=keypoints.device, memory_format=CHANNELS_LAST)
 
@@ -178,8 +175,8 @@ def _new_keypoint_gradient(gradient, keypoints, weight, *settings):
     return keypoints.new_empty(keypoints.shape)
 
 
-def _native_arguments(keypoints, weight, size, sigma, drawing, limbs, stride, padding):
-    """What all native calls take, of dense keypoints."""
+def _native_arguments(keypoints, weight, size, sigma, mode, limbs, stride, padding):
+    """Return what all native calls take, of dense keypoints."""
     from fastpose._native import native
 
     return {
@@ -187,7 +184,7 @@ def _native_arguments(keypoints, weight, size, sigma, drawing, limbs, stride, pa
         "shape": keypoints.shape[:4],
         "size": size,
         "sigma": sigma,
-        "mode": getattr(native.HeatmapMode, drawing.upper()),
+        "mode": getattr(native.HeatmapMode, mode.upper()),
         "limbs": limbs,
         "weight_shape": weight.shape,
         "stride": stride,
@@ -197,15 +194,15 @@ def _native_arguments(keypoints, weight, size, sigma, drawing, limbs, stride, pa
 
 
 @torch.library.impl(_library, "pose_stem", "CPU")
-def _forward_on_cpu(keypoints, weight, size, sigma, drawing, limbs, stride, padding, dtype):
+def _forward_on_cpu(keypoints, weight, size, sigma, mode, limbs, stride, padding, dtype):
     from fastpose._native import native
 
-    output = _new_output(keypoints, weight, size, sigma, drawing, limbs, stride, padding, dtype)
+    output = _new_output(keypoints, weight, size, sigma, mode, limbs, stride, padding, dtype)
     if keypoints.numel() == 0:
         return output.zero_()
     keypoints, weight = dense_floats(keypoints, weight)
     native.pose_stem(
-        **_native_arguments(keypoints, weight, size, sigma, drawing, limbs, stride, padding),
+        **_native_arguments(keypoints, weight, size, sigma, mode, limbs, stride, padding),
         weight=weight.data_ptr(), element=element_type(output), output=output.data_ptr(),
     )  # fmt: skip
     return output
@@ -244,11 +241,11 @@ def _keypoint_gradient_on_cpu(gradient, keypoints, weight, *settings):
 
 
 @torch.library.impl(_library, "pose_stem", "CUDA")
-def _forward_on_cuda(keypoints, weight, size, sigma, drawing, limbs, stride, padding, dtype):
+def _forward_on_cuda(keypoints, weight, size, sigma, mode, limbs, stride, padding, dtype):
     from fastpose.ops.stem import kernels
 
-    output = _new_output(keypoints, weight, size, sigma, drawing, limbs, stride, padding, dtype)
-    kernels.convolve(keypoints, weight, output, size, sigma, drawing, limbs, stride, padding)
+    output = _new_output(keypoints, weight, size, sigma, mode, limbs, stride, padding, dtype)
+    kernels.convolve(keypoints, weight, output, size, sigma, mode, limbs, stride, padding)
     return output
 
 
@@ -293,6 +290,4 @@ class _PoseStem(torch.autograd.Function):
         return *results, *(None for _ in ctx.settings), None
 
 
-@torch.library.impl(_library, "pose_stem", "Autograd")
-def _with_gradient(*arguments):
-    return _PoseStem.apply(*arguments)
+_library.impl("pose_stem", _PoseStem.apply, "Autograd")

@@ -88,15 +88,20 @@ def test_settings_without_effect_warn():
 
 
 def test_backend_resolution():
-    assert resolve_backend("op", "auto", None, "cannot") == "native"
-    assert resolve_backend("op", "auto", "cannot", "cannot") == "reference"
-    assert resolve_backend("op", "auto", None, None) == "triton"
-    assert resolve_backend("op", "native", None, None) == "native"
-    assert resolve_backend("op", "reference", None, None) == "reference"
+    both = {"native": None, "triton": None}
+    neither = {"native": "cannot", "triton": "cannot"}
+    assert resolve_backend("op", "auto", {"native": None, "triton": "cannot"}) == "native"
+    assert resolve_backend("op", "auto", neither) == "reference"
+    assert resolve_backend("op", "auto", both) == "triton"
+    assert resolve_backend("op", "auto", both, pays=False) == "reference"
+    assert resolve_backend("op", "native", both, pays=False) == "native"
+    assert resolve_backend("op", "reference", both) == "reference"
     with pytest.raises(ValueError, match="op: backend='native' cannot; choose 'auto' or 'reference'"):
-        resolve_backend("op", "native", "cannot", "cannot")
+        resolve_backend("op", "native", neither)
     with pytest.raises(ValueError, match="backend='triton' cannot; choose 'auto' or 'native' or 'reference'"):
-        resolve_backend("op", "triton", None, "cannot")
+        resolve_backend("op", "triton", {"native": None, "triton": "cannot"})
+    with pytest.raises(ValueError, match="op: backend='blocked' does not exist; choose"):
+        resolve_backend("op", "blocked", both)
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
@@ -137,13 +142,13 @@ def test_out_refuses_a_gradient():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(
-    ("drawing", "limbs", "channels"),
-    [("joints", [], 3), ("grayscale_sum", [], 1), ("grayscale_max", [], 1), ("limbs", [0, 1, 1, 2], 2)],
+    ("mode", "limbs", "channels"),
+    [("heatmap", [], 3), ("grayscale_sum", [], 1), ("grayscale_max", [], 1), ("limb", [0, 1, 1, 2], 2)],
 )
-def test_opcheck(drawing, limbs, channels, dtype):
+def test_opcheck(mode, limbs, channels, dtype):
     ops = torch.ops.fastpose
     out = torch.zeros(1, channels, 1, 9, 7, dtype=dtype)
-    arguments = (0.6, drawing, limbs)
+    arguments = (0.6, mode, limbs)
     for channels_last, poses in [(False, POSES.clone()), (True, POSES.clone().requires_grad_())]:
         torch.library.opcheck(ops.render_heatmaps.default, (poses, [9, 7], *arguments, dtype, channels_last))
     torch.library.opcheck(ops.render_heatmaps_into.default, (POSES.clone(), out, *arguments))

@@ -23,7 +23,7 @@ def affine(channels, seed=7):
     return torch.rand(channels, generator=generator) + 0.5, torch.randn(channels, generator=generator)
 
 
-def results(x, weight, bias, residual, relu, gradient, backend="auto"):
+def results(x, weight, bias, residual, relu, gradient, backend="native"):
     """y, running mean and variance, and the gradients of x, weight, bias and residual."""
     leaves = [t.detach().clone().requires_grad_() for t in (x, weight, bias, residual) if t is not None]
     mean, variance = torch.zeros_like(weight), torch.ones_like(weight)
@@ -55,7 +55,7 @@ def test_any_shape(shape, dtype, with_residual, relu):
     residual = volume(shape, dtype, 2) if with_residual else None
     weight, bias = affine(shape[1])
     double = [None if t is None else t.double() for t in (x, weight, bias, residual)]
-    truths = results(*double, relu, gradient.double())
+    truths = results(*double, relu, gradient.double(), "reference")
     references = results(x, weight, bias, residual, relu, gradient, "reference")
     natives = results(x, weight, bias, residual, relu, gradient, "native")
     names = ("y", "running_mean", "running_var", "dx", "dweight", "dbias", "dresidual")
@@ -71,7 +71,7 @@ def test_arrays_too_large_for_the_caches(channels, dtype):
     x, gradient, residual = (volume((rows, channels), dtype, seed) for seed in range(3))
     weight, bias = affine(channels)
     double = [t.double() for t in (x, weight, bias, residual)]
-    truths = results(*double, True, gradient.double())
+    truths = results(*double, True, gradient.double(), "reference")
     natives = results(x, weight, bias, residual, True, gradient, "native")
     for native, truth in zip(natives, truths, strict=True):
         assert error(native, truth) < TOLERANCE[dtype]
@@ -126,7 +126,7 @@ def test_equals_the_module_over_two_steps_and_in_evaluation():
     for seed in range(2):
         x = volume((2, 24, 3, 4, 4), seed=seed)
         expected = module(x).relu()
-        found = batch_norm_relu(x, mean, variance, module.weight, module.bias, True)
+        found = batch_norm_relu(x, mean, variance, module.weight, module.bias, True, backend="native")
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(mean, module.running_mean)
     torch.testing.assert_close(variance, module.running_var)
@@ -170,6 +170,25 @@ def test_evaluation_with_gradients_runs_the_reference():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize(
+    ("relu", "has_residual", "size", "native"),
+    [
+        (True, False, 480, True),
+        (False, True, 480, True),
+        (True, False, 481, False),
+        (False, False, 480, False),
+    ],
+)
+def test_auto_is_native_where_that_pays(monkeypatch, relu, has_residual, size, native):
+    monkeypatch.setattr("fastpose.ops.layers.batch_norm.op.MIN_NATIVE_SIZE", size)
+    weight, bias = affine(5)
+    x = volume((2, 5, 3, 4, 4)).requires_grad_()  # 480 values
+    y = batch_norm_relu(
+        x, None, None, weight, bias, True, residual=x.detach() if has_residual else None, relu=relu
+    )
+    assert (y.grad_fn.name() == "_BatchNormReLUBackward") == native
+
+
 def test_operator_contract():
     x, residual = volume((2, 5, 3, 4, 4)), volume((2, 5, 3, 4, 4), seed=1)
     weight, bias = affine(5)
@@ -195,12 +214,14 @@ def test_operator_contract():
 def test_compiles_to_one_graph_for_several_sizes():
     weight, bias = affine(24)
     compiled = torch.compile(
-        lambda x, residual: batch_norm_relu(x, None, None, weight, bias, True, residual=residual),
+        lambda x, residual: batch_norm_relu(
+            x, None, None, weight, bias, True, residual=residual, backend="native"
+        ),
         backend="aot_eager", fullgraph=True, dynamic=True,
     )  # fmt: skip
     for shape in ((2, 24, 3, 4, 4), (3, 24, 5, 6, 4)):
         x, residual = volume(shape), volume(shape, seed=1)
-        expected = batch_norm_relu(x, None, None, weight, bias, True, residual=residual)
+        expected = batch_norm_relu(x, None, None, weight, bias, True, residual=residual, backend="native")
         assert torch.equal(compiled(x, residual), expected)
 
 

@@ -37,11 +37,11 @@ def assert_as_good_as_the_reference(keypoints, weight, dtype, **arguments):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("drawing", MODES)
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("stem", STEMS)
-def test_the_family(stem, drawing, dtype):
+def test_the_family(stem, mode, dtype):
     kernel, stride = STEMS[stem]
-    keypoints, weight, arguments = make_case(drawing, (2, 2, 4, 17), (56, 56), kernel, 32)
+    keypoints, weight, arguments = make_case(mode, (2, 2, 4, 17), (56, 56), kernel, 32)
     assert_as_good_as_the_reference(keypoints, weight, dtype, stride=stride, **arguments)
 
 
@@ -57,9 +57,9 @@ def test_any_shape(data):
         data.draw(st.integers(max(0, (side - length + 1) // 2), side + 1))
         for side, length in zip(kernel, (shape[2], *size), strict=True)
     )
-    drawing = data.draw(st.sampled_from(list(MODES)))
+    mode = data.draw(st.sampled_from(list(MODES)))
     keypoints, weight, arguments = make_case(
-        drawing,
+        mode,
         shape,
         size,
         kernel,
@@ -73,9 +73,9 @@ def test_any_shape(data):
     )
 
 
-@pytest.mark.parametrize("drawing", MODES)
-def test_the_reference_is_drawing_and_convolving(drawing):
-    keypoints, weight, arguments = make_case(drawing, (2, 2, 3, 5), (9, 11), (2, 3, 4), 6)
+@pytest.mark.parametrize("mode", MODES)
+def test_the_reference_is_drawing_and_convolving(mode):
+    keypoints, weight, arguments = make_case(mode, (2, 2, 3, 5), (9, 11), (2, 3, 4), 6)
     maps = render_heatmaps(keypoints, **arguments)
     expected = F.conv3d(maps, weight, None, (1, 2, 1), (1, 1, 2))
     found = pose_stem(keypoints, weight, stride=(1, 2, 1), backend="reference", **arguments)
@@ -86,7 +86,7 @@ def test_the_reference_is_drawing_and_convolving(drawing):
 def test_the_reference_passes_gradcheck():
     keypoints = torch.tensor([[3.2, 4.1, 0.9], [4.7, 2.4, 0.6]]).reshape(1, 1, 1, 2, 3).repeat(1, 2, 2, 1, 1)
     keypoints[:, 1, ..., :2] += torch.tensor([0.37, -0.41])
-    weight = make_case("joints", (1, 1, 1, 2), (7, 7), (2, 3, 3), 2)[1]
+    weight = make_case("heatmap", (1, 1, 1, 2), (7, 7), (2, 3, 3), 2)[1]
     inputs = keypoints.double().requires_grad_(), weight.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda k, w: pose_stem(k, w, (7, 8), stride=(1, 2, 1)), inputs)
 
@@ -126,9 +126,9 @@ def test_empty_inputs(shape, backend):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("drawing", MODES)
-def test_bits_do_not_depend_on_threads(drawing, dtype):
-    keypoints, weight, arguments = make_case(drawing, (3, 2, 5, 6), (23, 17), (3, 3, 5), 24)
+@pytest.mark.parametrize("mode", MODES)
+def test_bits_do_not_depend_on_threads(mode, dtype):
+    keypoints, weight, arguments = make_case(mode, (3, 2, 5, 6), (23, 17), (3, 3, 5), 24)
     found = []
     try:
         for threads in (1, 2, 5):
@@ -141,14 +141,14 @@ def test_bits_do_not_depend_on_threads(drawing, dtype):
 
 
 def test_a_bf16_result_is_the_float32_result_rounded_once():
-    keypoints, weight, arguments = make_case("joints", (2, 2, 3, 17), (56, 56), (1, 7, 7), 32)
+    keypoints, weight, arguments = make_case("heatmap", (2, 2, 3, 17), (56, 56), (1, 7, 7), 32)
     full = pose_stem(keypoints, weight, backend="native", **arguments)
     rounded = pose_stem(keypoints, weight, dtype=torch.bfloat16, backend="native", **arguments)
     assert torch.equal(rounded, full.bfloat16())
 
 
 def test_keypoints_weight_and_gradient_of_any_strides():
-    keypoints, weight, arguments = make_case("joints", (2, 2, 3, 5), (9, 11), (3, 3, 3), 6)
+    keypoints, weight, arguments = make_case("heatmap", (2, 2, 3, 5), (9, 11), (3, 3, 3), 6)
     expected = results(keypoints, weight, torch.float32, "native", **arguments)
     scattered = keypoints.permute(4, 2, 0, 3, 1).contiguous().permute(2, 4, 1, 3, 0)
     last = weight.contiguous(memory_format=torch.channels_last_3d)
@@ -166,9 +166,9 @@ def test_persons_that_share_a_window_merge_by_maximum():
 
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
-@pytest.mark.parametrize("drawing", MODES)
-def test_of_equal_persons_the_first_has_the_gradient(drawing, backend):
-    pose, weight, arguments = make_case(drawing, (2, 1, 3, 5), (9, 11), (3, 3, 3), 6)
+@pytest.mark.parametrize("mode", MODES)
+def test_of_equal_persons_the_first_has_the_gradient(mode, backend):
+    pose, weight, arguments = make_case(mode, (2, 1, 3, 5), (9, 11), (3, 3, 3), 6)
     output, pose_gradient, weight_gradient = results(pose, weight, torch.float32, backend, **arguments)
     assert pose_gradient.count_nonzero() > 0
     found = results(pose.repeat(1, 3, 1, 1, 1), weight, torch.float32, backend, **arguments)

@@ -20,15 +20,15 @@ STEMS = {  # output channels, kernel, stride, padding
     "X3D": (24, (1, 3, 3), (1, 2, 2), (0, 1, 1)),
     "C3D": (32, (3, 3, 3), (1, 1, 1), (1, 1, 1)),
 }
-CASES = [(stem, "joints", "bf16") for stem in STEMS]
+CASES = [(stem, "heatmap", "bf16") for stem in STEMS]
 if FULL:
     CASES = [
-        (stem, drawing, element)
+        (stem, mode, element)
         for stem in STEMS
-        for drawing in ("joints", "grayscale_sum", "limbs")
+        for mode in ("heatmap", "grayscale_sum", "limb")
         for element in ("fp32", "fp16", "bf16")
     ]
-each_case = pytest.mark.parametrize(("stem", "drawing", "element"), CASES)
+each_case = pytest.mark.parametrize(("stem", "mode", "element"), CASES)
 each_architecture = pytest.mark.parametrize(
     "architecture", ARCHITECTURES if FULL else (80, 90)
 )  # a compilation takes seconds
@@ -44,22 +44,22 @@ def compiled(kernel, architecture, pointers, constants, **options):
 
 @each_architecture
 @each_case
-def test_convolution(architecture, stem, drawing, element):
+def test_convolution(architecture, stem, mode, element):
     channels, kernel, stride, padding = STEMS[stem]
     sides = [
         (SIDE + 2 * pad - side) // step + 1
         for side, step, pad in zip(kernel[1:], stride[1:], padding[1:], strict=True)
     ]
     out = torch.empty(1, channels, 24, *sides, device="meta")
-    constants = kernels.tile_constants(out, JOINTS) | kernels.geometry(kernel, stride, padding, drawing)
+    constants = kernels.tile_constants(out, JOINTS) | kernels.geometry(kernel, stride, padding, mode)
     cubin = compiled(
         kernels.convolve_maps, architecture, {"weight": "fp32", "out": element}, constants,
-        maxnreg=kernels.REGISTERS[drawing], enable_fp_fusion=True,
+        maxnreg=kernels.REGISTERS[mode], enable_fp_fusion=True,
     )  # fmt: skip
     assert cubin.count("STG.E.128") > 0
     assert cubin.count("STG.E") == cubin.count("STG.E.128")
     assert not re.search(r"\bF2FP[.\w]*\.RZ", cubin.code)  # to nearest even
-    if drawing != "limbs":
+    if mode != "limb":
         rows, columns = kernel[1:]
         products = columns * constants["COLUMNS"] + constants["ROWS"] * constants["COLUMNS"]
         lanes = 32 // constants["OUTPUTS"]
@@ -71,11 +71,11 @@ def test_convolution(architecture, stem, drawing, element):
 
 @each_architecture
 @each_case
-def test_weight_gradient(architecture, stem, drawing, element):
+def test_weight_gradient(architecture, stem, mode, element):
     channels, kernel, stride, padding = STEMS[stem]
     shape = (channels, JOINTS, *kernel)
     constants = weight_kernels.correlation_constants(shape, stride, SIGMA)
-    constants |= kernels.geometry(kernel, stride, padding, drawing)
+    constants |= kernels.geometry(kernel, stride, padding, mode)
     compiled(
         weight_kernels.correlate_maps, architecture, {"gradient": element, "shares": "fp32"}, constants,
         maxnreg=weight_kernels.REGISTERS, enable_fp_fusion=True,
@@ -84,10 +84,10 @@ def test_weight_gradient(architecture, stem, drawing, element):
 
 @each_architecture
 @each_case
-def test_keypoint_gradient(architecture, stem, drawing, element):
+def test_keypoint_gradient(architecture, stem, mode, element):
     channels, kernel, stride, padding = STEMS[stem]
     constants = keypoint_kernels.gather_constants((channels, JOINTS, *kernel))
-    constants |= kernels.geometry(kernel, stride, padding, drawing)
+    constants |= kernels.geometry(kernel, stride, padding, mode)
     compiled(
         keypoint_kernels.keypoint_gradients, architecture,
         {"weight": "fp32", "gradient": element, "result": "fp32"}, constants,

@@ -9,7 +9,7 @@ from support.stem import MODES, limbs_of, make_case, results
 from fastpose.ops import pose_stem
 
 SIZE = (9, 11)
-KEYPOINTS, WEIGHT, _ = make_case("joints", (1, 2, 3, 4), SIZE, (3, 3, 3), 6)
+KEYPOINTS, WEIGHT, _ = make_case("heatmap", (1, 2, 3, 4), SIZE, (3, 3, 3), 6)
 
 
 @pytest.mark.parametrize(
@@ -111,11 +111,11 @@ def test_shapes_are_those_of_a_convolution(stride, padding):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("drawing", MODES)
-def test_operator_contract(drawing, dtype):
-    keypoints, weight, _ = make_case(drawing, (1, 2, 3, 4), SIZE, (3, 3, 3), 6)
-    limbs = [joint for pair in limbs_of(drawing, 4) or [] for joint in pair]
-    settings = (list(SIZE), 0.6, drawing, limbs, [1, 2, 1], [1, 1, 1])
+@pytest.mark.parametrize("mode", MODES)
+def test_operator_contract(mode, dtype):
+    keypoints, weight, _ = make_case(mode, (1, 2, 3, 4), SIZE, (3, 3, 3), 6)
+    limbs = [joint for pair in limbs_of(mode, 4) or [] for joint in pair]
+    settings = (list(SIZE), 0.6, mode, limbs, [1, 2, 1], [1, 1, 1])
     ops = torch.ops.fastpose
     for free in (False, True):
         inputs = [tensor.clone().requires_grad_(free) for tensor in (keypoints.nan_to_num(0, 0, 0), weight)]
@@ -131,7 +131,7 @@ def test_compiles_to_one_graph_for_several_sizes():
 
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True, dynamic=True)
     for shape, size in (((2, 2, 3, 4), SIZE), ((3, 2, 5, 4), (13, 8))):
-        keypoints, weight, _ = make_case("joints", shape, size, (3, 3, 3), 6)
+        keypoints, weight, _ = make_case("heatmap", shape, size, (3, 3, 3), 6)
         found = []
         for form in (model, compiled):
             inputs = keypoints.clone().requires_grad_(), weight.clone().requires_grad_()

@@ -14,7 +14,7 @@ MAX_NATIVE_LENGTH = 512  # its scratch memory grows as the square
 
 
 def attend(qkv: Tensor, num_heads: int, axis: int, backend: str = "auto") -> Tensor:
-    """Multi-head softmax attention of the tokens of a grid along one of its axes.
+    """Attend by multi-head softmax over the tokens of a grid along one of its axes.
 
     Args:
         qkv: queries, keys and values side by side, [N, T, J, 3·C], floating point.
@@ -39,7 +39,7 @@ def attend(qkv: Tensor, num_heads: int, axis: int, backend: str = "auto") -> Ten
             f"attend: qkv must be floating-point [N, T, J, 3·C], C a multiple of {num_heads = }, "
             f"got {qkv.dtype} {tuple(qkv.shape)}"
         )
-    backend = resolve_backend("attend", backend, _native_obstacle(qkv, axis), "has no kernel")
+    backend = resolve_backend("attend", backend, {"native": _native_obstacle(qkv, axis)})
     if backend == "reference":
         return attend_reference(qkv, num_heads, axis)
     return torch.ops.fastpose.attend(qkv, num_heads, axis)
@@ -106,7 +106,7 @@ def _attend_backward(gradient, qkv, num_heads, axis):
 
 
 def _native_shape(qkv: Tensor, num_heads: int, axis: int) -> tuple[int, ...]:
-    """What runs before, along and after the sequences, heads, and their width."""
+    """Return what runs before, along and after the sequences, heads, and their width."""
     clips, frames, joints, width = qkv.shape
     grid = (clips, frames, joints) if axis == 1 else (clips * frames, joints, 1)
     return (*grid, num_heads, width // (3 * num_heads))
@@ -133,6 +133,4 @@ class _Attend(torch.autograd.Function):
         return dqkv, None, None
 
 
-@torch.library.impl(_library, "attend", "Autograd")
-def _attend_with_gradient(qkv, num_heads, axis):
-    return _Attend.apply(qkv, num_heads, axis)
+_library.impl("attend", _Attend.apply, "Autograd")

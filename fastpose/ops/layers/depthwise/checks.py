@@ -8,7 +8,7 @@ from fastpose.ops.arguments import describe, three_integers
 def check_depthwise(
     op: str, x: Tensor, weight: Tensor, stride: int | tuple[int, int, int]
 ) -> tuple[int, int, int]:
-    """The stride of each axis.
+    """Return the stride of each axis.
 
     Raises:
         ValueError: x [B, C, T, H, W], weight [C, 1, kt, kh, kw] or stride is wrong; it names ``op``.

@@ -26,13 +26,13 @@ def depthwise_conv3d(
 ) -> Tensor:  # [B, C, T', H', W']
     """Convolve each channel with its own odd-sided kernel, padded by half of it with zeros; no bias.
 
-    T' is ⌈T / stride⌉, and so on. Autocast lowers x to its number format, as it does for convolutions.
+    T' is ⌈T / stride⌉, and so on. Autocast lowers x to its dtype, as it does for convolutions.
 
     Args:
         x: floating, any strides; it is used and the result made in channels_last_3d order by "native".
         weight: floating; kept as it is, whatever the format of x.
         stride: in frames, rows and columns, or one for all.
-        backend: "native" (C++, on the CPU, float32 and bfloat16, sums in float32, bits that do not depend on the
+        backend: "native" (C++, on the CPU, float32 and bfloat16, sums in float32, bitwise identical for any
             number of threads), "reference" (torch's convolution, anywhere) or "auto": the first that can serve.
             The first is differentiable once.
 
@@ -41,16 +41,14 @@ def depthwise_conv3d(
     """
     stride = check_depthwise("depthwise_conv3d", x, weight, stride)
     x = x.to(autocast_dtype(x))
-    backend = resolve_backend(
-        "depthwise_conv3d", backend, native_depthwise_obstacle(x, weight), "does not exist"
-    )
+    backend = resolve_backend("depthwise_conv3d", backend, {"native": native_depthwise_obstacle(x, weight)})
     if backend == "reference":
         return depthwise_conv3d_reference(x, weight, stride)
     return torch.ops.fastpose.depthwise_conv3d(x, weight, stride)
 
 
 def native_depthwise_obstacle(x: Tensor, weight: Tensor) -> str | None:
-    """Why native code cannot convolve x with weight, or None."""
+    """Return why native code cannot convolve x with weight, or None."""
     if x.device.type != "cpu":
         return f"runs on the CPU, and x is on {x.device}"
     if x.dtype not in NATIVE_DTYPES:
@@ -69,7 +67,7 @@ _library.define(
 
 @torch.library.register_fake("fastpose::depthwise_conv3d", lib=_library)
 def new_output(x: Tensor, weight: Tensor, stride: tuple[int, int, int]) -> Tensor:
-    """Where the convolution of x goes."""
+    """Allocate where the convolution of x goes."""
     sides = [(side - 1) // step + 1 for side, step in zip(x.shape[2:], stride, strict=True)]
     return torch.empty((*x.shape[:2], *sides), dtype=x.dtype, device=x.device, memory_format=CHANNELS_LAST)
 
@@ -129,6 +127,4 @@ class _DepthwiseConv(torch.autograd.Function):
         return dx, dweight.to(weight.dtype), None
 
 
-@torch.library.impl(_library, "depthwise_conv3d", "Autograd")
-def _with_gradient(x, weight, stride):
-    return _DepthwiseConv.apply(x, weight, stride)
+_library.impl("depthwise_conv3d", _DepthwiseConv.apply, "Autograd")

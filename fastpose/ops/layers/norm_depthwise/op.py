@@ -34,14 +34,14 @@ def batch_norm_depthwise(
     relu: bool = True,
     backend: str = "auto",
 ) -> Tensor:  # [B, C, T', H', W']
-    """``depthwise_conv3d(batch_norm_relu(x), weight)``, whose arguments these are.
+    """Return ``depthwise_conv3d(batch_norm_relu(x), weight)``, whose arguments these are.
 
     "native" reads x once for its statistics, in training, and once for the convolution, which normalises what it
     reads; the normalised volume exists neither then nor for the backward pass.
 
     Args:
-        backend: "native" (C++, on the CPU in float32 and bfloat16, with the channels innermost in memory; bits that
-            do not depend on the number of threads), "reference" (torch, anywhere) or "auto": the first that can
+        backend: "native" (C++, on the CPU in float32 and bfloat16, with the channels innermost in memory; bitwise
+            identical for any number of threads), "reference" (torch, anywhere) or "auto": the first that can
             serve. The first is differentiable once in training, and not in evaluation.
 
     Raises:
@@ -52,7 +52,7 @@ def batch_norm_depthwise(
     parameters = norm_weight, norm_bias, weight
     obstacle = native_batch_norm_obstacle(x, running_mean, running_var, parameters, training)
     obstacle = obstacle or native_depthwise_obstacle(x, weight) or _autocast_obstacle(x)
-    if resolve_backend(OP, backend, obstacle, "does not exist") == "reference":
+    if resolve_backend(OP, backend, {"native": obstacle}) == "reference":
         return batch_norm_depthwise_reference(
             x,
             running_mean,
@@ -197,6 +197,4 @@ class _BatchNormDepthwise(torch.autograd.Function):
         )  # fmt: skip
 
 
-@torch.library.impl(_library, "batch_norm_depthwise", "Autograd")
-def _with_gradient(x, norm_weight, norm_bias, weight, stride, relu, eps):
-    return _BatchNormDepthwise.apply(x, norm_weight, norm_bias, weight, stride, relu, eps)
+_library.impl("batch_norm_depthwise", _BatchNormDepthwise.apply, "Autograd")
