@@ -1,8 +1,11 @@
-"""`python -m fastpose COMMAND …`, which is also the console command `fastpose`."""
+"""`fastpose COMMAND …`, which is also `python -m fastpose COMMAND …`."""
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Union
 
-from fastpose._command import load_command
+from fastpose import __version__
+from fastpose._command import Command, list_commands, load_command, reject_command
 
 COMMANDS = {
     "train": "train, measure the curve of accuracy over noise, compare",
@@ -13,14 +16,37 @@ COMMANDS = {
     "report": "tables and bar charts of a saved benchmark run",
     "env": "print what fastpose runs on",
 }
+COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
 
 
 def usage() -> str:
     """Return the list of commands, a line each."""
-    lines = [f"  {name:<10}{does}" for name, does in COMMANDS.items()]
-    return "\n".join(
-        ["usage: fastpose COMMAND …", "", *lines, "", "fastpose COMMAND --help tells its options."]
+    more = (
+        "fastpose COMMAND --help tells its options, fastpose --version the version, and\n"
+        "fastpose --tyro-print-completion bash (or zsh, fish) prints a completion script."
     )
+    return list_commands(
+        "fastpose", "Pose-based action recognition, robust to noisy keypoints.", COMMANDS, more
+    )
+
+
+def write_completion(argv: Sequence[str]) -> None:
+    """Print or write the completion script of all commands, as tyro's flag ``argv[0]`` says."""
+    import tyro
+
+    def choice(commands: Mapping[str, Callable[..., Any]]) -> Any:
+        named = [
+            Annotated[Any, tyro.conf.subcommand(name=name, constructor=command)]
+            for name, command in commands.items()
+        ]
+        alone = Annotated[None, tyro.conf.Suppress]  # without which one command would not be a subcommand
+        return Union[(*named, alone)]
+
+    kinds: dict[str, Any] = {}
+    for name in COMMANDS:
+        module = load_command(name)
+        kinds[name] = module.Arguments if hasattr(module, "Arguments") else choice(module.COMMANDS)
+    tyro.cli(choice(kinds), args=argv, prog="fastpose", config=(tyro.conf.OmitArgPrefixes,))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -30,9 +56,16 @@ def main(argv: list[str] | None = None) -> int:
         print(usage())
         return 0 if argv else 2
     name, *arguments = argv
+    if name == "--version":
+        print(__version__)
+        return 0
+    if name in COMPLETION:
+        write_completion(argv)
+        return 0
     if name not in COMMANDS:
-        print(f"error: unknown command {name!r}; expected one of {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
+        with Command() as command:
+            reject_command(name, COMMANDS)
+        return command.status
     return load_command(name).main(arguments)
 
 

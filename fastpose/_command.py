@@ -1,13 +1,30 @@
-"""What commands share: flags that others take their defaults from, and how every command ends."""
+"""What commands share: how each reads its options, tells its help, and ends."""
 
 import argparse
+import difflib
 import importlib
+import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType, TracebackType
+from typing import NoReturn, TypeVar
 
 import fastpose
 from fastpose.system.openmp import share_processors
+
+T = TypeVar("T")
+
+
+def program_name(command: str) -> str:
+    """Return what a command such as "train" or "pack ntu" was called by.
+
+    That is "fastpose train", "python -m fastpose train" or "python -m fastpose.train".
+    """
+    started = Path(sys.argv[0]).name
+    if started == f"{command.split()[0]}.py":
+        return f"python -m fastpose.{command}"
+    return f"python -m fastpose {command}" if started == "__main__.py" else f"fastpose {command}"
 
 
 def read_first(argv: Sequence[str] | None, *flags: str) -> argparse.Namespace:
@@ -16,6 +33,90 @@ def read_first(argv: Sequence[str] | None, *flags: str) -> argparse.Namespace:
     for flag in flags:
         parser.add_argument(flag)
     return parser.parse_known_args(argv)[0]
+
+
+def help_topic(argv: Sequence[str]) -> str | None:
+    """Return what help is asked for: "" by a bare --help or -h, "data" by --help data, None if there is no --help."""
+    for i, argument in enumerate(argv):
+        if argument == "--help-all":
+            return "all"
+        if argument in ("-h", "--help"):
+            following = argv[i + 1] if i + 1 < len(argv) else ""
+            return "" if following.startswith("-") else following
+    return None
+
+
+def parse_arguments(
+    kind: Callable[..., T],
+    argv: Sequence[str] | None,
+    command: str,
+    *,
+    default: T | None = None,
+    common: Sequence[str] = (),
+) -> T:
+    """Read a command line into a dataclass; print the help of the command and exit where it is asked for.
+
+    Args:
+        kind: The dataclass; the fields of dataclasses in it are flags beside its own. Or a function, to call with
+            its parameters read in the same way.
+        argv: The arguments; by default those of the process.
+        command: The command's name, "train".
+        default: Instance that holds the defaults; by default those of the dataclass.
+        common: Nested fields that bare --help tells, the others being named only; none to tell all.
+    """
+    import tyro
+
+    from fastpose._help import format_help
+
+    argv = sys.argv[1:] if argv is None else argv
+    program = program_name(command)
+    topic = help_topic(argv)
+    if topic is not None:
+        print(format_help(kind, program, default=default, common=common, topic=topic or None))
+        sys.exit(0)
+    given = {} if default is None else {"default": default}
+    return tyro.cli(kind, args=argv, prog=program, config=(tyro.conf.OmitArgPrefixes,), **given)
+
+
+def list_commands(program: str, text: str, commands: Mapping[str, str], more: str) -> str:
+    """Return the help of a program that does one of several things, a line for each of ``commands``."""
+    column = max(map(len, commands)) + 2
+    lines = [f"  {name:<{column}}{does}" for name, does in commands.items()]
+    return "\n".join([f"usage: {program} COMMAND ...", "", text, "", "commands:", *lines, "", more])
+
+
+def reject_command(name: str, commands: Iterable[str]) -> NoReturn:
+    """Raise ValueError that ``name`` is none of ``commands``, with the nearest of them."""
+    known = list(commands)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(known)}"
+    raise ValueError(f"unknown command {name!r}; {hint}")
+
+
+def run_one_of(
+    commands: Mapping[str, Callable[..., T]], argv: Sequence[str] | None, command: str, text: str
+) -> T:
+    """Call the function that the first argument names, with the rest of a command line as its arguments.
+
+    Args:
+        commands: Functions by name; their parameters are the options.
+        argv: The arguments; by default those of the process.
+        command: The command's name, "pack".
+        text: What it does, for its help.
+
+    Raises:
+        ValueError: There is no such function.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "--help-all"):
+        listed = {name: (inspect.getdoc(run) or "").partition("\n")[0] for name, run in commands.items()}
+        program = program_name(command)
+        print(list_commands(program, text, listed, f"{program} COMMAND --help tells its options."))
+        sys.exit(0 if argv else 2)
+    name, *arguments = argv
+    if name not in commands:
+        reject_command(name, commands)
+    return parse_arguments(commands[name], arguments, f"{command} {name}")
 
 
 class Command:

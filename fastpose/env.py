@@ -1,22 +1,26 @@
-"""`python -m fastpose.env`: print what fastpose runs on."""
+"""`fastpose env`: print what fastpose runs on."""
 
-import argparse
 import json
 import sys
+from dataclasses import dataclass
 
-from fastpose._command import Command
+from fastpose._command import Command, parse_arguments
 
 
-def run() -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """Print what fastpose runs on, as JSON: versions, processor, threads and GPU."""
+
+
+def run(arguments: Arguments) -> None:
     from fastpose.system.environment import describe
 
     print(json.dumps(describe(), indent=2))
 
 
 def main(argv: list[str] | None = None) -> int:
-    argparse.ArgumentParser(prog="fastpose env", description="Print what fastpose runs on.").parse_args(argv)
     with Command() as command:
-        run()
+        run(parse_arguments(Arguments, argv, "env"))
     return command.status
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fastpose._command import Command, read_first
+from fastpose._command import Command, parse_arguments, read_first
 from fastpose.settings import EvalConfig
 from fastpose.settings.files import from_preset
 from fastpose.settings.presets import PRESETS
@@ -59,8 +59,7 @@ def parse(argv: list[str] | None = None) -> Arguments:
     sampled = PRESETS[preset].get("data", {}).get("sampling", {})
     sampled = {name: sampled.get(name) for name in ("clip_len", "size")}
     default = Arguments(runs=tyro.MISSING, eval=tested, **sampled)
-    name, style = "python -m fastpose.evaluate", (tyro.conf.OmitArgPrefixes,)
-    return tyro.cli(Arguments, args=argv, default=default, prog=name, config=style)
+    return parse_arguments(Arguments, argv, "evaluate", default=default)
 
 
 def run(arguments: Arguments) -> None:

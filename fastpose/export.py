@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fastpose._command import Command
+from fastpose._command import Command, parse_arguments
 from fastpose.settings import CheckpointConfig
 
 
@@ -37,10 +37,8 @@ def run(arguments: Arguments) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    flags = (tyro.conf.OmitArgPrefixes,)
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m fastpose.export", config=flags)
     with Command() as command:
-        run(arguments)
+        run(parse_arguments(Arguments, argv, "export"))
     return command.status
 
 

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
-from tyro.extras import subcommand_cli_from_dict
 
-from fastpose._command import Command
+from fastpose._command import Command, run_one_of
 from fastpose.data.sources.npz import pack_npz
 from fastpose.data.sources.ntu import pack_ntu
 from fastpose.data.sources.pack_log import pack_to_file, read_classes
@@ -75,12 +74,13 @@ def npz(source: Source, *, out: Out, layout: OwnLayout, image_size: ImageSize = 
     return pack_to_file(out, pack_npz, source, **settings, on_error=on_error, progress=True)
 
 
+COMMANDS = {"ntu": ntu, "pyskl": pyskl, "penn-action": penn_action, "npz": npz, "synthetic": synthetic}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status, 2 for what the user can mend."""
-    commands = {f.__name__.replace("_", "-"): f for f in (ntu, pyskl, penn_action, npz, synthetic)}
-    texts = {"prog": "python -m fastpose.pack", "description": "Pack a data set into one file."}
     with Command() as command:
-        print(subcommand_cli_from_dict(commands, args=arguments, **texts))
+        print(run_one_of(COMMANDS, arguments, "pack", "Pack a data set into one file."))
     return command.status
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from fastpose._command import Command
+from fastpose._command import Command, parse_arguments
 from fastpose.settings import CheckpointConfig
 
 
@@ -72,9 +72,8 @@ def run(arguments: Arguments) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    texts = {"prog": "python -m fastpose.predict", "config": (tyro.conf.OmitArgPrefixes,)}
     with Command() as command:
-        command.status = run(tyro.cli(Arguments, args=argv, **texts))
+        command.status = run(parse_arguments(Arguments, argv, "predict"))
     return command.status
 
 

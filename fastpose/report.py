@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import Positional
-from tyro.extras import subcommand_cli_from_dict
+from tyro.conf import Positional, arg
 
-from fastpose._command import Command
+from fastpose._command import Command, run_one_of
 from fastpose.evaluation.benchmark_table import (
     format_table,
     markdown_table,
@@ -17,6 +16,16 @@ from fastpose.evaluation.benchmark_table import (
     table,
 )
 from fastpose.system.files import write_text
+
+Source = Positional[
+    Annotated[
+        Path | None,
+        arg(
+            help="What `pytest benchmarks --benchmark-json=FILE` wrote; by default the newest autosaved run."
+        ),
+    ]
+]
+OUT_TEXT = "Folder for `report.md` and one picture for each section."
 
 
 def newest_run(folder: Path = Path(".benchmarks")) -> Path:
@@ -30,14 +39,9 @@ def newest_run(folder: Path = Path(".benchmarks")) -> Path:
 
 
 def benchmarks(
-    json_file: Annotated[Path | None, Positional] = None, *, out: Path = Path("benchmark-report")
+    json_file: Source = None, *, out: Annotated[Path, arg(help=OUT_TEXT)] = Path("benchmark-report")
 ) -> None:
-    """Print one table for each section of a saved benchmark run; write them as Markdown, with bar charts.
-
-    Args:
-        json_file: What `pytest benchmarks --benchmark-json=FILE` wrote; by default the newest autosaved run.
-        out: Folder for `report.md` and one picture for each section.
-    """
+    """Print one table for each section of a saved benchmark run; write them as Markdown, with bar charts."""
     source = json_file or newest_run()
     out.mkdir(parents=True, exist_ok=True)
     text = [f"# Benchmarks: {source.name}"]
@@ -51,10 +55,12 @@ def benchmarks(
     print(f"\nreport: {out / 'report.md'}")
 
 
+COMMANDS = {"benchmarks": benchmarks}
+
+
 def main(argv: list[str] | None = None) -> int:
-    commands, name = {"benchmarks": benchmarks}, "python -m fastpose.report"
     with Command() as command:
-        subcommand_cli_from_dict(commands, prog=name, args=argv, description=__doc__)
+        run_one_of(COMMANDS, argv, "report", "Print a saved benchmark run.")
     return command.status
 
 

@@ -8,14 +8,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tyro
-
-from fastpose._command import Command, read_first
+from fastpose._command import Command, parse_arguments, read_first
 from fastpose.settings import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
 from fastpose.settings import files as settings
 from fastpose.settings.presets import PRESET_ARMS
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
+# The settings that --help explains; it only names the others.
+COMMON = ("data", "limit", "model", "input", "epochs", "batch_size", "alpha", "device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,7 @@ def parse(argv: list[str] | None = None) -> Arguments:
         base = settings.from_file(known.config, base)
         arms = (base.arm,)
     default = Arguments(arms=arms, seeds=(base.seed,), **{name: getattr(base, name) for name in SECTIONS})
-    name, style = "python -m fastpose.train", (tyro.conf.OmitArgPrefixes,)
-    return tyro.cli(Arguments, args=argv, default=default, prog=name, config=style)
+    return parse_arguments(Arguments, argv, "train", default=default, common=COMMON)
 
 
 def main(argv: list[str] | None = None) -> int:
