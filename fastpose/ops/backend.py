@@ -24,8 +24,7 @@ def resolve_backend(op: str, backend: str, obstacles: dict[str, str | None], *, 
         backend: one of `BACKENDS`. "auto" in a model that is being exported is the reference, which other programs
             can run.
         obstacles: of each further backend that the operator has, why it cannot serve this call (it completes
-            "backend='native' …"), or None. Where the
-            extension is missing, that is what keeps native code from it.
+            "backend='native' …"), or None. Without the compiled extension, that is what keeps native code from it.
         pays: whether "auto" may take one of these; else it is the reference.
 
     Raises:

@@ -118,7 +118,8 @@ def product_tiles(width: int, precision: str, capability: int) -> Tiles:
 def panel_rows(width: int, padded: int, product: Tiles, processors: int, itemsize: int) -> int:
     """Return the rows of a panel of weights.
 
-    That is one program of the product for each multiprocessor, within 16 · width bytes a key, which holds the panel to four times the rows' float32 gradient.
+    That is one program of the product for each multiprocessor, within 16 · width bytes a key, which holds the panel
+    to four times the rows' float32 gradient.
     """
     wanted = processors // (width // product.columns) * product.rows
     most = min(wanted, 16 * width // itemsize, padded)
