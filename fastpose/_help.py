@@ -129,7 +129,8 @@ def read_groups(kind: Callable[..., Any], default: Any = None, name: str = "") -
         name: Name of the first group.
     """
     texts = field_texts(kind) if isinstance(kind, type) else {}
-    own = Group(name, " ".join((inspect.getdoc(kind) or "").split()), [])
+    text = (inspect.getdoc(kind) or "").partition("\n\n")[0]  # what it raises is not for here
+    own = Group(name, " ".join(text.split()), [])
     nested: list[Group] = []
     for parameter, hint, value in _parameters(kind, default):
         if dataclasses.is_dataclass(hint):

@@ -41,7 +41,7 @@ def newest_run(folder: Path = Path(".benchmarks")) -> Path:
 def benchmarks(
     json_file: Source = None, *, out: Annotated[Path, arg(help=OUT_TEXT)] = Path("benchmark-report")
 ) -> None:
-    """Print one table for each section of a saved benchmark run; write them as Markdown, with bar charts."""
+    """Print a table for each section of a benchmark run; write Markdown and bar charts."""
     source = json_file or newest_run()
     out.mkdir(parents=True, exist_ok=True)
     text = [f"# Benchmarks: {source.name}"]

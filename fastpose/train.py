@@ -15,7 +15,7 @@ from fastpose.settings.presets import PRESET_ARMS
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
 # The settings that --help explains; it only names the others.
-COMMON = ("data", "limit", "model", "input", "epochs", "batch_size", "alpha", "device")
+COMMON = ("data", "model", "input", "epochs", "batch_size", "alpha", "device")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """What commands say of themselves: one screen of help, groups of options, hints, completion."""
 
+import dataclasses
 import re
 import subprocess
 import sys
+from typing import get_type_hints
 
 import pytest
 import tyro
@@ -21,7 +23,7 @@ def text_of(arguments, capsys, status=0):
     try:
         ended = console.main(arguments)
     except SystemExit as stop:
-        ended = stop.code
+        ended = stop.code or 0
     assert ended == status
     printed = capsys.readouterr()
     return printed.err if status else printed.out
@@ -38,6 +40,15 @@ def flags_of(text):
     return set(re.findall(r"--[a-z][a-z0-9-]+", text.replace("[no-]", "")))
 
 
+def flags_taken(kind):
+    """The flags that tyro makes of a dataclass: of each field, and of the fields of dataclasses in it."""
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            yield from flags_taken(hint)
+        elif tyro.conf.Positional not in getattr(hint, "__metadata__", ()):
+            yield "--" + name.replace("_", "-")
+
+
 @pytest.mark.parametrize("arguments", HELPS, ids=" ".join)
 def test_help_fits_one_screen(arguments, capsys):
     lines = text_of([*arguments, "--help"], capsys).splitlines()
@@ -48,12 +59,8 @@ def test_help_fits_one_screen(arguments, capsys):
 
 @pytest.mark.parametrize("name", WITH_OPTIONS)
 def test_help_names_every_flag_that_there_is(name, capsys, monkeypatch):
-    kind = load_command(name).Arguments
+    there_are = set(flags_taken(load_command(name).Arguments))
     monkeypatch.setenv("COLUMNS", "200")
-    with pytest.raises(SystemExit):
-        tyro.cli(kind, args=["--help"], prog="x", config=(tyro.conf.OmitArgPrefixes,))
-    there_are = set(re.findall(r"^. (?:-h, )?(--[a-z][a-z0-9-]+)", capsys.readouterr().out, re.M))
-    there_are -= {"--help"}
     assert there_are <= flags_of(text_of([name, "--help"], capsys))
     everything = text_of([name, "--help-all"], capsys)
     heads = set(re.findall(r"^  --(?:\[no-\])?([a-z][a-z0-9-]+)", everything, re.M))
@@ -66,7 +73,7 @@ def test_a_group_of_options_in_full(capsys):
     assert re.search(
         r"^  --weight-decay X +\(default: 0\.05\)$", text, re.M
     )  # that of the preset of a first run
-    assert re.search(r"^  --\[no-\]joint-pass +.* \(default: on\)$", text, re.M)
+    assert re.search(r"^  --\[no-\]joint-pass +[^-]* \(default: on\)$", text, re.M)
     assert "--gamma1" not in text
     assert text_of(["train", "--preset", "report", "--help", "optim"], capsys) != text
 
