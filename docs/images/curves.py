@@ -1,6 +1,6 @@
 """Draw accuracy over noise, from README's own table, as docs/images/curves.png.
 
-    python docs/images/curves.py
+python docs/images/curves.py
 """
 
 import re
@@ -29,8 +29,15 @@ def main() -> None:
     for name, points in arms.items():
         means, deviations = zip(*points, strict=True)
         style = "--" if name.startswith("contrastive") else "-"
-        axes.errorbar(alphas, means, deviations, label=name, linestyle=style, marker="o", markersize=3, capsize=2)
-    axes.set(xlabel="noise level α", ylabel="top-1 (%)", ylim=(0, 100), title="Penn Action, PoseConv3D on skeletons")
+        axes.errorbar(
+            alphas, means, deviations, label=name, linestyle=style, marker="o", markersize=3, capsize=2
+        )
+    axes.set(
+        xlabel="noise level α",
+        ylabel="top-1 (%)",
+        ylim=(0, 100),
+        title="Penn Action, PoseConv3D on skeletons",
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     figure.savefig(HERE / "curves.png", dpi=110)
