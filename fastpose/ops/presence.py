@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-MAX_COORDINATE = 1e6  # pixels; beyond it a coordinate is damage, and squares of what is within stay finite
+from fastpose.ops.limits import MAX_COORDINATE
 
 
 def present_joints(keypoints: Tensor) -> Tensor:

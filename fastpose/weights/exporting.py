@@ -169,7 +169,7 @@ def _require_packages() -> None:
             importlib.import_module(package)
         except ImportError as error:
             raise ValueError(
-                f"ONNX export needs the package {package}: pip install fastpose[export]"
+                f"ONNX export needs the package {package}: pip install fastpose-action[export]"
             ) from error
 
 

@@ -9,7 +9,8 @@ import torch
 from fastpose.data.pack import presence
 from fastpose.models.inputs.pose_input import is_present
 from fastpose.ops import render_heatmaps
-from fastpose.ops.presence import MAX_COORDINATE, present_joints
+from fastpose.ops.limits import MAX_COORDINATE
+from fastpose.ops.presence import present_joints
 
 BEYOND = float(np.nextafter(np.float32(MAX_COORDINATE), np.float32(np.inf)))
 JOINTS = [

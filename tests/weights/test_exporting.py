@@ -128,7 +128,9 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
         return import_module(name, *arguments)
 
     monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(ValueError, match=rf"needs the package {package}: pip install fastpose\[export\]"):
+    with pytest.raises(
+        ValueError, match=rf"needs the package {package}: pip install fastpose-action\[export\]"
+    ):
         export_model(*make(), tmp_path / "model.onnx", "onnx")
     assert list(tmp_path.iterdir()) == []
 
