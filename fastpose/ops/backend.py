@@ -8,7 +8,7 @@ import torch
 from fastpose._native import extension_obstacle
 
 BACKENDS = {
-    "auto": "the first of the others, in this order, that the operator has, that can serve the call and that pays",
+    "auto": "the first of the others, in this order, that the operator has, that can serve the call",
     "triton": "Triton kernels, on a CUDA device",
     "native": "C++, on the CPU",
     "blocked": "plain torch in blocks, on any device: without the reference's memory, differentiable once",
@@ -16,7 +16,7 @@ BACKENDS = {
 }
 
 
-def resolve_backend(op: str, backend: str, obstacles: dict[str, str | None], *, pays: bool = True) -> str:
+def resolve_backend(op: str, backend: str, obstacles: dict[str, str | None]) -> str:
     """Return one of the names of ``obstacles``, or "reference", which every operator has and which serves all calls.
 
     Args:
@@ -25,7 +25,6 @@ def resolve_backend(op: str, backend: str, obstacles: dict[str, str | None], *, 
             can run.
         obstacles: of each further backend that the operator has, why it cannot serve this call (it completes
             "backend='native' …"), or None. Without the compiled extension, that is what keeps native code from it.
-        pays: whether "auto" may take one of these; else it is the reference.
 
     Raises:
         ValueError: an unknown backend, or one that cannot serve the call.
@@ -37,7 +36,7 @@ def resolve_backend(op: str, backend: str, obstacles: dict[str, str | None], *, 
         obstacles["native"] = extension_obstacle() or obstacles["native"]
     able = [name for name in BACKENDS if name in obstacles and obstacles[name] is None]
     if backend == "auto":
-        return "reference" if not pays or torch.compiler.is_exporting() else able[0]
+        return "reference" if torch.compiler.is_exporting() else able[0]
     if backend not in able:
         obstacle = obstacles.get(backend, "does not exist")
         raise ValueError(

@@ -157,17 +157,18 @@ def _triton_obstacle(keypoints: Tensor, dtype: torch.dtype) -> str | None:
     )
 
 
-# Opaque to torch.compile. `mode` is a HeatmapMode; `limbs` is a flat list of pairs.
+# Opaque to torch.compile. `heatmap_mode` is a HeatmapMode (torch keeps the name `mode` for itself),
+# `limbs` a flat list of pairs.
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(
-    "render_heatmaps(Tensor keypoints, SymInt[2] size, float sigma, str mode, int[] limbs, "
+    "render_heatmaps(Tensor keypoints, SymInt[2] size, float sigma, str heatmap_mode, int[] limbs, "
     "ScalarType dtype, bool channels_last) -> Tensor"
 )
 _library.define(
-    "render_heatmaps_into(Tensor keypoints, Tensor(a!) out, float sigma, str mode, int[] limbs) -> ()"
+    "render_heatmaps_into(Tensor keypoints, Tensor(a!) out, float sigma, str heatmap_mode, int[] limbs) -> ()"
 )
 _library.define(
-    "render_heatmaps_backward(Tensor gradient, Tensor keypoints, float sigma, str mode, int[] limbs) -> Tensor"
+    "render_heatmaps_backward(Tensor gradient, Tensor keypoints, float sigma, str heatmap_mode, int[] limbs) -> Tensor"
 )
 
 

@@ -149,8 +149,9 @@ def _is_better_drawn(keypoints: Tensor, weight: Tensor, mode: HeatmapMode, dtype
     return mode == "grayscale_max" or limbs_on_device
 
 
-# Opaque to torch.compile. Results are in channels_last_3d order; `mode` is a HeatmapMode, `limbs` a flat list of pairs.
-_SETTINGS = "SymInt[2] size, float sigma, str mode, int[] limbs, int[3] stride, int[3] padding"
+# Opaque to torch.compile. Results are in channels_last_3d order; `heatmap_mode` is a HeatmapMode,
+# `limbs` a flat list of pairs.
+_SETTINGS = "SymInt[2] size, float sigma, str heatmap_mode, int[] limbs, int[3] stride, int[3] padding"
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(f"pose_stem(Tensor keypoints, Tensor weight, {_SETTINGS}, ScalarType dtype) -> Tensor")
 for _result in ("weight", "keypoint"):

@@ -263,7 +263,10 @@ LABELS = torch.tensor([0, 1, 1])
         (lambda: contrastive_loss(X, X, torch.ones(1)), r"without dimensions, got torch.float32 \(1,\)"),
         (lambda: contrastive_loss(X, X, torch.tensor(-1.0)), r"positive number, got -1\.0"),
         (lambda: contrastive_loss(X, X, reduction="max"), "mean, sum, none, got 'max'"),
-        (lambda: contrastive_loss(X, X, backend="triton"), "on a CUDA device, got torch.float32 on cpu"),
+        (
+            lambda: contrastive_loss(X, X, backend="triton"),
+            "needs its tensors on a CUDA device, and they are on cpu",
+        ),
         (lambda: contrastive_loss(X, X, precision="bf16"), "precision='bf16' needs backend='triton'"),
         (lambda: contrastive_loss(X, X, precision="fp8"), "one of auto, bf16, tf32, fp32, got 'fp8'"),
         (

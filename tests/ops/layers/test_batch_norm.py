@@ -170,25 +170,6 @@ def test_evaluation_with_gradients_runs_the_reference():
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize(
-    ("relu", "has_residual", "size", "native"),
-    [
-        (True, False, 480, True),
-        (False, True, 480, True),
-        (True, False, 481, False),
-        (False, False, 480, False),
-    ],
-)
-def test_auto_is_native_where_that_pays(monkeypatch, relu, has_residual, size, native):
-    monkeypatch.setattr("fastpose.ops.layers.batch_norm.op.MIN_NATIVE_SIZE", size)
-    weight, bias = affine(5)
-    x = volume((2, 5, 3, 4, 4)).requires_grad_()  # 480 values
-    y = batch_norm_relu(
-        x, None, None, weight, bias, True, residual=x.detach() if has_residual else None, relu=relu
-    )
-    assert (y.grad_fn.name() == "_BatchNormReLUBackward") == native
-
-
 def test_operator_contract():
     x, residual = volume((2, 5, 3, 4, 4)), volume((2, 5, 3, 4, 4), seed=1)
     weight, bias = affine(5)

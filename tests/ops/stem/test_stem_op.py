@@ -38,7 +38,7 @@ KEYPOINTS, WEIGHT, _ = make_case("heatmap", (1, 2, 3, 4), SIZE, (3, 3, 3), 6)
         ({"padding": (0, 1.0, 1)}, r"padding must be .* got \(0, 1\.0, 1\)"),
         ({"size": (2, 5), "padding": 0}, r"kernel \(3, 3, 3\) is larger than the padded maps \(3, 2, 5\)"),
         ({"dtype": torch.int8}, r"dtype must be one of .* got torch\.int8"),
-        ({"backend": "cuda"}, r"backend must be one of auto, triton, native, reference, got 'cuda'"),
+        ({"backend": "cuda"}, r"backend must be one of auto, triton, native, blocked, reference, got 'cuda'"),
         ({"backend": "triton"}, r"needs its tensors on a CUDA device, and they are on cpu"),
         ({"backend": "native", "dtype": torch.float16}, r"does not write torch\.float16"),
         ({"backend": "native", "weight": WEIGHT.double(), "dtype": torch.float32}, r"would round what is in float64"),

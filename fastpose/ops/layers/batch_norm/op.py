@@ -14,7 +14,6 @@ ROW_FORMATS = {
     4: torch.channels_last,
     5: torch.channels_last_3d,
 }  # in which the channels of a place are neighbours, by the number of dimensions
-MIN_NATIVE_SIZE = 2**21  # values of x from which native code is the faster
 
 
 def batch_norm_relu(
@@ -41,8 +40,7 @@ def batch_norm_relu(
         relu: whether negative values become 0.
         backend: "native" (C++, on the CPU in float32 and bfloat16, with the channels innermost in memory; bitwise
             identical for any number of threads; differentiable once in training, and not in evaluation),
-            "reference" (torch, anywhere) or "auto": "native" where it can serve and is the faster, which is on
-            large volumes.
+            "reference" (torch, anywhere) or "auto": "native" where it can serve.
 
     Raises:
         ValueError: an argument is wrong, or the backend cannot serve the call.
@@ -50,8 +48,7 @@ def batch_norm_relu(
     check_batch_norm("batch_norm_relu", x, running_mean, running_var, weight, bias, training)
     _check_residual(x, residual)
     obstacle = native_batch_norm_obstacle(x, running_mean, running_var, (weight, bias), training, residual)
-    pays = _native_pays(x, residual, relu)
-    if resolve_backend("batch_norm_relu", backend, {"native": obstacle}, pays=pays) == "reference":
+    if resolve_backend("batch_norm_relu", backend, {"native": obstacle}) == "reference":
         return batch_norm_relu_reference(
             x, running_mean, running_var, weight, bias, training, momentum, eps, residual, relu
         )
@@ -62,15 +59,6 @@ def batch_norm_relu(
     y, mean, variance = torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
     update_running_statistics(x, running_mean, running_var, mean, variance, momentum)
     return y
-
-
-def _native_pays(x: Tensor, residual: Tensor | None, relu: bool) -> bool:
-    """Return whether native code is the faster: where it saves further passes over what a cache does not hold.
-
-    Forward + backward against torch, two cores with AVX2, fp32 / bf16: 0.7–0.9 / 0.7–1.1 on rows of skeletons,
-    0.8–1.0 / 1.0–1.6 to 2 Mi values, 1.1–2.0 / 1.3–2.0 beyond; without residual and ReLU 0.8–1.25 / 1.0–1.3.
-    """
-    return x.numel() >= MIN_NATIVE_SIZE and (relu or residual is not None)
 
 
 def check_batch_norm(
