@@ -1,5 +1,5 @@
 """The contrastive kernels on a GPU. For compute-sanitizer: `compute-sanitizer --tool memcheck | racecheck python -m
-pytest tests/ops/test_contrastive_gpu.py -k reference`; the other tests use the largest sizes and would take hours.
+pytest tests/ops/contrastive/test_contrastive_gpu.py -k reference`; the other tests use the largest sizes and would take hours.
 """
 
 import pytest
