@@ -62,7 +62,7 @@ def test_predict(benchmark, paths, tmp_path, kind, count):
     def predict():
         write_results(out, predict_files(predictor, paths[:count], ReadOptions(), keep_features=False))
 
-    note = str(predictor.dtype).removeprefix("torch.")
+    note = str(predictor.placement.dtype).removeprefix("torch.")
     benchmark.extra_info.update(clips=count, case=kind, note=note)
     benchmark.pedantic(predict, rounds=7 if kind == "skeleton" else 2, warmup_rounds=1)
     assert rows_of(out) == count
