@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from support.sampling import assert_matches_reference, make_pack, sampling_cases, whole_frame
+from support.sampling import assert_matches_reference, make_pack, reference_of, sampling_cases, whole_frame
 
 from fastpose.data.pack.packed import PackedClips, PoseClip
 from fastpose.data.sampling import reference
@@ -60,6 +60,12 @@ def test_bits_do_not_depend_on_threads_order_subset_or_repeats():
         got = ClipSampler(pack, seed=5, threads=threads).batch(order, **request)
         assert torch.equal(got.keypoints, everything.keypoints[order])
         assert torch.equal(got.frames, everything.frames[order])
+    reference = reference_of(ClipSampler(pack, seed=5))
+    expected = reference.batch(range(40), **request)
+    for clips in (order, order[:7], [11]):
+        got = reference.batch(clips, **request)
+        for field in ("keypoints", "frames", "draws"):
+            assert torch.equal(getattr(got, field), getattr(expected, field)[clips])
     repeated = ClipSampler(pack, seed=5).batch([3, 3, 9, 3], **request)
     assert torch.equal(repeated.keypoints, everything.keypoints[[3, 3, 9, 3]])
     assert repeated.indices.tolist() == [3, 3, 9, 3]

@@ -8,6 +8,7 @@ from support.sampling import make_pack
 from support.shared import shared_folder
 
 from fastpose._native import native
+from fastpose.data.core import REFERENCES
 from fastpose.data.sampling.noise import total_difference
 
 
@@ -92,3 +93,5 @@ def test_native_total_differences_agree_for_any_thread_count():
     np.testing.assert_allclose(results[0], expected, rtol=1e-12)
     np.testing.assert_array_equal(results[0], results[1])
     np.testing.assert_array_equal(results[0], results[2])
+    reference = REFERENCES.total_differences(pack.keypoints, pack.scores, pack.offsets, pack.num_frames)
+    np.testing.assert_array_equal(results[0], reference)
