@@ -8,6 +8,7 @@ from importlib import metadata
 import torch
 
 import fastpose
+from fastpose._native import extension_obstacle
 
 PACKAGES = ("torch", "numpy", "triton", "safetensors", "scipy")
 
@@ -53,6 +54,7 @@ def describe() -> dict[str, object]:
         "fastpose": fastpose.__version__,
         "python": sys.version.split()[0],
         **versions,
+        "extension": extension_obstacle() is None,
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "cpu_cores": len(os.sched_getaffinity(0)),
