@@ -14,6 +14,7 @@ import numpy as np
 
 PACKAGES = ("", ".data", ".models", ".ops", ".prediction", ".weights")
 MODELS = {"skeleton": "posec3d", "heatmap": "x3d_shallow"}  # by input
+FORMATS = {"skeleton": ".pt2", "heatmap": ".safetensors"}  # exported to
 
 
 def tour(folder: Path, runs: Path | None = None) -> dict[str, np.ndarray]:
@@ -30,8 +31,7 @@ def tour(folder: Path, runs: Path | None = None) -> dict[str, np.ndarray]:
         run = (runs or folder / "runs") / kind / "supervised-s0"
         found |= predicted(run, kind)
         found[f"loss of {kind}"] = final_loss(folder / "runs" / kind / "supervised-s0")
-        export(run, folder / f"{kind}.safetensors")
-        export(run, folder / f"{kind}.pt2")
+        export(run, folder / (kind + FORMATS[kind]))
     return found
 
 
