@@ -1,5 +1,7 @@
-"""The contrastive kernels on a GPU. For compute-sanitizer: `compute-sanitizer --tool memcheck | racecheck python -m
-pytest tests/ops/contrastive/test_contrastive_gpu.py -k reference`; the other tests use the largest sizes and would take hours.
+"""The contrastive kernels on a GPU.
+
+For compute-sanitizer: `compute-sanitizer --tool memcheck | racecheck python -m pytest
+tests/ops/contrastive/test_contrastive_gpu.py -k reference`; the other tests use the largest sizes and would take hours.
 """
 
 import pytest
