@@ -59,7 +59,9 @@ def test_step(benchmark, tmp_path, kind, arm):
             losses.append(float(trainer.setup.step(batches, epoch=0, rate=1e-3)["loss"]))
 
     benchmark.group = f"training step, {arm}"
-    benchmark.extra_info.update(clips=len(clips), note=str(trainer.setup.placement.dtype).removeprefix("torch."))
+    benchmark.extra_info.update(
+        clips=len(clips), note=str(trainer.setup.placement.dtype).removeprefix("torch.")
+    )
     benchmark.pedantic(step, rounds=20 if kind == "skeleton" else 3, warmup_rounds=1)
     assert np.isfinite(losses).all()
 
