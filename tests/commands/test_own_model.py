@@ -62,6 +62,14 @@ def test_train_evaluate_predict_export(folder, capsys):
     assert load_card("runs").config.model.model == NAME
     forget()
 
+    (settings,) = folder.glob("runs/*/config.json")
+    assert run("train", "--config", settings, "--out", "again") == 2
+    assert "is code outside fastpose; name it by --model" in capsys.readouterr().err
+    assert NAME not in MODELS
+    assert not (folder / "again").exists()
+    assert run("train", "--config", settings, "--model", NAME, "--out", "again") == 0
+    forget()
+
     assert run("evaluate", "runs", "--alphas", "0") == 2  # a file alone never makes fastpose import code
     assert f"model '{NAME}' is code outside fastpose; name it by --model" in capsys.readouterr().err
     assert NAME not in MODELS
