@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fastpose.data.sampling.batch import PoseBatch
+from fastpose.ops import limits
 from fastpose.ops.launch import ceil_div, launch
 from fastpose.settings import SamplingConfig
 
@@ -24,7 +25,7 @@ CROP_AND_FLIP = tl.constexpr(2)
 ALPHA = tl.constexpr(3)
 INPUT = tl.constexpr(4)
 
-MAX_COORDINATE = tl.constexpr(1e6)  # pixels; csrc/base/keypoint.hpp
+MAX_COORDINATE = tl.constexpr(limits.MAX_COORDINATE)
 MAX_FINITE = tl.constexpr(3.4028234663852886e38)
 NEVER = tl.constexpr(0)  # flips
 DRAWN = tl.constexpr(1)
