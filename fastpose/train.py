@@ -75,7 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         from fastpose.training.experiment import new_folder, plan_runs, run_experiment
 
         base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
-        import_model(read_first(argv, "--model").model or "")  # as typed: a --config file alone imports nothing
+        typed = read_first(argv, "--model").model  # a --config file alone imports nothing
+        import_model(typed or "")
         plan = plan_runs(base, arguments.arms, arguments.seeds)
         packed = open_clips(base.data.data)
         out = arguments.out or new_folder(base)
