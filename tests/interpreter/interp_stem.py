@@ -47,7 +47,7 @@ def assert_agrees(mode, shape, size, kernel, out_channels, stride, padding, sigm
         ("heatmap", (1, 2, 1, 3), (12, 11), (1, 3, 3), 24, (1, 2, 2), (0, 1, 1), 0.6, torch.float32),
         ("heatmap", (1, 1, 2, 2), (7, 6), (3, 3, 3), 40, (1, 1, 1), (1, 1, 1), 0.6, torch.float32),
         ("grayscale_sum", (1, 2, 1, 3), (9, 5), (1, 2, 4), 5, (1, 1, 3), (0, 0, 2), 0.6, torch.float16),
-        ("limb", (1, 2, 1, 2), (5, 7), (1, 2, 2), 4, (1, 1, 2), (0, 1, 1), 0.6, torch.float32),
+        ("limb", (1, 2, 1, 2), (3, 5), (1, 2, 2), 4, (1, 1, 2), (0, 1, 1), 0.6, torch.float32),
         ("heatmap", (2, 2, 2, 1), (1, 1), (1, 3, 3), 3, (2, 1, 1), (0, 1, 1), 0.6, torch.float32),
         ("heatmap", (1, 1, 1, 1), (3, 30), (1, 1, 3), 2, (1, 1, 1), (0, 0, 1), 3.0, torch.float32),
     ],
@@ -61,7 +61,7 @@ def test_stems(mode, shape, size, kernel, out_channels, stride, padding, sigma, 
 @given(data=st.data())
 def test_any_shape(data):
     shape = data.draw(st.tuples(*[st.integers(1, 2)] * 4), "persons")
-    size = data.draw(st.tuples(st.integers(1, 6), st.integers(1, 6)), "size")
+    size = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 4)), "size")
     kernel = data.draw(st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(1, 3)), "kernel")
     stride = data.draw(st.tuples(*[st.integers(1, 3)] * 3), "stride")
     padding = tuple(
