@@ -6,7 +6,7 @@ from types import ModuleType
 
 
 def _load() -> tuple[ModuleType | None, str]:
-    """The extension, else None and the reason; FASTPOSE_NO_EXTENSION=1 hides it."""
+    """Return the extension, else None and the reason; FASTPOSE_NO_EXTENSION=1 hides it."""
     if os.environ.get("FASTPOSE_NO_EXTENSION") == "1":
         return None, "FASTPOSE_NO_EXTENSION=1 hides it"
     try:
@@ -27,7 +27,7 @@ if native is None:  # a module is imported once, so this is said once
 
 
 def extension_obstacle() -> str | None:
-    """Why no native code can run, or None; it completes "backend='native' …"."""
+    """Return why no native code can run, or None; it completes "backend='native' …"."""
     if native is None:
         return f"needs the compiled extension fastpose._C, which could not be loaded ({_reason})"
     return None

@@ -19,7 +19,7 @@ Out = Annotated[Path, arg(help="The packed file to write (safetensors); replaced
 OnError = Annotated[
     Literal["skip", "raise"],
     arg(
-        help="Skip what cannot be used and tell at the end, or stop at the first such item and write nothing."
+        help="Skip what cannot be used and report it at the end, or stop at the first such item and write nothing."
     ),
 ]
 Threads = Annotated[int | None, arg(help="Decoder threads; by default all that this process may use.")]
@@ -41,14 +41,14 @@ OwnLayout = Annotated[str, arg(help="JSON file {name, joints, pairs, limbs}, or 
 
 def ntu(source: Source, *, out: Out, layout: FromKinect = "kinect25", threads: Threads = None,
         on_error: OnError = "skip") -> str:  # fmt: skip
-    """NTU RGB+D 60 or 120: .skeleton files."""
+    """Pack NTU RGB+D 60 or 120: .skeleton files."""
     settings = {"layout": layout, "threads": threads, "on_error": on_error}
     return pack_to_file(out, pack_ntu, source, **settings, progress=True)
 
 
 def synthetic(*, out: Out, seed: int = 0, keep_files: KeepFiles = None, layout: FromKinect = "kinect25",
               threads: Threads = None) -> str:  # fmt: skip
-    """Generated people in actions of NTU RGB+D, through the same files, decoder and packer."""
+    """Pack generated people in actions of NTU RGB+D, made as .skeleton files."""
     settings = {"seed": seed, "layout": layout, "threads": threads}
     return pack_to_file(out, pack_synthetic, keep_files, **settings, progress=True)
 
@@ -56,20 +56,20 @@ def synthetic(*, out: Out, seed: int = 0, keep_files: KeepFiles = None, layout: 
 def pyskl(source: Source, *, out: Out, layout: TargetLayout = None, source_layout: SourceLayout = None,
           image_size: ImageSize = None, classes: Classes = None,
           on_error: OnError = "skip") -> str:  # fmt: skip
-    """PYSKL or MMAction2 annotation pickle."""
+    """Pack a PYSKL or MMAction2 annotation pickle."""
     layouts = {"layout": layout, "source_layout": source_layout}
     settings = {"image_size": image_size, "class_names": read_classes(classes)}
     return pack_to_file(out, pack_pyskl, source, **layouts, **settings, on_error=on_error, progress=True)
 
 
 def penn_action(source: Source, *, out: Out, on_error: OnError = "skip") -> str:
-    """Penn Action: the data set's folder, or its labels folder."""
+    """Pack Penn Action: the data set's folder, or its labels folder."""
     return pack_to_file(out, pack_penn_action, source, on_error=on_error, progress=True)
 
 
 def npz(source: Source, *, out: Out, layout: OwnLayout, image_size: ImageSize = None, classes: Classes = None,
         on_error: OnError = "skip") -> str:  # fmt: skip
-    """Your own data: a folder of .npz files, one a clip."""
+    """Pack your own data: a folder of .npz files, one a clip."""
     settings = {"layout": layout, "image_size": image_size, "class_names": read_classes(classes)}
     return pack_to_file(out, pack_npz, source, **settings, on_error=on_error, progress=True)
 

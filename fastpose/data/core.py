@@ -11,7 +11,7 @@ from fastpose.data.sources.skeleton_reference import parse_skeleton
 
 
 def hardware_threads() -> int:
-    """Threads this process may run at once."""
+    """Return how many threads this process may run at once."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

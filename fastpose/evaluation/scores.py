@@ -74,17 +74,17 @@ def score_clips(
         sampling = sampling or SamplingConfig()
         sampler = sampler_on(placement.device, packed, sampling, train=False, seed=seed)
     levels = list(dict.fromkeys(settings.alphas))
-    parts: list[Tensor] = []  # [b, K], of clips × levels
+    scored: list[Tensor] = []  # [b, K], of clips × levels
     was_training = model.training
     model.eval()
     try:
         with Prefetcher(_sample_batches(sampler, indices, levels, settings)) as batches:
             for views in batches:
-                parts.append(mean_scores(model, views, placement)[0])
-                on_batch(len(parts[-1]))
+                scored.append(mean_scores(model, views, placement)[0])
+                on_batch(len(scored[-1]))
     finally:
         model.train(was_training)
-    scores = torch.cat(parts).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]
+    scores = torch.cat(scored).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]
     labels = torch.from_numpy(packed.labels[indices]).to(scores.device)
     return ClipScores(labels, dict(zip(levels, scores.unbind(1), strict=True)))
 
@@ -140,7 +140,7 @@ def format_speed(num_clips: int, num_levels: int, seconds: float) -> str:
 
 
 def fuse_scores(members: Sequence[ClipScores], weights: Sequence[float] | None = None) -> ClipScores:
-    """Late fusion: the weighted mean of the softmax scores of several models for the same clips.
+    """Return the late fusion of several models for the same clips: the weighted mean of their softmax scores.
 
     Args:
         members: two or more, of equal clips, classes and noise levels.
@@ -163,7 +163,7 @@ def fuse_scores(members: Sequence[ClipScores], weights: Sequence[float] | None =
             raise ValueError("the models were not scored on the same clips: their labels differ")
         classes = {next(iter(member.by_alpha.values())).shape[1] for member in (first, other)}
         if len(classes) > 1:
-            raise ValueError(f"the models tell different numbers of classes apart: {sorted(classes)}")
+            raise ValueError(f"the models have different numbers of classes: {sorted(classes)}")
     fused = {}
     for alpha in first.by_alpha:
         total = sum(

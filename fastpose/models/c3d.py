@@ -30,7 +30,7 @@ class C3D(Segmented):
         self.conv4b = ConvNorm(256, self.num_features, KERNEL)
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
-        """Volumes [B, C, T, H, W] → [B, 256, T, max(⌊H/8⌋, 1), max(⌊W/8⌋, 1)]."""
+        """Map volumes [B, C, T, H, W] → [B, 256, T, max(⌊H/8⌋, 1), max(⌊W/8⌋, 1)]."""
         x = self._segment_halved(self.conv1a, x)
         x = self._segment_halved(self.conv2a, x)
         x = self._segment_halved(self.conv3b, self.segment(self.conv3a)(x))

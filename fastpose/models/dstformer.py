@@ -30,7 +30,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens [N, T, J, C] → [N, T, J, C]."""
+        """Map tokens [N, T, J, C] → [N, T, J, C]."""
         return self.proj(attend(self.qkv(x), self.num_heads, self.axis))
 
 
@@ -59,7 +59,7 @@ class Block(nn.Module):
             self.add_module(f"mlp_{suffix}", FeedForward(dim, int(dim * mlp_ratio)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens [N, T, J, C] → [N, T, J, C]."""
+        """Map tokens [N, T, J, C] → [N, T, J, C]."""
         if self.time_first:
             return self._over_joints(self._over_time(x))
         return self._over_time(self._over_joints(x))
@@ -148,7 +148,7 @@ class DSTformer(Segmented):
 
 
 def _fuse(st: Tensor, ts: Tensor, mix: nn.Linear) -> Tensor:
-    """Both streams [N, T, J, C], weighted by a softmax over two logits for each token."""
+    """Return both streams [N, T, J, C], weighted by a softmax over two logits for each token."""
     with torch.autocast(st.device.type, enabled=False):
         from_st, from_ts = (mix.weight[0] - mix.weight[1]).chunk(2)  # [C]
         logit = st @ from_st + ts @ from_ts + (mix.bias[0] - mix.bias[1])  # [N, T, J]

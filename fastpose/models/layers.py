@@ -26,7 +26,7 @@ class BatchNorm(nn.BatchNorm3d):
             raise ValueError(f"expected [B, C, T, H, W] or [N, C], got {tuple(input.shape)}")
 
     def forward(self, x: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
-        """Batch norm, plus ``residual``, then ReLU on request."""
+        """Normalise, add ``residual``, then apply ReLU on request."""
         self._check_input_dim(x)
         if self.training:
             self.num_batches_tracked.add_(1)
@@ -36,7 +36,7 @@ class BatchNorm(nn.BatchNorm3d):
         )  # fmt: skip
 
     def forward_depthwise(self, x: Tensor, conv: "Convolution", *, relu: bool) -> Tensor:
-        """``conv(self(x, relu=relu))`` for a depthwise convolution, in one pass."""
+        """Return ``conv(self(x, relu=relu))`` for a depthwise convolution, in one pass."""
         if self.training:
             self.num_batches_tracked.add_(1)
         return batch_norm_depthwise(

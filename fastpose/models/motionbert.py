@@ -30,11 +30,11 @@ class ActionHead(nn.Module):
         self.fc2 = nn.Linear(hidden_dim, num_classes)
 
     def pool(self, representation: Tensor) -> Tensor:
-        """Dropout, then the mean over persons and frames: [B, M, T, V, R] → [B, V·R], in fc1's dtype."""
+        """Apply dropout, then average over persons and frames: [B, M, T, V, R] → [B, V·R], in fc1's dtype."""
         return self.dropout(representation).mean((1, 2), dtype=self.fc1.weight.dtype).flatten(1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Features [B, V·R] → logits [B, K]."""
+        """Map features [B, V·R] → logits [B, K]."""
         return self.fc2(self.bn(self.fc1(features)).relu())
 
     def reset_parameters(self) -> None:
@@ -142,7 +142,7 @@ class MotionBERT(nn.Module):
         return self.pose_input.dense(batch, dtype, out)
 
     def forward(self, x: Tensor | PoseBatch) -> ModelOutput:
-        """Motions → ``ModelOutput`` of logits [B, K] and features [B, V·R], the input of ``head.fc1``.
+        """Map motions → ``ModelOutput`` of logits [B, K] and features [B, V·R], the input of ``head.fc1``.
 
         Args:
             x: floating point [B, M, T, V, 3]: x, y in [−1, 1] and score; any M, and T up to ``maxlen``. Or a
@@ -157,16 +157,16 @@ class MotionBERT(nn.Module):
             return ModelOutput(self.head(features), features)
 
     def representation(self, x: Tensor) -> Tensor:
-        """Motions [B, M, T, V, 3] → what the backbone makes of every joint, [B, M, T, V, R]."""
+        """Map motions [B, M, T, V, 3] → what the backbone makes of every joint, [B, M, T, V, R]."""
         self._check(x)
         return self.backbone(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def pose3d(self, x: Tensor) -> Tensor:
-        """Motions [B, M, T, V, 3] → poses lifted to 3D, [B, M, T, V, 3]."""
+        """Lift motions [B, M, T, V, 3] to poses in 3D, [B, M, T, V, 3]."""
         return self.backbone.head(self.representation(x))
 
     def embed(self, x: Tensor) -> Tensor:
-        """Motions [B, M, T, V, 3] → embeddings of length 1, [B, hidden_dim]: ``head.fc1``, normalised."""
+        """Map motions [B, M, T, V, 3] → embeddings of length 1, [B, hidden_dim]: ``head.fc1``, normalised."""
         features = self.head.pool(self.representation(x))
         with torch.autocast(x.device.type, enabled=False):
             return F.normalize(self.head.fc1(features), dim=-1)

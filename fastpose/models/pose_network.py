@@ -81,7 +81,7 @@ class PoseNetwork(nn.Module):
         self.reset_parameters()
 
     def make_backbone(self, in_channels: int) -> nn.Module:
-        """The module [B, in_channels, T, H, W] → [B, D, T', H', W'], with its D as ``num_features``."""
+        """Return the module [B, in_channels, T, H, W] → [B, D, T', H', W'], with its D as ``num_features``."""
         raise NotImplementedError
 
     def reset_parameters(self) -> None:

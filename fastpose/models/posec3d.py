@@ -23,7 +23,7 @@ TEMPORAL_STRIDES = (1, 1, 2)
 def bottleneck(
     in_channels: int, width: int, stride: Size3, *, inflated: bool, downsample: bool
 ) -> ResidualBlock:
-    """Residual block: 1×1×1 (3×1×1 where inflated) → 1×3×3 with both strides → 1×1×1."""
+    """Return a residual block: 1×1×1 (3×1×1 where inflated) → 1×3×3 with both strides → 1×1×1."""
     out_channels = width * EXPANSION
     return ResidualBlock(
         ConvNorm(in_channels, width, (3, 1, 1) if inflated else (1, 1, 1)),
@@ -62,7 +62,7 @@ class SlowOnly(Segmented):
         self.layer1, self.layer2, self.layer3 = stages
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
-        """Volumes [B, C, T, H, W] → [B, 512, ⌈T/2⌉, ⌈H/8⌉, ⌈W/8⌉]."""
+        """Map volumes [B, C, T, H, W] → [B, 512, ⌈T/2⌉, ⌈H/8⌉, ⌈W/8⌉]."""
         x = self.segment(self.conv1, self._stem)(x)
         return self.layer3(self.layer2(self.layer1(x)))
 

@@ -16,8 +16,8 @@ from torch.utils.checkpoint import checkpoint
 
 @contextmanager
 def kept_statistics(module: nn.Module) -> Iterator[None]:
-    """Inside, batch norms move copies of their running statistics, so that a second pass leaves them as they are."""
-    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    """Let batch norms move copies of their running statistics inside, so that a second pass leaves them as they are."""
+    norms = [each for each in module.modules() if isinstance(each, _BatchNorm)]
     kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
     for norm, buffers in zip(norms, kept, strict=True):
         _set_buffers(norm, {name: buffer.clone() for name, buffer in buffers.items()})
@@ -42,23 +42,25 @@ class Segmented(nn.Module):
 
     recomputes = False
 
-    def segment(self, part: nn.Module, run: Callable[[Any], Tensor] | None = None) -> Callable[[Any], Tensor]:
-        """Return ``run``, by default ``part``, to be called; all batch norms that it uses are those of ``part``.
+    def segment(
+        self, module: nn.Module, run: Callable[[Any], Tensor] | None = None
+    ) -> Callable[[Any], Tensor]:
+        """Return ``run``, by default ``module``, to be called; all batch norms that it uses are those of ``module``.
 
         Where activations are recomputed, what is returned calls it twice.
         """
-        run = part if run is None else run
+        run = module if run is None else run
         if self.recomputes and torch.is_grad_enabled():
-            return functools.partial(_recompute, part, run)
+            return functools.partial(_recompute, module, run)
         return run
 
 
 @torch.compiler.disable(
     reason="the compiler knows no checkpoints whose passes differ in what they do to buffers"
 )
-def _recompute(part: nn.Module, run: Callable[[Any], Tensor], x: Any) -> Tensor:
+def _recompute(module: nn.Module, run: Callable[[Any], Tensor], x: Any) -> Tensor:
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), kept_statistics(part)
+        return nullcontext(), kept_statistics(module)
 
     return checkpoint(run, x, use_reentrant=False, context_fn=contexts)
 
@@ -67,8 +69,8 @@ class SegmentedSequential(Segmented, nn.Sequential):
     """Modules one after another, each a segment."""
 
     def forward(self, x: Tensor) -> Tensor:
-        for part in self:
-            x = self.segment(part)(x)
+        for module in self:
+            x = self.segment(module)(x)
         return x
 
 

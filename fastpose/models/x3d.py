@@ -21,7 +21,7 @@ POINT = (1, 1, 1)
 
 
 def depthwise_block(in_channels: int, out_channels: int, *, downsample: bool) -> ResidualBlock:
-    """Residual block: 1×1×1 → depthwise 3×3×3 without ReLU, halving H and W on request → 1×1×1."""
+    """Return a residual block: 1×1×1 → depthwise 3×3×3 without ReLU, halving H and W on request → 1×1×1."""
     width = int(out_channels * EXPANSION)
     stride = (1, 2, 2) if downsample else (1, 1, 1)
     return ResidualBlock(
@@ -57,7 +57,7 @@ class X3D(Segmented):
         self.conv5 = ConvNorm(channels, self.num_features, POINT)
 
     def forward(self, x: Tensor | ImplicitHeatmaps) -> Tensor:
-        """Volumes [B, C, T, H, W] → [B, 216, T, ⌈H/16⌉, ⌈W/16⌉]."""
+        """Map volumes [B, C, T, H, W] → [B, 216, T, ⌈H/16⌉, ⌈W/16⌉]."""
         x = self.segment(self.conv1_t, self._stem)(x)
         return self.segment(self.conv5)(self.layer3(self.layer2(self.layer1(x))))
 

@@ -134,7 +134,7 @@ def predict_files(
 def _ready(
     predictor: Predictor, paths: Sequence[Path], options: ReadOptions
 ) -> Iterator[Problem | tuple[list[str], Samples]]:
-    """Sampled clips with the file of each, and problems."""
+    """Yield sampled clips with the file of each, and problems."""
     for item in read_clips(paths, options):
         if isinstance(item, Problem):
             yield item
@@ -157,14 +157,14 @@ def _ready(
 
 
 def rows(results: Results) -> Iterator[tuple[str, str, Prediction]]:
-    """(file, "clip" or "window", prediction): each clip, followed by its windows."""
+    """Yield (file, "clip" or "window", prediction): each clip, followed by its windows."""
     for file, prediction in zip(results.files, results.predictions, strict=True):
         yield file, "clip", prediction
         yield from ((file, "window", window) for window in prediction.windows)
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[str]:
-    """A line for each problem; of more than a few files with the same one, how many more there are."""
+    """Return a line for each problem; of more than a few files with the same one, how many more there are."""
     by_reason: dict[str, list[Problem]] = {}
     for problem in problems:
         by_reason.setdefault(problem.reason, []).append(problem)
@@ -177,7 +177,7 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
 
 
 def format_results(results: Results, most_clips: int | None = None) -> str:
-    """A line for each clip and window, its classes with scores in percent; at most ``most_clips`` clips."""
+    """Return a line for each clip and window, its classes with scores in percent; at most ``most_clips`` clips."""
     shown = Results(results.files[:most_clips], results.predictions[:most_clips], [])
     lines = [["clip", "frames"]]
     for _, part, prediction in rows(shown):

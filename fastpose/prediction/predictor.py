@@ -134,7 +134,7 @@ class Predictor:
 
     @classmethod
     def load(cls, run: str | Path, **settings: Any) -> "Predictor":
-        """The model of a finished run, as ``load_model``; settings are those of the class.
+        """Return the model of a finished run, as ``load_model``; settings are those of the class.
 
         Raises:
             ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.
@@ -185,8 +185,8 @@ class Predictor:
 
     def classify(self, samples: Samples, top_k: int = 5, *, keep_features: bool = True) -> list[Prediction]:
         """Run the model on what ``sample`` made: a prediction for each clip, perhaps with empty features."""
-        parts = [self._score(views) for views in samples.batches]
-        scores, features = (torch.cat(tensors).cpu() for tensors in zip(*parts, strict=True))
+        scored = [self._score(views) for views in samples.batches]
+        scores, features = (torch.cat(tensors).cpu() for tensors in zip(*scored, strict=True))
         windows = samples.windows
         spans = np.searchsorted(samples.kept, windows.offsets)  # clip i is rows spans[i]:spans[i + 1]
         firsts = windows.first_frames[samples.kept]
@@ -201,14 +201,14 @@ class Predictor:
                 predictions.append(Prediction(name, 0, int(ends[start]) - 1, *top[start], features_of[start]))
                 continue
             name = name.rpartition("[")[0]
-            parts = tuple(
+            cut = tuple(
                 Prediction(name, int(firsts[row]), int(ends[row]) - 1, *top[row], features_of[row])
                 for row in range(start, stop)
             )
             last_frame = int(windows.first_frames[end - 1] + windows.packed.num_frames[end - 1]) - 1
             (mean,) = self._top(scores[start:stop].mean(0, keepdim=True), top_k)
             predictions.append(
-                Prediction(name, 0, last_frame, *mean, features_of[start:stop].mean(0), windows=parts)
+                Prediction(name, 0, last_frame, *mean, features_of[start:stop].mean(0), windows=cut)
             )
         return predictions
 
@@ -217,7 +217,7 @@ class Predictor:
         return mean_scores(self.model, views, self.placement)
 
     def _top(self, scores: Tensor, top_k: int) -> list[tuple[np.ndarray, tuple[str, ...], np.ndarray]]:
-        """Labels, names and scores of the likeliest classes of each row."""
+        """Return labels, names and scores of the likeliest classes of each row."""
         values, labels = scores.topk(min(top_k, scores.shape[1]), dim=1)
         names = self.card.class_names
         return [
@@ -227,7 +227,7 @@ class Predictor:
 
 
 def fit_layout(packed: PackedClips, target: Layout, *, convert: bool = False) -> PackedClips:
-    """The clips in the layout of a model.
+    """Return the clips in the layout of a model.
 
     Raises:
         ValueError: no conversion is known, or it was not asked for (see ``Predictor``); both layouts are named.
@@ -305,7 +305,7 @@ def predict(
 
 
 def _as_clips(keypoints: Any) -> tuple[list[Any], bool]:
-    """The clips among ``keypoints``, and whether they are several."""
+    """Return the clips among ``keypoints``, and whether they are several."""
     keypoints = _on_host(keypoints)
     listed = isinstance(keypoints, list | tuple) and len(keypoints) > 0
     if (listed and getattr(keypoints[0], "ndim", 0) >= 3) or _depth(keypoints) == 5:
@@ -321,7 +321,7 @@ def _on_host(value: Any) -> Any:
 
 
 def _depth(value: Any) -> int:
-    """Number of axes, of nested lists by their first members."""
+    """Return the number of axes, of nested lists by their first members."""
     if isinstance(value, list | tuple):
         return 1 + (_depth(value[0]) if value else 0)
     return getattr(value, "ndim", 0)

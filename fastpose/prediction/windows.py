@@ -25,7 +25,7 @@ class Windows:
 
 
 def window_starts(num_frames: int, window: int, stride: int) -> list[int]:
-    """First frames of windows over ``num_frames``: every ``stride`` frames, the last one ending with the clip."""
+    """Return first frames of windows over ``num_frames``: every ``stride`` frames, the last ending with the clip."""
     if num_frames <= window:
         return [0]
     return [*range(0, num_frames - window, stride), num_frames - window]

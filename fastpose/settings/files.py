@@ -37,7 +37,7 @@ def _merge(base: Any, values: Any, where: str) -> Any:
 
 
 def _section_of(base: Any, key: str) -> str | None:
-    """The section that settings of files from before it stand beside: sampling's, among those of the data."""
+    """Return the section that settings of files from before it stand beside: sampling's, among those of the data."""
     sampling = getattr(base, "sampling", None)
     return "sampling" if sampling is not None and hasattr(sampling, key) else None
 

@@ -38,7 +38,7 @@ class RunConfig:
         )
 
     def idle_settings(self) -> list[str]:
-        """Changed settings that another setting keeps from having any effect, each as a sentence."""
+        """Return changed settings that another setting keeps from having any effect, each as a sentence."""
         idle = []
         if self.data.sampling.crop == "frame":
             names, reason = ("crop_padding", "min_box", "crop_area", "crop_aspect"), "crop = 'frame'"

@@ -75,7 +75,7 @@ def counted_bytes(device: torch.device) -> Iterator[Callable[[], int]]:
 
 
 def available_memory(device: torch.device, root: Path = Path("/")) -> int:
-    """Bytes that can still be allocated: free on the GPU; on the CPU, free in the machine and within its limits.
+    """Return the bytes that can still be allocated: free on the GPU; on the CPU, free in the machine and its limits.
 
     Those are of the process's control groups (versions 1 and 2) and of its address space. Files that the system
     caches count as free.
@@ -113,7 +113,7 @@ def _return_freed_memory() -> None:
 
 
 def _free_in_groups(mount: Path, path: str) -> Iterator[int]:
-    """What each group from ``path`` to the root leaves free; in a container only the root may be visible."""
+    """Yield what each group from ``path`` to the root leaves free; in a container only the root may be visible."""
     group = Path(path.lstrip("/"))
     for folder in (mount / part for part in (group, *group.parents)):
         for limit, usage, cached in MEMORY_FILES:
@@ -127,7 +127,7 @@ def _free_in_groups(mount: Path, path: str) -> Iterator[int]:
 
 
 def _field(path: Path, name: str) -> int:
-    """The number after ``name`` in a file of lines "name number …"."""
+    """Return the number after ``name`` in a file of lines "name number …"."""
     for line in path.read_text().splitlines():
         words = line.split()
         if words and words[0] == name:
@@ -141,7 +141,7 @@ def format_bytes(count: float) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that memory, of the machine or of the GPU, is exhausted."""
+    """Return whether ``error`` says that memory, of the machine or of the GPU, is exhausted."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     reasons = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
@@ -155,7 +155,7 @@ def begin_peak(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes in use: on CUDA of tensors since ``begin_peak``; else of the process, since its start."""
+    """Return the most bytes in use: on CUDA of tensors since ``begin_peak``; else of the process, since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -78,7 +78,7 @@ def _from_each_part(
 def _from_cached_features(
     task: PoseTask, model: nn.Module, parts: list[Views], labels: Tensor, epoch: int, autocast: Callable
 ) -> dict[str, Tensor]:
-    """Gradient caching: Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021."""
+    """Cache gradients (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021)."""
     states, cached = [], []
     with torch.no_grad(), kept_statistics(model):
         for part in parts:
@@ -106,7 +106,7 @@ def _detached(result: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _joined(outputs: list[ModelOutput]) -> ModelOutput:
-    """All clips' logits and features, as tensors to be differentiated by."""
+    """Return all clips' logits and features, as tensors to be differentiated by."""
     return ModelOutput(
         torch.cat([output.logits for output in outputs]).requires_grad_(),
         torch.cat([output.features for output in outputs]).requires_grad_(),

@@ -26,7 +26,7 @@ class CompiledObjective:
         self.failed = False
 
     def __call__(self, model: nn.Module, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
-        """What ``task.step`` returns."""
+        """Return what ``task.step`` returns."""
         size = len(labels_of(batches))
         if self._size is None:
             self._size = size

@@ -44,7 +44,7 @@ class EarlyStop:
         model.load_state_dict(self._weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to go on: tensors and plain values."""
+        """Return what `load_state_dict` needs to go on: tensors and plain values."""
         return {
             "best_score": self.best_score,
             "best_epoch": self.best_epoch,

@@ -75,7 +75,7 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bo
 
 
 def with_written_batch_size(folder: Path, config: RunConfig) -> RunConfig:
-    """``config``, and where its batch size is to be found, that which the run in ``folder`` was begun with."""
+    """Return ``config``, and where its batch size is to be found, that which the run in ``folder`` was begun with."""
     if config.optim.batch_size != "auto" or not (folder / CONFIG).exists():
         return config
     written = from_file(folder / CONFIG).optim.batch_size
@@ -83,7 +83,7 @@ def with_written_batch_size(folder: Path, config: RunConfig) -> RunConfig:
 
 
 def _settings(config: RunConfig) -> dict[str, object]:
-    """All settings by their dotted names."""
+    """Return all settings by their dotted names."""
     return dict(_flattened(dataclasses.asdict(config)))
 
 

@@ -37,7 +37,7 @@ class GraphedStep:
         self.failed = False
 
     def __call__(self, batches: Views, epoch: int) -> dict[str, Tensor]:
-        """What ``step`` returns; the caller's own dictionary, whose tensors the next call overwrites."""
+        """Return what ``step`` returns; the caller's own dictionary, whose tensors the next call overwrites."""
         phase = self._task.phase(epoch)
         key = (phase, *((view, *batch.keypoints.shape) for view, batch in batches.items()))
         self._runs[key] = self._runs.get(key, 0) + 1

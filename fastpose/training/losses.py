@@ -48,7 +48,7 @@ class PoseLoss:
         view_labels: Tensor | None = None,
         epoch: int = 0,
     ) -> dict[str, Tensor]:
-        """Compute the loss and its parts.
+        """Compute the loss and its terms.
 
         Args:
             supervised: of the clips that cross-entropy sees.
@@ -59,24 +59,24 @@ class PoseLoss:
             epoch: from 0.
 
         Returns:
-            "loss", to be differentiated, and its unweighted parts "loss_ce", "loss_instance", "loss_group",
+            "loss", to be differentiated, and its unweighted terms "loss_ce", "loss_instance", "loss_group",
             "loss_supcon", detached, 0 where not computed. All float32 scalars, float64 for such input.
 
         Raises:
             ValueError: a view is missing, or an operator's own complaint.
         """
         logits = _at_least_float32(supervised.logits)
-        parts = {"ce": F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)}
+        terms = {"ce": F.cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)}
         weights = {"ce": 1.0}
         if self.needs_views(epoch):
             if clean is None or noisy is None:
                 raise ValueError(f"epoch {epoch} contrasts views: both clean and noisy outputs are needed")
-            parts |= self._contrast(clean, noisy, labels if view_labels is None else view_labels)
+            terms |= self._contrast(clean, noisy, labels if view_labels is None else view_labels)
             weights |= self._weights()
         zero = logits.new_zeros(())
-        result = {"loss": sum(weights[name] * part for name, part in parts.items())}
+        result = {"loss": sum(weights[name] * term for name, term in terms.items())}
         for name in ("ce", "instance", "group", "supcon"):
-            result[f"loss_{name}"] = parts.get(name, zero).detach()
+            result[f"loss_{name}"] = terms.get(name, zero).detach()
         return result
 
     def _weights(self) -> dict[str, float]:
@@ -88,20 +88,20 @@ class PoseLoss:
         o, n = self._represent(clean), self._represent(noisy)  # [N, D]
         form = {"temperature": s.temperature, "symmetric": s.symmetric, "detach_clean": s.detach_clean}
         precision = self.product_precision if o.device.type == "cuda" else "auto"
-        parts = {}
+        terms = {}
         if weights["instance"] > 0:
-            parts["instance"] = contrastive_loss(o, n, **form, precision=precision)
+            terms["instance"] = contrastive_loss(o, n, **form, precision=precision)
         if weights["group"] > 0:
             groups, groups_n = labels, labels
             if s.group_labels == "pseudo":
                 groups, groups_n = clean.logits.argmax(dim=1), noisy.logits.argmax(dim=1)
-            parts["group"] = group_contrastive_loss(o, n, groups, clean.logits.shape[1], groups_n, **form)
+            terms["group"] = group_contrastive_loss(o, n, groups, clean.logits.shape[1], groups_n, **form)
         if weights["supcon"] > 0:
             both = torch.cat([o, n])  # [2N, D]
-            parts["supcon"] = supervised_contrastive_loss(
+            terms["supcon"] = supervised_contrastive_loss(
                 both, labels.repeat(2), s.supcon_temperature, precision=precision
             )
-        return parts
+        return terms
 
     def _represent(self, output: ModelOutput) -> Tensor:
         if self.settings.representation == "features":

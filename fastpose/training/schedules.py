@@ -35,5 +35,5 @@ def learning_rate_factor(step: int, steps_per_epoch: int, optim: OptimConfig) ->
 
 
 def _anneal(begin: float, end: float, share: float) -> float:
-    """Half a cosine from ``begin`` (share 0) to ``end`` (share 1)."""
+    """Return half a cosine from ``begin`` (share 0) to ``end`` (share 1)."""
     return end + (begin - end) / 2 * (1 + math.cos(math.pi * share))

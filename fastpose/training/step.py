@@ -17,13 +17,13 @@ from fastpose.training.task import PoseTask, Views
 
 
 def compiles(optim: OptimConfig, device: torch.device) -> bool:
-    """Whether training on ``device`` goes through ``torch.compile``, which knows no passes in parts or again."""
+    """Return whether training on ``device`` goes through ``torch.compile``, which knows no passes in parts or again."""
     wanted = optim.compile == "on" or (optim.compile == "auto" and device.type == "cuda")
     return wanted and optim.micro_batch is None and not optim.checkpoint_activations
 
 
 def graphs(optim: OptimConfig, device: torch.device) -> bool:
-    """Whether training steps on ``device`` are CUDA graphs."""
+    """Return whether training steps on ``device`` are CUDA graphs."""
     plain = optim.micro_batch is None and not optim.checkpoint_activations  # else random states are set
     return device.type == "cuda" and optim.cuda_graph == "auto" and plain
 

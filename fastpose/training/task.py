@@ -17,7 +17,7 @@ Views = dict[str, PoseBatch]  # of the same clips, by name
 
 
 def labels_of(batches: Views) -> Tensor:
-    """The classes, int64 [B], of the clips that all views of a batch share."""
+    """Return the classes, int64 [B], of the clips that all views of a batch share."""
     return next(iter(batches.values())).labels
 
 
@@ -50,7 +50,7 @@ class PoseTask:
         self.views = {view: (STREAMS[view], noise if view == NOISY else 0.0) for view in views}
 
     def phase(self, epoch: int) -> int:
-        """The first epoch whose loss has the terms that it has in ``epoch``."""
+        """Return the first epoch whose loss has the terms that it has in ``epoch``."""
         return self.loss.settings.sup_thresh if self.loss.needs_views(epoch) else 0
 
     def forward(self, model: nn.Module, batches: Views) -> dict[str, ModelOutput]:
@@ -66,17 +66,17 @@ class PoseTask:
         return {view: ModelOutput(logits=logits[i], features=features[i]) for i, view in enumerate(batches)}
 
     def step(self, model: nn.Module, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
-        """Return "loss", its parts, and "output": the logits of the first view under the cross-entropy."""
+        """Return "loss", its terms, and "output": the logits of the first view under the cross-entropy."""
         with autocast():
             outputs = self.forward(model, batches)
         return self.objective(outputs, labels_of(batches), epoch)
 
     def couples_clips(self, epoch: int) -> bool:
-        """Whether the loss of ``epoch`` compares clips with each other, so that it needs the whole batch at once."""
+        """Return whether the loss of ``epoch`` compares clips, so that it needs the whole batch at once."""
         return self.loss.needs_views(epoch)
 
     def objective(self, outputs: dict[str, ModelOutput], labels: Tensor, epoch: int) -> dict[str, Tensor]:
-        """What ``step`` returns, from what ``forward`` returned for clips of the classes ``labels`` [B].
+        """Return what ``step`` returns, from what ``forward`` returned for clips of the classes ``labels`` [B].
 
         Raises:
             ValueError: views are to be contrasted that are not finite; on the CPU alone, since looking would
@@ -91,7 +91,7 @@ class PoseTask:
                     )
         logits = [outputs[view].logits for view in self.ce_views]
         features = [outputs[view].features for view in self.ce_views]
-        parts = self.loss(
+        terms = self.loss(
             ModelOutput(torch.cat(logits), torch.cat(features)),
             labels.repeat(len(logits)),
             clean=outputs.get(self.anchor),
@@ -99,4 +99,4 @@ class PoseTask:
             view_labels=labels,
             epoch=epoch,
         )
-        return {**parts, "output": logits[0]}
+        return {**terms, "output": logits[0]}

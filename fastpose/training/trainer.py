@@ -27,7 +27,7 @@ from fastpose.weights.runs import WEIGHTS, write_weights
 
 
 def _summary(row: dict[str, float | int]) -> dict[str, str]:
-    """What the progress bar shows of a row of the log."""
+    """Return what the progress bar shows of a row of the log."""
     shown = {
         "epoch": f"{row['epoch'] + 1}",
         "loss": f"{row['loss']:.3f}",

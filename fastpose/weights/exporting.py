@@ -45,7 +45,7 @@ class _NamedOutputs(nn.Module):
 
 
 def format_of(target: Path) -> str:
-    """The format that the ending of ``target`` names."""
+    """Return the format that the ending of ``target`` names."""
     for name, ending in FORMATS.items():
         if target.suffix.lower() == ending:
             return name
@@ -96,7 +96,7 @@ def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -
 
 
 def trace(model: nn.Module) -> ExportedProgram:
-    """The model as a program of torch's own operators, with the sizes that may vary left open.
+    """Return the model as a program of torch's own operators, with the sizes that may vary left open.
 
     Raises:
         ValueError: the model cannot be traced, or uses an operator that is not torch's own.
@@ -149,7 +149,7 @@ def check(run: Callable[[Tensor], Sequence[np.ndarray]], model: nn.Module) -> No
 
 
 def _random_input(model: nn.Module, sizes: dict[str, int]) -> Tensor:
-    """A normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
+    """Return a normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
     shape = list(model.pose_input.shape(_keypoints(model)))
     most = {"frames": getattr(model, "maxlen", math.inf)}
     for axis, name in model.pose_input.axes.items():
@@ -159,7 +159,7 @@ def _random_input(model: nn.Module, sizes: dict[str, int]) -> Tensor:
 
 
 def _keypoints(model: nn.Module) -> Tensor:
-    """Keypoints [1, 1, 1, V, 3] without content, to ask for the shape of the input."""
+    """Return keypoints [1, 1, 1, V, 3] without content, to ask for the shape of the input."""
     return torch.empty(1, 1, 1, model.num_keypoints, 3, device="meta")
 
 
@@ -207,7 +207,7 @@ def _write_torch(program: ExportedProgram, model: nn.Module, card: ModelCard, pa
 
 
 def _operator(error: BaseException | None) -> str | None:
-    """The operator that an exporter's error, or one of its causes, is about."""
+    """Return the operator that an exporter's error, or one of its causes, is about."""
     while error is not None:
         if found := re.search(r"OpOverload\(op='([\w.:]+)'", str(error)):
             return f"operator {found[1]}"
@@ -216,7 +216,7 @@ def _operator(error: BaseException | None) -> str | None:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of the error that the others were raised from."""
+    """Return the first line of the error that the others were raised from."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines()]

@@ -103,7 +103,7 @@ def load_foreign(
 
 
 def _read_names(path: Path) -> list[str]:
-    """Class names, one a line.
+    """Read class names, one a line.
 
     Raises:
         ValueError: the file is no text, or a name in it is empty or met twice.

@@ -27,13 +27,13 @@ class CheckpointReport:
     head_replaced: bool  # the classifier did not fit and was initialised anew
 
     def __str__(self) -> str:
-        parts = [f"{self.path}: {self.loaded} tensors loaded"]
+        notes = [f"{self.path}: {self.loaded} tensors loaded"]
         for what in ("missing", "unexpected", "mismatched"):
             if keys := getattr(self, what):
-                parts.append(f"{len(keys)} {what} ({_some(keys)})")
+                notes.append(f"{len(keys)} {what} ({_some(keys)})")
         if self.head_replaced:
-            parts.append("classifier initialised anew")
-        return "; ".join(parts)
+            notes.append("classifier initialised anew")
+        return "; ".join(notes)
 
 
 def load_checkpoint(model: nn.Module, path: str | Path, *, strict: bool = False) -> CheckpointReport:
@@ -134,7 +134,7 @@ def _check_layout(model: nn.Module, metadata: dict[str, str], path: str | Path) 
 
 
 def _any_number(key: str) -> str:
-    """The key with its numbers, those of repeated blocks, taken out."""
+    """Return the key with its numbers, those of repeated blocks, taken out."""
     return re.sub(r"\.\d+(?=\.)", ".#", key)
 
 

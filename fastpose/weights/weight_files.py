@@ -111,7 +111,7 @@ def _kind(value: object) -> str:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """Why a reader gave up, in place of its long advice or of what a stray byte led it to."""
+    """Return why a reader gave up, in place of its long advice or of what a stray byte led it to."""
     with open(path, "rb") as file:
         head = file.read(len(ZIP_HEAD))
     if not head:

@@ -48,7 +48,7 @@ def test_scores_that_are_no_numbers_count_as_wrong():
         ([scores(A, B), scores(A, B, alphas=(0.0, 0.2))], None, r"levels differ .* \[0.0, 0.1\] and \[0.0, 0.2\]"),
         ([scores(A, B), scores(A, B, labels=LABELS.flip(0))], None, "not scored on the same clips"),
         ([scores(A, B), scores(A[:2], B[:2], labels=LABELS[:2])], None, "not scored on the same clips"),
-        ([scores(A, B), scores(torch.rand(3, 5), torch.rand(3, 5))], None, r"numbers of classes apart: \[2, 5\]"),
+        ([scores(A, B), scores(torch.rand(3, 5), torch.rand(3, 5))], None, r"numbers of classes: \[2, 5\]"),
     ],
 )  # fmt: skip
 def test_members_that_do_not_match(members, weights, message):

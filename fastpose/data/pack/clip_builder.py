@@ -29,7 +29,7 @@ class CheckedClip:
 
 
 def name_hash(name: str) -> int:
-    """64-bit hash of a clip's name: what its random numbers are counted by, whatever pack it is in."""
+    """Return the 64-bit hash of a clip's name: what its random numbers are counted by, whatever pack it is in."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
@@ -71,7 +71,7 @@ def check_clip(clip: object, layout: Layout, default_name: str) -> CheckedClip:
 
 
 def check_image_size(size: object) -> tuple[int, int]:
-    """(h, w) as two positive ints.
+    """Return (h, w) as two positive ints.
 
     Raises:
         ValueError: anything else.
@@ -86,7 +86,7 @@ def check_image_size(size: object) -> tuple[int, int]:
 
 
 def real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
-    """``value`` as an array of real numbers, of one of the dtype ``kinds``; None in a list becomes NaN.
+    """Return ``value`` as an array of real numbers, of one of the dtype ``kinds``; None in a list becomes NaN.
 
     Raises:
         ValueError: it is ragged, or holds anything else.
@@ -141,7 +141,7 @@ def _check_label(value: object) -> int:
 
 
 def class_name_tuple(class_names: Sequence[str] | int | None, labels: np.ndarray) -> tuple[str, ...]:
-    """Class names as given, or numbered: as many as the int given, else the largest label + 1.
+    """Return class names as given, or numbered: as many as the int given, else the largest label + 1.
 
     Raises:
         ValueError: names that are no distinct strings, or a count below 1.
@@ -186,7 +186,7 @@ def build_splits(
     own: Sequence[str | None],
     splits: Mapping[str, Iterable[str | int]] | None,
 ) -> dict[str, np.ndarray]:
-    """Int64 clip indices per split, from the clips' own split names and from ``splits`` (names or indices).
+    """Return int64 clip indices per split, from the clips' own split names and from ``splits`` (names or indices).
 
     Raises:
         ValueError: an unknown clip, a clip twice in a split, or a split given in both ways.
@@ -227,7 +227,7 @@ def _member_index(member: object, split: str, index_of: Mapping[str, int]) -> in
 def differences(
     keypoints: np.ndarray, scores: np.ndarray, offsets: np.ndarray, num_frames: np.ndarray
 ) -> np.ndarray:
-    """Float64 [n]: D of each clip's first person, raw pixels (see ``fastpose.data.total_difference``)."""
+    """Return float64 [n]: D of each clip's first person, raw pixels (see ``fastpose.data.total_difference``)."""
     return core.total_differences(keypoints, scores, offsets, num_frames, core.hardware_threads())
 
 
@@ -283,6 +283,6 @@ def assemble(
 
 
 def row_offsets(num_persons: np.ndarray, num_frames: np.ndarray) -> np.ndarray:
-    """Int64 [n + 1]: clip i is rows ``offsets[i]:offsets[i + 1]``."""
+    """Return int64 [n + 1]: clip i is rows ``offsets[i]:offsets[i + 1]``."""
     rows = num_persons.astype(np.int64) * num_frames
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(rows)])

@@ -71,14 +71,14 @@ class Layout:
         return len(self.joints)
 
     def flip_index(self) -> np.ndarray:
-        """Int64 [V]: joint v of a mirrored person is joint ``flip_index()[v]`` of the original."""
+        """Return int64 [V]: joint v of a mirrored person is joint ``flip_index()[v]`` of the original."""
         index = np.arange(self.num_joints, dtype=np.int64)
         for left, right in self.pairs:
             index[left], index[right] = right, left
         return index
 
     def to_json(self) -> dict:
-        """A dict of plain lists, ready for ``json.dumps``; ``from_json`` is its inverse."""
+        """Return a dict of plain lists, ready for ``json.dumps``; ``from_json`` is its inverse."""
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
@@ -199,7 +199,7 @@ _CONVERSIONS: dict[tuple[str, str], tuple[tuple[int, ...], ...]] = {
 
 
 def get_layout(layout: "str | Path | Layout") -> Layout:
-    """The layout of that name, or in that JSON file; a ``Layout`` is returned as it is.
+    """Return the layout of that name, or in that JSON file; a ``Layout`` is returned as it is.
 
     Raises:
         ValueError: no built-in layout of that name and no such file, or a file that is no layout.
@@ -217,7 +217,7 @@ def get_layout(layout: "str | Path | Layout") -> Layout:
 
 
 def conversion(source: Layout, target: Layout) -> tuple[tuple[int, ...], ...]:
-    """The joints of ``source`` whose mean each joint of ``target`` is; () for one that ``source`` lacks.
+    """Return the joints of ``source`` whose mean each joint of ``target`` is; () for one that ``source`` lacks.
 
     Raises:
         ValueError: no conversion between the two is known.
@@ -225,11 +225,11 @@ def conversion(source: Layout, target: Layout) -> tuple[tuple[int, ...], ...]:
     if source == target:
         return tuple((joint,) for joint in range(source.num_joints))
     built_in = LAYOUTS.get(source.name) == source and LAYOUTS.get(target.name) == target
-    parts = _CONVERSIONS.get((source.name, target.name)) if built_in else None
-    if parts is None:
+    sources = _CONVERSIONS.get((source.name, target.name)) if built_in else None
+    if sources is None:
         known = ", ".join(f"{a} to {b}" for a, b in _CONVERSIONS)
         raise ValueError(f"no conversion from layout {source.name!r} to {target.name!r}; known: {known}")
-    return parts
+    return sources
 
 
 def convert(
@@ -260,10 +260,10 @@ def convert(
         )
     if source == target:
         return keypoints, scores
-    parts = conversion(source, target)
+    sources = conversion(source, target)
     out_keypoints = np.zeros((*keypoints.shape[:-2], target.num_joints, 2), keypoints.dtype)
     out_scores = np.zeros((*scores.shape[:-1], target.num_joints), scores.dtype)
-    for joint, joints in enumerate(map(list, parts)):
+    for joint, joints in enumerate(map(list, sources)):
         if joints:
             out_keypoints[..., joint, :] = _mean(keypoints[..., joints, :])
             out_scores[..., joint] = scores[..., joints].min(axis=-1)
@@ -271,7 +271,7 @@ def convert(
 
 
 def _mean(keypoints: np.ndarray) -> np.ndarray:
-    """Mean [..., 2] of joints [..., n, 2]; the farthest coordinate where one is too far away to count."""
+    """Return the mean [..., 2] of joints [..., n, 2]; the farthest coordinate where one is too far away to count."""
     if keypoints.shape[-2] == 1:
         return keypoints[..., 0, :]
     reach = np.abs(keypoints).max(axis=-2)

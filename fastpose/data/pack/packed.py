@@ -163,7 +163,7 @@ class PackedClips:
         )
 
     def __reduce__(self) -> tuple:
-        """A loaded pack travels to other processes as its path: they map the same file."""
+        """Let a loaded pack travel to other processes as its path: they map the same file."""
         if self.path is not None:
             return PackedClips.load, (self.path,)
         return _rebuild, ({field: getattr(self, field) for field in self.__slots__},)
@@ -188,7 +188,7 @@ class PackedClips:
         )
 
     def split(self, name: str) -> np.ndarray:
-        """Int64 clip indices of a split.
+        """Return int64 clip indices of a split.
 
         Raises:
             ValueError: there is no such split, or it is empty.
@@ -230,7 +230,7 @@ class PackedClips:
         )
 
     def convert_layout(self, layout: str | Path | Layout) -> "PackedClips":
-        """The same clips in another layout, D computed anew; ``self`` where it is already so.
+        """Return the same clips in another layout, D computed anew; ``self`` where it is already so.
 
         Raises:
             ValueError: no such layout, or no conversion to it is known.
@@ -284,7 +284,7 @@ class PackedClips:
         *,
         progress: bool = False,
     ) -> "PackedClips":
-        """``from_clips`` for clips that ``check_clip`` has passed one by one."""
+        """Return ``from_clips`` for clips that ``check_clip`` has passed one by one."""
         return cls(**clip_builder.assemble(clips, layout, class_names, splits, source, progress))
 
     def save(self, path: str | Path) -> None:

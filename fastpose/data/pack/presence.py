@@ -7,7 +7,7 @@ from fastpose.ops.limits import MAX_COORDINATE
 
 
 def present_joints(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Which joints count: keypoints [..., 2], scores [...] → bool [...]."""
+    """Return which joints count: keypoints [..., 2], scores [...] → bool [...]."""
     inside = (np.abs(keypoints) <= MAX_COORDINATE).all(axis=-1)
     return (scores > 0) & np.isfinite(scores) & inside
 

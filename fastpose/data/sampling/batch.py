@@ -34,19 +34,19 @@ class PoseBatch:
         return len(self.labels)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PoseBatch":
-        """The same batch on ``device``."""
+        """Return the same batch on ``device``."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "PoseBatch":
-        """The same batch in page-locked memory, from which copies to a GPU need not wait."""
+        """Return the same batch in page-locked memory, from which copies to a GPU need not wait."""
         return self._map(torch.Tensor.pin_memory)
 
     def part(self, begin: int, end: int) -> "PoseBatch":
-        """Clips ``begin`` to ``end`` - 1 of the batch, in the same memory."""
+        """Return clips ``begin`` to ``end`` - 1 of the batch, in the same memory."""
         return self._map(lambda tensor: tensor[begin:end])
 
     def clone(self) -> "PoseBatch":
-        """The same batch in memory of its own."""
+        """Return the same batch in memory of its own."""
         return self._map(torch.clone)
 
     def copy_(self, other: "PoseBatch") -> None:

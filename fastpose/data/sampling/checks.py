@@ -15,7 +15,7 @@ MAX_IMAGE_SIDE = 10**6
 def checked_indices(
     indices: Sequence[int] | NDArray[np.integer] | torch.Tensor, num_clips: int
 ) -> NDArray[np.int64]:
-    """A copy of ``indices`` [B], or a ValueError that names the one that is no clip of the pack."""
+    """Return a copy of ``indices`` [B]; a ValueError names one that is no clip of the pack."""
     given = np.asarray(indices)
     if given.size == 0:
         given = given.astype(np.int64)

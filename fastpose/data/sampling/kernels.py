@@ -34,7 +34,7 @@ ALWAYS = tl.constexpr(2)
 
 @triton.jit
 def random_words(seed, name_hash, epoch, stream, PURPOSE: tl.constexpr, block):
-    """The four words of blocks (int32) of a purpose; name_hash int64, epoch int32, as bits."""
+    """Return the four words of blocks (int32) of a purpose; name_hash int64, epoch int32, as bits."""
     low = (name_hash & 0xFFFFFFFF).to(tl.uint32)
     high = ((name_hash >> 32) & 0xFFFFFFFF).to(tl.uint32)
     last = (tl.cast(stream, tl.uint32) << 28) | (PURPOSE << 24) | block.to(tl.uint32)
@@ -43,19 +43,19 @@ def random_words(seed, name_hash, epoch, stream, PURPOSE: tl.constexpr, block):
 
 @triton.jit
 def below(word, n):
-    """An integer of [0, n), int32."""
+    """Return an integer of [0, n), int32."""
     return tl.umulhi(word, n.to(tl.uint32)).to(tl.int32)
 
 
 @triton.jit
 def uniform(word):
-    """Multiples of 2**-24 in [0, 1), float32."""
+    """Return multiples of 2**-24 in [0, 1), float32."""
     return (word >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
 
 
 @triton.jit
 def log_positive(x):
-    """Logarithm of normal x > 0, by the polynomial of csrc/sample/normals.cpp."""
+    """Return the logarithm of normal x > 0, by the polynomial of csrc/sample/normals.cpp."""
     bits = x.to(tl.int32, bitcast=True)
     exponent = (bits - 0x3F3504F3) >> 23
     f = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
@@ -72,7 +72,7 @@ def log_positive(x):
 
 @triton.jit
 def cos_sin(turn):
-    """cos and sin of 2π·turn·2**-24, int32 turn of [0, 2**24), by the polynomials of csrc/sample/normals.cpp."""
+    """Return cos and sin of 2π·turn·2**-24, int32 turn of [0, 2**24), by the polynomials of csrc/sample."""
     quarter = (turn + (1 << 21)) >> 22
     r = (turn - (quarter << 22)).to(tl.float32) * 5.9604644775390625e-08
     z = r * r
@@ -89,7 +89,7 @@ def cos_sin(turn):
 
 @triton.jit
 def normals(radius_word, angle_word):
-    """Box-Muller: two standard normals, float32."""
+    """Return two standard normals, float32, by Box-Muller."""
     u1 = ((radius_word >> 8).to(tl.int32) + 1).to(tl.float32) * 5.9604644775390625e-08
     radius = tl.sqrt_rn(-2.0 * log_positive(u1))
     cos, sin = cos_sin((angle_word >> 8).to(tl.int32))
@@ -151,8 +151,8 @@ def choose_frames(
                 at = tl.where(length < CLIP_LEN, tl.where(up == 1, end.to(tl.int32) - 1, i) - raised, i)
                 raised += up
                 short_frame = tl.minimum(frame + up, length - 1)
-                part = tl.umulhi(word, length.to(tl.uint32)).to(tl.int64)
-                frame = ((i * long + part) // CLIP_LEN).to(tl.int32)
+                offset = tl.umulhi(word, length.to(tl.uint32)).to(tl.int64)
+                frame = ((i * long + offset) // CLIP_LEN).to(tl.int32)
         elif DRAW:
             short_frame = (start + i) % length
             left -= (below(word, CLIP_LEN + 1 - i) < left).to(tl.int32)
@@ -179,7 +179,7 @@ def noised_joints(
     keypoints, scores, frames, first_row, length, element, mask, deviation_x, deviation_y,
     seed, name_hash, epoch, stream, CLIP_LEN: tl.constexpr, NUM_JOINTS: tl.constexpr,
 ):  # fmt: skip
-    """x, y, score (0 where missing) of elements (person · CLIP_LEN + position) · NUM_JOINTS + joint."""
+    """Return x, y, score (0 where missing) of elements (person · CLIP_LEN + position) · NUM_JOINTS + joint."""
     joint = element % NUM_JOINTS
     frame = tl.load(frames + element // NUM_JOINTS % CLIP_LEN, mask=mask, other=0)
     person = element // (NUM_JOINTS * CLIP_LEN)

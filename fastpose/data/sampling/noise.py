@@ -11,7 +11,7 @@ from fastpose.data.pack.presence import present_joints
 def total_difference(
     keypoints: ArrayLike, scores: ArrayLike | None, image_size: tuple[int, int]
 ) -> tuple[float, float]:
-    """How much a clip moves, and the noise coefficient that follows from it.
+    """Return how much a clip moves, and the noise coefficient that follows from it.
 
     Args:
         keypoints: [M, T, V, 2] in pixels, all frames of the clip.
@@ -40,7 +40,7 @@ def total_difference(
 
 
 def noise_coefficient(total_difference: float, image_size: tuple[int, int]) -> float:
-    """c of a clip whose movement is ``total_difference`` pixels of an image of (h, w) pixels."""
+    """Return c of a clip whose movement is ``total_difference`` pixels of an image of (h, w) pixels."""
     height, width = image_size
     if not (0 < height < math.inf and 0 < width < math.inf):
         raise ValueError(f"image_size must be (h, w) above 0, got {image_size}")
@@ -48,7 +48,7 @@ def noise_coefficient(total_difference: float, image_size: tuple[int, int]) -> f
 
 
 def movement(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> float:
-    """D of one person: the summed steps of keypoints [T, V, 2] between frames, in their unit.
+    """Return D of one person: the summed steps of keypoints [T, V, 2] between frames, in their unit.
 
     A step counts only if the joint is present in both frames, by scores [T, V].
     """
@@ -67,14 +67,14 @@ def total_differences(
     num_frames: NDArray[np.int32],
     threads: int = 1,
 ) -> NDArray[np.float64]:
-    """D [n] of the first person of each packed clip: native ``total_differences``, on one thread."""
+    """Return D [n] of the first person of each packed clip: native ``total_differences``, on one thread."""
     starts = offsets[:-1].tolist()
     rows = [slice(start, start + length) for start, length in zip(starts, num_frames.tolist(), strict=True)]
     return np.array([movement(keypoints[clip], scores[clip]) for clip in rows], np.float64)
 
 
 def noise_coefficients(total_difference: ArrayLike, image_sizes: ArrayLike) -> NDArray[np.float64]:
-    """c = clip(√(D' / 10000), 0.2, 1) of D [...] and (h, w) [..., 2] in pixels; D' is D in 1920×1080 video."""
+    """Return c = clip(√(D' / 10000), 0.2, 1) of D [...] and (h, w) [..., 2] in pixels; D' is D at 1920×1080."""
     sides = np.asarray(image_sizes, np.float64)
     diagonal = sides[..., 1] ** 2 + sides[..., 0] ** 2
     scale = np.sqrt((1920.0**2 + 1080.0**2) / diagonal)

@@ -16,7 +16,7 @@ ELEMENTS_AT_ONCE = 2**18  # joints of persons in frames, so that a large batch n
 
 
 def philox4x32_10(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
-    """Philox4x32-10 (Salmon et al., SC 2011): counter uint32 [..., 4] → uint32 [..., 4]."""
+    """Return Philox4x32-10 (Salmon et al., SC 2011): counter uint32 [..., 4] → uint32 [..., 4]."""
     low, high = np.uint64(0xFFFFFFFF), np.uint64(32)
     c0, c1, c2, c3 = np.moveaxis(np.asarray(counter).astype(np.uint64), -1, 0)
     for step in range(10):
@@ -39,7 +39,7 @@ class BatchRandom:
         self.stream = stream
 
     def words(self, purpose: int, count: int) -> NDArray[np.uint32]:
-        """The first ``count`` words of a purpose [B, count]: word i is word i % 4 of block i // 4."""
+        """Return the first ``count`` words of a purpose [B, count]: word i is word i % 4 of block i // 4."""
         blocks = np.arange(-(-count // 4), dtype=np.uint32)
         counter = np.empty((len(self.hashes), len(blocks), 4), np.uint32)
         counter[..., 0] = (self.hashes & np.uint64(2**32 - 1))[:, None]
@@ -50,22 +50,22 @@ class BatchRandom:
 
 
 def below(words: NDArray[np.uint32], n: NDArray[np.int64] | int) -> NDArray[np.int64]:
-    """Integers of [0, n), n < 2**31."""
+    """Return integers of [0, n), n < 2**31."""
     return words.astype(np.int64) * n >> 32
 
 
 def uniform(words: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Multiples of 2**-24 in [0, 1)."""
+    """Return multiples of 2**-24 in [0, 1)."""
     return (words >> 8).astype(np.float32) * np.float32(2**-24)
 
 
 def between(words: NDArray[np.uint32], low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
-    """Numbers of [low, high)."""
+    """Return numbers of [low, high)."""
     return low + uniform(words).astype(np.float64) * (high - low)
 
 
 def normals(random: BatchRandom, count: int) -> NDArray[np.float32]:
-    """Box-Muller: float32 [B, count, 2], the exact functions of the float32 uniforms, rounded once."""
+    """Return float32 [B, count, 2] by Box-Muller: the exact functions of the float32 uniforms, rounded once."""
     words = random.words(NOISE, 2 * count).reshape(-1, count, 2)
     u1 = ((words[..., 0] >> 8) + 1) * 2.0**-24
     u2 = (words[..., 1] >> 8) * 2.0**-24
@@ -77,7 +77,7 @@ def normals(random: BatchRandom, count: int) -> NDArray[np.float32]:
 def choose_frames(
     random: BatchRandom, lengths: NDArray[np.int64], count: int, draw: bool
 ) -> NDArray[np.int64]:
-    """``count`` frames [B, T] of clips of ``lengths`` frames [B], by the rule "segments"."""
+    """Return ``count`` frames [B, T] of clips of ``lengths`` frames [B], by the rule "segments"."""
     length, i = lengths[:, None], np.arange(count)
     if not draw:
         return np.where(length < count, i % length, (2 * i + 1) * length // (2 * count))
@@ -96,7 +96,7 @@ def choose_frames(
 def resample_frames(
     random: BatchRandom, lengths: NDArray[np.int64], count: int, draw: bool
 ) -> NDArray[np.int64]:
-    """``count`` frames [B, T] of clips of ``lengths`` frames [B], by the rule "resample"."""
+    """Return ``count`` frames [B, T] of clips of ``lengths`` frames [B], by the rule "resample"."""
     length = lengths[:, None]
     even = np.arange(count) * length  # in units of 1 / count frames
     if draw:
@@ -171,17 +171,17 @@ class ReferenceSampler:
         """
         step = max(1, ELEMENTS_AT_ONCE // keypoints[0, ..., 0].size) if len(indices) else 1
         for begin in range(0, len(indices), step):
-            part = slice(begin, begin + step)
-            clips = indices[part]
+            span = slice(begin, begin + step)
+            clips = indices[span]
             random = BatchRandom(self.seed, self.name_hashes[clips], epoch, stream)
             lengths = self.num_frames[clips].astype(np.int64)
-            frames[part] = self.choose_frames(random, lengths, frames.shape[1], draw_frames)
-            alpha = between(random.words(ALPHA, 1)[:, 0], alpha_low[part], alpha_high[part])
-            keypoints[part] = self._sample_keypoints(
-                clips, random, frames[part], keypoints.shape[1], alpha, flip
+            frames[span] = self.choose_frames(random, lengths, frames.shape[1], draw_frames)
+            alpha = between(random.words(ALPHA, 1)[:, 0], alpha_low[span], alpha_high[span])
+            keypoints[span] = self._sample_keypoints(
+                clips, random, frames[span], keypoints.shape[1], alpha, flip
             )
             if draws is not None:
-                draws[part] = uniform(random.words(INPUT, draws.shape[1]))
+                draws[span] = uniform(random.words(INPUT, draws.shape[1]))
 
     def _sample_keypoints(
         self,
@@ -218,7 +218,7 @@ class ReferenceSampler:
     def _gather(
         self, clips: NDArray[np.int64], frames: NDArray[np.int32], max_persons: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
-        """Points [B, M, T, V, 2], scores [B, M, T, V] and which joints are present, missing ones as zeros."""
+        """Return points [B, M, T, V, 2], scores [B, M, T, V] and which joints are present, missing ones as zeros."""
         person = np.arange(max_persons)
         exists = person < self.num_persons[clips][:, None]  # [B, M]
         first = self.offsets[clips][:, None] + person * self.num_frames[clips][:, None].astype(np.int64)
@@ -238,7 +238,7 @@ class ReferenceSampler:
         present: NDArray[np.bool_],
         sizes: NDArray[np.float64],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The top left corner and the sides of each clip's crop, both [B, 2] as x and y in clip pixels."""
+        """Return the top left corner and the sides of each clip's crop, both [B, 2] as x and y in clip pixels."""
         side, centre = sizes.max(axis=1), sizes[:, ::-1] / 2
         if self.whole_frame:
             return np.zeros_like(sizes), np.stack([side, side], axis=1)
@@ -262,5 +262,5 @@ class ReferenceSampler:
 
 
 def _per_clip(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[B, 2] as it stands beside points [B, M, T, V, 2]."""
+    """Return [B, 2] as it stands beside points [B, M, T, V, 2]."""
     return values[:, None, None, None]

@@ -45,7 +45,7 @@ def select_bodies(
 
 
 def surviving_tracks(bodies: Sequence[Track]) -> list[Track]:
-    """The bodies that pass the rules, by falling motion, ties in order; at least one if there is any."""
+    """Return the bodies that pass the rules, by falling motion, ties in order; at least one if there is any."""
     if len(bodies) <= 1:
         return list(bodies)
     candidates = []
@@ -60,7 +60,7 @@ def surviving_tracks(bodies: Sequence[Track]) -> list[Track]:
 
 
 def assess(joints: NDArray[np.float32]) -> tuple[float, float]:
-    """The share of noisy frames and the motion, in square metres, of a body [n, 25, 12]."""
+    """Return the share of noisy frames and the motion, in square metres, of a body [n, 25, 12]."""
     points = joints[..., :3].astype(np.float64)
     present = joints.any(axis=-1)[..., None]
     sizes = np.where(present, points, -np.inf).max(axis=1) - np.where(present, points, np.inf).min(axis=1)
@@ -73,7 +73,7 @@ def assess(joints: NDArray[np.float32]) -> tuple[float, float]:
 
 
 def variance(points: NDArray[np.float64]) -> float:
-    """Variance of x, y and z [n, 3], added; 0 of no points."""
+    """Return the variance of x, y and z [n, 3], added; 0 of no points."""
     return float(points.var(axis=0).sum()) if len(points) else 0.0
 
 

@@ -65,7 +65,7 @@ class ReadOptions:
 
 
 def find_files(sources: Iterable[str | Path]) -> tuple[list[Path], list[Problem]]:
-    """Files, folders (searched with their subfolders) and glob patterns as files, in the order given.
+    """Find the files of files, folders (with their subfolders) and glob patterns, in the order given.
 
     A file that is found again is left out. A source without a file is a problem, not an error.
     """
@@ -103,7 +103,7 @@ def _reader_of(path: Path) -> "Reader":
 
 
 def printable(path: str | Path) -> str:
-    """The text of a path, whose bytes need not be UTF-8."""
+    """Return the text of a path, whose bytes need not be UTF-8."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -119,26 +119,28 @@ def _read_skeletons(names: Mapping[Path, str], options: ReadOptions) -> Iterator
     paths = list(names)
     for first in range(0, len(paths), FILES_PER_CALL):
         chunk = paths[first : first + FILES_PER_CALL]
-        part = core.pack_skeletons(
+        decoded = core.pack_skeletons(
             [str(path) for path in chunk], 2, options.threads or core.hardware_threads()
         )
-        yield from (_problem(path, text) for path, text in zip(chunk, part["errors"], strict=True) if text)
-        good = [i for i, text in enumerate(part["errors"]) if not text]
+        yield from (_problem(path, text) for path, text in zip(chunk, decoded["errors"], strict=True) if text)
+        good = [i for i, text in enumerate(decoded["errors"]) if not text]
         if not good:
             continue
-        persons, frames = part["num_persons"][good], part["num_frames"][good]
+        persons, frames = decoded["num_persons"][good], decoded["num_frames"][good]
         offsets = clip_builder.row_offsets(persons, frames)
         clip_names = [names[chunk[i]] for i in good]
         packed = PackedClips(
-            keypoints=part["keypoints"],
-            scores=part["scores"],
+            keypoints=decoded["keypoints"],
+            scores=decoded["scores"],
             offsets=offsets,
             num_persons=persons,
             num_frames=frames,
             labels=np.zeros(len(good), np.int64),
             image_sizes=np.tile(np.array(IMAGE_SIZE, np.int32), (len(good), 1)),
             name_hashes=np.array([clip_builder.name_hash(name) for name in clip_names], np.uint64),
-            total_difference=clip_builder.differences(part["keypoints"], part["scores"], offsets, frames),
+            total_difference=clip_builder.differences(
+                decoded["keypoints"], decoded["scores"], offsets, frames
+            ),
             names=clip_names,
             splits={},
             layout=KINECT25,
@@ -196,7 +198,7 @@ def _read_packed(names: Mapping[Path, str], options: ReadOptions) -> Iterator[Cl
 def _read_fields(
     read: Callable[[Path], list[dict]], names: Mapping[Path, str], options: ReadOptions
 ) -> Iterator[ClipGroup | Problem]:
-    """Clips of files that hold keypoints by name, gathered over files of one layout."""
+    """Yield clips of files that hold keypoints by name, gathered over files of one layout."""
     clips: list[CheckedClip] = []
     files: list[str] = []
     layout: Layout | None = None
@@ -256,7 +258,7 @@ def _npz_clips(path: Path) -> list[dict]:
 
 
 def _json_clips(path: Path) -> list[dict]:
-    """One clip as an object or as bare nested lists of numbers, or a list of objects, a clip each."""
+    """Read one clip as an object or as bare nested lists of numbers, or a list of objects, a clip each."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -280,7 +282,7 @@ def _json_clips(path: Path) -> list[dict]:
 
 
 def _problem(path: Path, error: Exception | str) -> Problem:
-    """``error`` without the path that it may begin with."""
+    """Return ``error`` without the path that it may begin with."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return Problem(printable(path), text.removeprefix(f"{path}: "))
 

@@ -25,7 +25,7 @@ _FILES_PER_CALL = 256
 
 
 def find_skeletons(source: str | Path) -> list[Path]:
-    """The `.skeleton` files below a folder, sorted by name; a file is itself.
+    """Return the `.skeleton` files below a folder, sorted by name; a file is itself.
 
     Raises:
         ValueError: there is none.
@@ -77,17 +77,17 @@ def pack_ntu(
     stems: list[str] = []
     num_persons: list[int] = []
     num_frames: list[int] = []
-    for chunk, part in _decoded(samples, threads or core.hardware_threads(), progress):
-        log.lost_joints += int(part["lost_joints"].sum())
+    for chunk, decoded in _decoded(samples, threads or core.hardware_threads(), progress):
+        log.lost_joints += int(decoded["lost_joints"].sum())
         for i, (path, name) in enumerate(chunk):
-            if part["errors"][i]:
-                log.skip(path.name, "not decodable, or without any body", part["errors"][i])
+            if decoded["errors"][i]:
+                log.skip(path.name, "not decodable, or without any body", decoded["errors"][i])
             else:
                 kept.append(name)
                 stems.append(path.stem)
-                num_persons.append(part["num_persons"][i])
-                num_frames.append(part["num_frames"][i])
-        store.append(part["keypoints"], part["scores"])
+                num_persons.append(decoded["num_persons"][i])
+                num_frames.append(decoded["num_frames"][i])
+        store.append(decoded["keypoints"], decoded["scores"])
     log.need_clips(kept, source)
     keypoints, scores = store.arrays()
     persons, frames = np.array(num_persons, np.int32), np.array(num_frames, np.int32)
@@ -132,18 +132,18 @@ def _samples(paths: Sequence[Path], log: PackLog) -> list[tuple[Path, NtuName]]:
 def _decoded(
     samples: Sequence[tuple[Path, NtuName]], threads: int, progress: bool
 ) -> Iterator[tuple[Sequence[tuple[Path, NtuName]], dict]]:
-    """Chunks of samples with what ``pack_skeletons`` makes of them."""
+    """Yield chunks of samples with what ``pack_skeletons`` makes of them."""
     from tqdm import tqdm
 
     start, num_bytes = time.perf_counter(), 0
     with tqdm(total=len(samples), unit=" files", desc="decoding", disable=not progress) as bar:
         for first in range(0, len(samples), _FILES_PER_CALL):
             chunk = samples[first : first + _FILES_PER_CALL]
-            part = core.pack_skeletons([str(path) for path, _ in chunk], 2, threads)
-            num_bytes += part["bytes"]
+            decoded = core.pack_skeletons([str(path) for path, _ in chunk], 2, threads)
+            num_bytes += decoded["bytes"]
             bar.set_postfix_str(f"{num_bytes / 1e6 / (time.perf_counter() - start):.0f} MB/s", refresh=False)
             bar.update(len(chunk))
-            yield chunk, part
+            yield chunk, decoded
 
 
 class _RowStore:
@@ -166,7 +166,7 @@ class _RowStore:
         self._rows = end
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows so far: float32 [rows, V, 2] and [rows, V]."""
+        """Return the rows so far: float32 [rows, V, 2] and [rows, V]."""
         self._resize(self._rows)
         return self._keypoints, self._scores
 

@@ -48,9 +48,11 @@ def parse_name(name: str) -> NtuName:
     if match is None:
         raise ValueError(f"{name!r} is no NTU RGB+D name such as S001C002P003R002A013")
     numbers = dict(zip(_LIMITS, map(int, match.groups()), strict=True))
-    for part, number in numbers.items():
-        if not 1 <= number <= _LIMITS[part]:
-            raise ValueError(f"{name!r} is no NTU RGB+D name: {part} {number} is outside 1..{_LIMITS[part]}")
+    for field, number in numbers.items():
+        if not 1 <= number <= _LIMITS[field]:
+            raise ValueError(
+                f"{name!r} is no NTU RGB+D name: {field} {number} is outside 1..{_LIMITS[field]}"
+            )
     return NtuName(**numbers)
 
 
@@ -61,23 +63,23 @@ def _listed(file: str) -> tuple[str, ...]:
 
 @cache
 def missing_skeletons() -> tuple[str, ...]:
-    """The 535 samples whose skeletons are missing or incomplete; the first 302 are those of NTU-60."""
+    """Return the 535 samples whose skeletons are missing or incomplete; the first 302 are those of NTU-60."""
     return _listed("ntu_missing.txt")
 
 
 @cache
 def class_names(num_classes: int = 120) -> tuple[str, ...]:
-    """The official class names, A1 first; 60 or 120 of them."""
+    """Return the official class names, A1 first; 60 or 120 of them."""
     return _listed("ntu_classes.txt")[:num_classes]
 
 
 def num_classes(names: Sequence[NtuName]) -> int:
-    """60 if every action is one of NTU-60's, else 120."""
+    """Return 60 if every action is one of NTU-60's, else 120."""
     return 60 if all(name.action <= 60 for name in names) else 120
 
 
 def benchmark_splits(names: Sequence[NtuName]) -> dict[str, np.ndarray]:
-    """Int64 indices into ``names``: X-Sub and X-View for NTU-60, X-Sub and X-Set for NTU-120."""
+    """Return int64 indices into ``names``: X-Sub and X-View for NTU-60, X-Sub and X-Set for NTU-120."""
     sixty = num_classes(names) == 60
     xsub = XSUB60_TRAIN if sixty else XSUB120_TRAIN
     trains = {"xsub": np.array([name.performer in xsub for name in names], dtype=bool)}
@@ -86,7 +88,7 @@ def benchmark_splits(names: Sequence[NtuName]) -> dict[str, np.ndarray]:
     else:
         trains["xset"] = np.array([name.setup % 2 == 0 for name in names], dtype=bool)
     return {
-        f"{split}_{part}": np.flatnonzero(chosen).astype(np.int64)
+        f"{split}_{role}": np.flatnonzero(chosen).astype(np.int64)
         for split, train in trains.items()
-        for part, chosen in (("train", train), ("val", ~train))
+        for role, chosen in (("train", train), ("val", ~train))
     }

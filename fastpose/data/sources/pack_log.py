@@ -51,7 +51,7 @@ class PackLog:
         return sum(map(len, self.skipped.values()))
 
     def skip_lines(self) -> list[str]:
-        """One line per reason, with the first few names, or the detail of the first."""
+        """Return one line per reason, with the first few names, or the detail of the first."""
         lines = []
         for reason, items in sorted(self.skipped.items(), key=lambda pair: -len(pair[1])):
             names = ", ".join(name for name, _ in items[:SHOWN_PER_REASON])
@@ -72,7 +72,7 @@ class PackLog:
 
 
 def summary(packed: PackedClips, log: PackLog, path: str | Path, seconds: float) -> str:
-    """Several lines for people: what was packed, what was not, where it went."""
+    """Return several lines for people: what was packed, what was not, where it went."""
     lines = [
         f"packed {packed.num_clips} clips, {int(packed.num_frames.sum())} frames, "
         f"{packed.num_classes} classes, layout {packed.layout.name}",
@@ -103,7 +103,7 @@ def refuse_normalised(clips: Sequence[CheckedClip], source: str | Path) -> None:
 
 
 def read_classes(classes: str | None) -> list[str] | int | None:
-    """Class names from a text file, one a line, or their number; None stays None.
+    """Return class names from a text file, one a line, or their number; None stays None.
 
     Raises:
         OSError: no such file.

@@ -108,7 +108,7 @@ def _contents(path: str | Path) -> tuple[Sequence[object], Mapping[str, object] 
 
 
 def _joint_count(path: str | Path, annotations: Sequence[object]) -> int:
-    """V of the first annotation with keypoints [M, T, V, 2]."""
+    """Return V of the first annotation with keypoints [M, T, V, 2]."""
     for annotation in annotations:
         keypoints = annotation.get("keypoint") if isinstance(annotation, Mapping) else None
         shape = getattr(keypoints, "shape", ())

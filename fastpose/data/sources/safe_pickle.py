@@ -105,7 +105,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def plain(value: object) -> object:
-    """An array out of ``load_pickle`` as an ordinary ``numpy.ndarray``; anything else as it is."""
+    """Return an array out of ``load_pickle`` as an ordinary ``numpy.ndarray``; anything else as it is."""
     return value.view(np.ndarray) if isinstance(value, _Array) else value
 
 

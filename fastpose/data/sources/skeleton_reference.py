@@ -48,14 +48,14 @@ class _Words:
         self._start_line()
 
     def next(self) -> bytes:
-        """The next word of the line; empty at its end."""
+        """Return the next word of the line; empty at its end."""
         match = next(self._words, None)
         self._column = len(self._line) if match is None else match.start()
         self.word = b"" if match is None else match.group()
         return self.word
 
     def next_unsigned(self, expected: str) -> int:
-        """The next word, a whole number of 64 bits."""
+        """Return the next word, a whole number of 64 bits."""
         word = self.next()
         digits = word.lstrip(b"0") or b"0"
         if not word.isdigit() or len(digits) > 20 or int(digits) >= 2**64:
@@ -77,7 +77,7 @@ class _Words:
             self._start_line()
 
     def take_line(self, pattern: re.Pattern[bytes]) -> bytes | None:
-        """The whole line, if it matches and another follows; it is then done with."""
+        """Return the whole line, if it matches and another follows; it is then done with."""
         if self.is_last_line() or not pattern.fullmatch(self._line):
             return None
         line = self._line
@@ -86,14 +86,14 @@ class _Words:
         return line
 
     def bytes_left(self) -> int:
-        """Bytes after the word last read."""
+        """Return the number of bytes after the word last read."""
         return self._bytes_after_line + len(self._line) - self._column - len(self.word)
 
     def is_last_line(self) -> bool:
         return self._number == len(self._lines) - 1
 
     def place(self, expected: str) -> Place:
-        """The word last read, and what is wrong with it."""
+        """Return the word last read, and what is wrong with it."""
         line, column = self._number + 1, self._column + 1
         found = quoted(self.word) if self.word else "the end of the line"
         if not self.word and self.is_last_line():
@@ -107,7 +107,7 @@ class _Words:
 
 
 def quoted(word: bytes) -> str:
-    """The first bytes of a word, as text that any terminal can show."""
+    """Return the first bytes of a word, as text that any terminal can show."""
     shown = "".join(chr(b) if 0x20 <= b < 0x7F else f"\\x{b:02x}" for b in word[:LONGEST_QUOTE])
     return f"'{shown}'" + ("..." if len(word) > LONGEST_QUOTE else "")
 
@@ -140,7 +140,7 @@ def parse_skeleton(
 
 
 def _read_frames(words: _Words) -> tuple[int, dict[int, tuple[list[int], list[float]]]]:
-    """The number of frames, and of each body id its frames and the numbers of its joints."""
+    """Read the number of frames, and of each body id its frames and the numbers of its joints."""
     bodies: dict[int, tuple[list[int], list[float]]] = {}
     num_frames = _read_count(words, "the number of frames", SHORTEST_FRAME)
     for frame in range(num_frames):
@@ -150,7 +150,7 @@ def _read_frames(words: _Words) -> tuple[int, dict[int, tuple[list[int], list[fl
 
 
 def _read_count(words: _Words, what: str, shortest: int) -> int:
-    """A line that holds a count of things of which each takes at least ``shortest`` bytes."""
+    """Read a line that holds a count of things of which each takes at least ``shortest`` bytes."""
     count = words.next_unsigned(f"{what} (a whole number, 0 or more)")
     room = min(words.bytes_left() // shortest, MOST_THINGS)
     if count > room:

@@ -58,14 +58,14 @@ def pack_unlabelled(clips: Sequence[CheckedClip], layout: Layout, source: str) -
 
 
 def has_joints(packed: PackedClips) -> np.ndarray:
-    """Which clips have a joint at all that a sampler would see, bool [n]."""
+    """Return which clips have a joint at all that a sampler would see, bool [n]."""
     return np.logical_or.reduceat(
         present_joints(packed.keypoints, packed.scores).any(axis=1), packed.offsets[:-1]
     )
 
 
 def find_faults(packed: PackedClips) -> dict[int, str]:
-    """Why clips cannot be classified, by index: no joint at all, or coordinates that are no pixels."""
+    """Return why clips cannot be classified, by index: no joint at all, or coordinates that are no pixels."""
     reach = np.abs(packed.keypoints).max(axis=2)  # [rows, V]
     placed = present_joints(packed.keypoints, packed.scores) & (reach > 0)
     small = placed & (reach <= LARGEST_NORMALISED)

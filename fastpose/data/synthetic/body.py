@@ -45,7 +45,7 @@ class Build:
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> "Build":
-        """An adult of 1.5 to 1.93 m with limb ratios of their own."""
+        """Return an adult of 1.5 to 1.93 m with limb ratios of their own."""
         height = rng.uniform(1.5, 1.93)
         share = np.array(
             [0.18, 0.14, 0.045, 0.085, 0.098, 0.047, 0.16, 0.142, 0.045, 0.235, 0.22, 0.042, 0.075]
@@ -90,7 +90,7 @@ class Pose:
 
 
 def rotation(turn: np.ndarray) -> np.ndarray:
-    """Rotation matrices [T, 3, 3] of (forward bend, turn to the left, tilt to the left) [T, 3]."""
+    """Return rotation matrices [T, 3, 3] of (forward bend, turn to the left, tilt to the left) [T, 3]."""
     (sx, sy, sz), (cx, cy, cz) = np.sin(turn.T), np.cos(turn.T)
     rows = [
         [cy * cz - sy * sx * sz, -cy * sz - sy * sx * cz, sy * cx],
@@ -106,14 +106,14 @@ def _apply(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1 to float64's rounding; those shorter than 1e-9 stay short."""
+    """Return vectors of length 1 to float64's rounding; those shorter than 1e-9 stay short."""
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(1e-9)
 
 
 def _bend_limb(
     root: np.ndarray, target: np.ndarray, upper: float, lower: float, pole: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Middle and end [T, 3] of a two-bone limb that reaches for a target; its middle joint points to ``pole``."""
+    """Return middle and end [T, 3] of a two-bone limb that reaches for a target, its middle joint bent to ``pole``."""
     direction = _unit(target - root)
     distance = np.linalg.norm(target - root, axis=-1, keepdims=True).clip(
         0.35 * (upper + lower), 0.998 * (upper + lower)
@@ -125,7 +125,7 @@ def _bend_limb(
 
 
 def pose_joints(build: Build, pose: Pose) -> np.ndarray:
-    """Joints [T, 25, 3] of a body that stands on y = 0 at the origin and faces -z."""
+    """Return joints [T, 25, 3] of a body that stands on y = 0 at the origin and faces -z."""
     joints = np.empty((pose.num_frames, 25, 3))
     root = rotation(pose.hips)
     middle = root @ rotation(pose.spine / 2)
@@ -168,5 +168,5 @@ def pose_joints(build: Build, pose: Pose) -> np.ndarray:
 
 
 def mirror(joints: np.ndarray) -> np.ndarray:
-    """The same motion with left and right exchanged, [T, 25, 3]."""
+    """Return the same motion with left and right exchanged, [T, 25, 3]."""
     return joints[:, MIRRORED] * (-1, 1, 1)

@@ -15,7 +15,7 @@ GENERATOR_VERSION = 3
 
 
 def cache_folder() -> Path:
-    """$FASTPOSE_CACHE, or fastpose in the user's cache folder."""
+    """Return $FASTPOSE_CACHE, or fastpose in the user's cache folder."""
     if folder := os.environ.get("FASTPOSE_CACHE"):
         return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastpose"

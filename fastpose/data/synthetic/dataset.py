@@ -79,7 +79,7 @@ def _report(written: Iterator[None], total: int, progress: Callable[[int, int], 
 
 
 def plan_clips(performers: tuple[int, ...], num_clips: int) -> list[NtuName]:
-    """The first ``num_clips`` that these performers can make, balanced over actions, then over performers."""
+    """Return the first ``num_clips`` that these performers can make, balanced over actions, then over performers."""
     most = len(performers) * 2 * 3 * NUM_SETUPS * len(MOTIONS)
     if not 0 <= num_clips <= most:
         raise ValueError(
@@ -103,7 +103,7 @@ def _write_clip(folder: Path, seed: int, clip: NtuName) -> None:
 
 
 def skeleton_text(num_frames: int, tracks: list[BodyTrack]) -> bytes:
-    """The `.skeleton` file of some bodies."""
+    """Return the `.skeleton` file of some bodies."""
     bodies = [[] for _ in range(num_frames)]
     blocks = iter(_joint_blocks(np.concatenate([track.table for track in tracks])))
     for track in tracks:
@@ -117,7 +117,7 @@ def skeleton_text(num_frames: int, tracks: list[BodyTrack]) -> bytes:
 
 
 def _joint_blocks(table: np.ndarray) -> list[bytes]:
-    """The text of each body of a table [n, 25, 12]: 25 lines of 12 numbers, trailing zeros left out."""
+    """Return the text of each body of a table [n, 25, 12]: 25 lines of 12 numbers, trailing zeros left out."""
     # Characters of each number: sign, 7 digits with a point among them, separator; 0 where there is none.
     cells = np.zeros((len(table), 25, 12, 10), np.uint8)
     for columns, decimals in _DECIMALS:

@@ -25,11 +25,11 @@ class Style:
     tempo: float  # about 1; higher is faster
 
     def around(self, point: Sequence[float], spread: float = 1.0) -> np.ndarray:
-        """A target near ``point`` [3]."""
+        """Return a target near ``point`` [3]."""
         return np.asarray(point) + self.rng.normal(0, spread * TARGET_SPREAD, 3)
 
     def cycles(self, low: float, high: float) -> float:
-        """How often a periodic motion repeats within the clip."""
+        """Return how often a periodic motion repeats within the clip."""
         return self.tempo * self.rng.uniform(low, high)
 
     def chance(self, probability: float) -> bool:
@@ -40,7 +40,7 @@ Motion = Callable[[Pose, np.ndarray, Style], None]
 
 
 def keyframes(t: np.ndarray, times: Sequence[float], values: Sequence) -> np.ndarray:
-    """Values at ``t`` [T] that rest at each keyframe and ease from one to the next, [T, ...]."""
+    """Return values at ``t`` [T] that rest at each keyframe and ease from one to the next, [T, ...]."""
     times, values = np.asarray(times), np.asarray(values, float)
     last = np.searchsorted(times, t, side="right").clip(1, len(times) - 1)
     share = ((t - times[last - 1]) / (times[last] - times[last - 1])).clip(0, 1)
@@ -49,7 +49,7 @@ def keyframes(t: np.ndarray, times: Sequence[float], values: Sequence) -> np.nda
 
 
 def pulse(t: np.ndarray, start: float, stop: float, ramp: float) -> np.ndarray:
-    """0, then 1 between ``start`` and ``stop``, then 0 again, [T]."""
+    """Return 0, then 1 between ``start`` and ``stop``, then 0 again, [T]."""
     return keyframes(t, [start - ramp, start, stop, stop + ramp], [0, 1, 1, 0])
 
 
@@ -63,7 +63,7 @@ def _blend(track: np.ndarray, target: np.ndarray, share: np.ndarray) -> None:
 
 
 def stand(pose: Pose, t: np.ndarray, style: Style) -> None:
-    """What every motion starts from: posture, sway, and what the idle arms do."""
+    """Start every motion: posture, sway, and what the idle arms do."""
     rng = style.rng
     for track, size in ((pose.pelvis, 0.012), (pose.hips, 0.03), (pose.spine, 0.04), (pose.neck, 0.07)):
         track += size * rng.normal(0, 1, 3)
@@ -270,7 +270,7 @@ def take_punch(pose, t, style):
 
 
 def _approach(pose: Pose, t: np.ndarray, style: Style, gap: float, closest: float) -> np.ndarray:
-    """Half of coming nearer by ``gap`` leg lengths; returns the share [T] of having arrived."""
+    """Come nearer by half of ``gap`` leg lengths; return the share [T] of having arrived."""
     near = keyframes(t, [0.0, closest - 0.1, closest + 0.25, 1.15], [0, 1, 1, 0.3])
     step_forward(pose, t, style, gap / 2 * near)
     return near

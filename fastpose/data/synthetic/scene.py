@@ -30,7 +30,7 @@ class _Performer:
         return cls(Build.draw(rng), rng.random() < 0.2, rng.uniform(0.8, 1.25), rng.uniform(0.75, 1.2))
 
     def act(self, motion: Motion, t: np.ndarray, rng: np.random.Generator, mirrored: bool) -> np.ndarray:
-        """Joints [T, 25, 3] of one performance, standing at the origin and facing -z."""
+        """Return joints [T, 25, 3] of one performance, standing at the origin and facing -z."""
         style = Style(rng, self.amplitude * rng.uniform(0.8, 1.2), self.tempo * rng.uniform(0.9, 1.1))
         pose = Pose(len(t))
         stand(pose, t, style)
@@ -49,7 +49,7 @@ class BodyTrack:
 
 
 def perform(clip: NtuName, seed: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """World joints [T, 25, 3] of each person, round the origin on the floor y = 0."""
+    """Return world joints [T, 25, 3] of each person, round the origin on the floor y = 0."""
     t = np.linspace(0, 1, rng.integers(*FRAMES))
     motions = MOTIONS[clip.action]
     people = [_Performer.draw(seed, clip.performer)]
@@ -77,7 +77,7 @@ def _place(joints: np.ndarray, turn: float, where: np.ndarray) -> np.ndarray:
 
 
 def record(clip: NtuName, seed: int) -> tuple[int, list[BodyTrack]]:
-    """The number of frames of a clip and the bodies in it."""
+    """Return the number of frames of a clip and the bodies in it."""
     rng = np.random.default_rng([seed, _PURPOSE_CLIP, *astuple(clip)])
     distance, height = 2.9 + 0.3 * (clip.setup % 5), 1.1 + 0.3 * (clip.setup % 4)
     camera = Camera(AZIMUTHS[clip.camera], distance * rng.uniform(0.97, 1.03), height)
@@ -94,7 +94,7 @@ def record(clip: NtuName, seed: int) -> tuple[int, list[BodyTrack]]:
 
 
 def _split_track(ids: list[int], table: np.ndarray, rng: np.random.Generator) -> list[BodyTrack]:
-    """One track of a person, or now and then one with a gap, or two: back after the gap with another id."""
+    """Return one track of a person, or now and then one with a gap, or two: back after the gap with another id."""
     frames = np.arange(len(table))
     if rng.random() >= 0.05:
         return [BodyTrack(ids[0], frames, table)]
@@ -106,7 +106,7 @@ def _split_track(ids: list[int], table: np.ndarray, rng: np.random.Generator) ->
 
 
 def _spurious_body(body_id: int, num_frames: int, rng: np.random.Generator) -> BodyTrack:
-    """What a sensor takes for a body: furniture, for at most ten frames."""
+    """Return what a sensor takes for a body: furniture, for at most ten frames."""
     length = rng.integers(3, 11)
     start = rng.integers(num_frames - length)
     shape = rng.normal(0, 1, (25, 3)) * (0.35, 0.12, 0.1) + (rng.choice([-1.2, 1.2]), -0.4, 3.5)

@@ -27,7 +27,7 @@ class Camera:
     height: float
 
     def view(self, joints: np.ndarray) -> np.ndarray:
-        """World joints [..., 3] to camera space [..., 3]: x to the image's right, y up, z away; metres."""
+        """Map world joints [..., 3] to camera space [..., 3]: x to the image's right, y up, z away; metres."""
         pitch = np.arctan2(self.height - 0.9, self.distance)
         (sa, sp), (ca, cp) = np.sin([self.azimuth, pitch]), np.cos([self.azimuth, pitch])
         x = ca * joints[..., 0] - sa * joints[..., 2]
@@ -37,12 +37,12 @@ class Camera:
 
 
 def project(points: np.ndarray, focal: float, centre: tuple[float, float]) -> np.ndarray:
-    """Pixels [..., 2] of camera-space points [..., 3]."""
+    """Return pixels [..., 2] of camera-space points [..., 3]."""
     return points[..., :2] / points[..., 2:] * (focal, -focal) + centre
 
 
 def hidden_joints(joints: np.ndarray, torsos: list[np.ndarray]) -> np.ndarray:
-    """Which of the camera-space joints [T, 25, 3] lie behind the torso of one of these bodies, bool [T, 25]."""
+    """Return which camera-space joints [T, 25, 3] lie behind the torso of one of these bodies, bool [T, 25]."""
     hidden = np.zeros(joints.shape[:2], bool)
     for torso in torsos:
         foot, spine = torso[:, None, 0], torso[:, None, 20] - torso[:, None, 0]
@@ -64,7 +64,7 @@ def _drop(state: np.ndarray, rng: np.random.Generator) -> None:
 def measure(
     joints: np.ndarray, torsos: list[np.ndarray], rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the sensor reports of camera-space joints [T, 25, 3]: joints [T, 25, 3], tracking states [T, 25].
+    """Return what the sensor reports of camera-space joints [T, 25, 3]: joints [T, 25, 3], tracking states [T, 25].
 
     Joints that it cannot see lag behind the true ones and shake more.
     """
@@ -87,7 +87,7 @@ def measure(
 
 
 def _orientations(joints: np.ndarray) -> np.ndarray:
-    """Unit quaternions (w, x, y, z) [T, 25, 4] that turn +y along the bone to each joint; 0 at the leaves."""
+    """Return unit quaternions (w, x, y, z) [T, 25, 4] that turn +y along the bone to each joint; 0 at the leaves."""
     bone = joints - joints[:, PARENTS]
     bone[:, 0] = joints[:, 1] - joints[:, 0]
     bone /= np.linalg.norm(bone, axis=-1, keepdims=True) + 1e-9
@@ -99,13 +99,13 @@ def _orientations(joints: np.ndarray) -> np.ndarray:
 
 
 def joint_table(joints: np.ndarray, state: np.ndarray) -> np.ndarray:
-    """The twelve numbers of a `.skeleton` file for each joint, [T, 25, 12]."""
+    """Return the twelve numbers of a `.skeleton` file for each joint, [T, 25, 12]."""
     depth, color = project(joints, DEPTH_FOCAL, DEPTH_CENTRE), project(joints, COLOR_FOCAL, COLOR_CENTRE)
     return np.concatenate([joints, depth, color, _orientations(joints), state[..., None]], -1)
 
 
 def clipped_edges(table: np.ndarray) -> np.ndarray:
-    """Kinect's flags (1 right, 2 left, 4 top, 8 bottom) of the edges that cut the body off, int [T]."""
+    """Return Kinect's flags (1 right, 2 left, 4 top, 8 bottom) of the edges that cut the body off, int [T]."""
     x, y = table[..., 3], table[..., 4]
     height, width = DEPTH_SIZE
     return (x >= width).any(1) * 1 + (x < 0).any(1) * 2 + (y < 0).any(1) * 4 + (y >= height).any(1) * 8

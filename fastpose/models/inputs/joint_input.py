@@ -96,7 +96,7 @@ class JointInput:
         return {0: "batch", 1: "persons", 2: "frames"}
 
     def shape(self, keypoints: Tensor) -> tuple[int, ...]:
-        """Shape of the input made from keypoints [B, M, T, V, 3]."""
+        """Return the shape of the input made from keypoints [B, M, T, V, 3]."""
         return keypoints.shape[0], self.max_persons, keypoints.shape[2], self.num_keypoints, 3
 
     @property
@@ -129,9 +129,9 @@ class JointInput:
 
     def _clean(self, keypoints: Tensor) -> Tensor:
         keypoints = torch.where(is_present(keypoints), keypoints, 0)
-        parts = conversion(self.layout, self.target)
-        points = unit_coordinates(merge_joints(keypoints[..., :2], parts, torch.mean), self.size)
-        scores = merge_joints(keypoints[..., 2:], parts, torch.amin)
+        sources = conversion(self.layout, self.target)
+        points = unit_coordinates(merge_joints(keypoints[..., :2], sources, torch.mean), self.size)
+        scores = merge_joints(keypoints[..., 2:], sources, torch.amin)
         joints = torch.where(scores > 0, torch.cat([points, scores], dim=-1), 0)  # [B, M, T, V', 3]
         return fill_persons(joints, self.max_persons)
 
@@ -155,18 +155,18 @@ class JointInput:
         return crop_scale(joints, low + (high - low) * draws[:, NUM_MOVE_DRAWS].to(joints.dtype))
 
 
-def merge_joints(x: Tensor, parts: tuple[tuple[int, ...], ...], merge: Callable) -> Tensor:
-    """Joints [..., V, C] of one layout as those of another: each its one part, or ``merge`` of several."""
+def merge_joints(x: Tensor, sources: tuple[tuple[int, ...], ...], merge: Callable) -> Tensor:
+    """Return joints [..., V, C] of one layout as those of another: each its one source, or ``merge`` of several."""
     joints = x.unbind(-2)
     merged = [
-        joints[part[0]] if len(part) == 1 else merge(torch.stack([joints[each] for each in part]), 0)
-        for part in parts
+        joints[source[0]] if len(source) == 1 else merge(torch.stack([joints[each] for each in source]), 0)
+        for source in sources
     ]
     return torch.stack(merged, dim=-2)  # [..., V', C]
 
 
 def random_move(joints: Tensor, draws: Tensor) -> Tensor:
-    """``motionbert_published.random_move`` of joints [B, M, T, V, 3], each clip with its draws [B, 8]."""
+    """Return ``motionbert_published.random_move`` of joints [B, M, T, V, 3], each clip with its draws [B, 8]."""
     low = draws.new_tensor([-math.radians(MAX_ANGLE), SCALES[0], -MAX_SHIFT, -MAX_SHIFT])[:, None]
     high = draws.new_tensor([math.radians(MAX_ANGLE), SCALES[1], MAX_SHIFT, MAX_SHIFT])[:, None]
     ends = low + (high - low) * draws.reshape(-1, 4, 2)  # angle, scale, x, y at the first and the last frame
@@ -179,7 +179,7 @@ def random_move(joints: Tensor, draws: Tensor) -> Tensor:
 
 
 def crop_scale(joints: Tensor, ratio: Tensor) -> Tensor:
-    """``motionbert_published.crop_scale`` of joints [B, M, T, V, 3], each clip with its ratio [B]."""
+    """Return ``motionbert_published.crop_scale`` of joints [B, M, T, V, 3], each clip with its ratio [B]."""
     points = joints[..., :2].flatten(1, 3)  # [B, n, 2]
     seen = (joints[..., 2:] != 0).flatten(1, 3)  # [B, n, 1]
     low = torch.where(seen, points, torch.inf).amin(1)  # [B, 2]

@@ -24,7 +24,7 @@ TRAIN_RATIOS = (1.0, 3.0)
 
 
 def to_camera(keypoints: NDArray, image_size: tuple[int, int]) -> NDArray:
-    """Pixels [..., 2] of an image of (h, w) to -1..1 along its longer side, from its top left corner."""
+    """Map pixels [..., 2] of an image of (h, w) to -1..1 along its longer side, from its top left corner."""
     return keypoints / max(image_size) * 2 - 1
 
 
@@ -51,7 +51,7 @@ def match_persons(keypoints: NDArray) -> NDArray:
 
 
 def match_clips(packed: PackedClips) -> PackedClips:
-    """``packed`` with ``match_persons`` done in every clip, its D unchanged; itself where no person moves.
+    """Return ``packed`` with ``match_persons`` done in every clip, its D unchanged; itself where no person moves.
 
     It is done once for whole clips: matching adds up over frames, of which a sample holds only some. The
     keypoints are copied if one clip changes.
@@ -71,13 +71,13 @@ def match_clips(packed: PackedClips) -> PackedClips:
 
 
 def to_h36m(keypoints: NDArray) -> NDArray:
-    """COCO-17 keypoints [..., 17, 2] as H36M-17; their scores stay in COCO's order, a fault of the published code."""
-    parts = conversion(COCO17, H36M17)
-    return np.stack([keypoints[..., list(joints), :].mean(axis=-2) for joints in parts], axis=-2)
+    """Return COCO-17 keypoints [..., 17, 2] as H36M-17; scores stay in COCO's order, a fault of the published code."""
+    sources = conversion(COCO17, H36M17)
+    return np.stack([keypoints[..., list(joints), :].mean(axis=-2) for joints in sources], axis=-2)
 
 
 def resample(length: int, count: int, random: np.random.Generator | None = None) -> NDArray[np.int64]:
-    """``count`` frames spread evenly over a clip of ``length``; frames repeat where it is shorter.
+    """Return ``count`` frames spread evenly over a clip of ``length``; frames repeat where it is shorter.
 
     Without ``random``, frame i is floor(i·length/count). With it, frame i of a longer clip is drawn from the
     i-th of ``count`` equal parts; of a shorter one it is i·length/count rounded down or up by a coin, and the
@@ -93,12 +93,12 @@ def resample(length: int, count: int, random: np.random.Generator | None = None)
 
 
 def with_scores(keypoints: NDArray, scores: NDArray) -> NDArray[np.float32]:
-    """Keypoints [M, T, V, 2] and scores [M, T, V] as joints [M, T, V, 3]."""
+    """Return keypoints [M, T, V, 2] and scores [M, T, V] as joints [M, T, V, 3]."""
     return np.concatenate([keypoints, scores[..., None]], axis=-1).astype(np.float32)
 
 
 def two_persons(joints: NDArray) -> NDArray:
-    """Joints [1, T, V, 3] with a second person of zeros; those of two persons as they are."""
+    """Return joints [1, T, V, 3] with a second person of zeros; those of two persons as they are."""
     return joints if len(joints) > 1 else np.concatenate([joints, np.zeros_like(joints)])
 
 

@@ -58,7 +58,7 @@ class PoseInput:
             warnings.warn(f"{name} has no effect on the {self.input} input", stacklevel=3)
 
     def num_channels(self, num_keypoints: int) -> int:
-        """Channels of the input made from ``num_keypoints`` keypoints."""
+        """Return the number of channels of the input made from ``num_keypoints`` keypoints."""
         if self.input == "skeleton":
             return self.max_persons * num_keypoints * (3 if self.score_channel else 2)
         if self.input == "limb":
@@ -87,7 +87,7 @@ class PoseInput:
         return {0: "batch", 2: "frames", **image}
 
     def shape(self, keypoints: Tensor) -> tuple[int, ...]:
-        """Shape of the input made from keypoints [B, M, T, V, 3]."""
+        """Return the shape of the input made from keypoints [B, M, T, V, 3]."""
         batch, _, frames, joints, _ = keypoints.shape
         size = (1, 1) if self.input == "skeleton" else self.size
         return batch, self.num_channels(joints), frames, *size
@@ -255,7 +255,7 @@ def prepare_input(
 
 
 def keypoints_of(batch: Any) -> Tensor:
-    """The keypoints [B, M, T, V, 3] of a ``PoseBatch``, or ``batch`` itself; ValueError if it is neither."""
+    """Return the keypoints [B, M, T, V, 3] of a ``PoseBatch``, or ``batch`` itself; ValueError if it is neither."""
     keypoints = getattr(batch, "keypoints", batch)
     if not isinstance(keypoints, Tensor) or not keypoints.is_floating_point():
         raise ValueError(f"expected a PoseBatch or a floating-point tensor, got {_describe(keypoints)}")
@@ -287,14 +287,14 @@ def is_present(keypoints: Tensor) -> Tensor:
 
 
 def unit_coordinates(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Pixels of ``size`` (H, W) in [..., C], x and y first, to [-1, 1] from the first pixel to the last."""
+    """Map pixels of ``size`` (H, W) in [..., C], x and y first, to [-1, 1] from the first pixel to the last."""
     height, width = size
     scale = x.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1), 1][: x.shape[-1]])
     return x * scale - x.new_tensor([1, 1, 0][: x.shape[-1]])
 
 
 def fill_persons(x: Tensor, max_persons: int) -> Tensor:
-    """[B, M, …] with zeros for the persons up to ``max_persons``; ValueError where M is more."""
+    """Return [B, M, …] with zeros for the persons up to ``max_persons``; ValueError where M is more."""
     batch, persons = x.shape[:2]
     if persons > max_persons:
         raise ValueError(f"the batch has {persons} persons per clip, the model takes {max_persons}")
@@ -304,7 +304,7 @@ def fill_persons(x: Tensor, max_persons: int) -> Tensor:
 
 
 def deliver(x: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
-    """``x`` as ``dtype``, in ``out`` where given; ValueError if that does not fit."""
+    """Return ``x`` as ``dtype``, in ``out`` where given; ValueError if that does not fit."""
     if out is None:
         return x.to(dtype)
     if out.shape != x.shape or out.dtype != dtype:

@@ -67,7 +67,7 @@ def _new_means(x, y, labels_x, labels_y, num_classes):
 
 @torch.library.register_fake("fastpose::class_means_backward", lib=_library)
 def _new_gradients(grad_x, grad_y, labels_x, labels_y, counts, dtype):
-    """A gradient that is not asked for is empty."""
+    """Allocate the gradients; one that is not asked for is empty."""
     return tuple(
         counts.new_empty(0 if grad is None else (labels_x.shape[0], grad.shape[1]), dtype=dtype)
         for grad in (grad_x, grad_y)

@@ -34,7 +34,7 @@ def _processors_and_capability(device: torch.device) -> tuple[int, int]:
 
 
 def needs_row_maxima(temperature: float) -> bool:
-    """0 stands for a temperature on the device, which is not waited for."""
+    """Return whether rows need their maxima; 0 stands for a temperature on the device, which is not waited for."""
     return temperature < LOWEST_FIXED_BOUND
 
 
@@ -49,7 +49,7 @@ def fused_forward(
     reduction: str,
     precision: str,
 ) -> tuple[Tensor, State]:
-    """Two launches."""
+    """Compute the loss in two launches."""
     from fastpose.ops.contrastive import kernels_forward as kernels
 
     count, width = x.shape
@@ -108,7 +108,7 @@ def fused_backward(
     precision: str,
     needs: tuple[bool, bool, bool],
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Two launches; with panels of weights, one more, and two for each further panel.
+    """Compute the gradients in two launches; with panels of weights, one more, and two for each further panel.
 
     ``needs`` says which of x, y, tau take a gradient.
     """

@@ -56,7 +56,7 @@ def tile_cosines(
 def tile_meets(
     first_row, first_key, count, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, PAIRED: tl.constexpr
 ):
-    """Whether some row of the tile is its own key in it, or its partner's."""
+    """Return whether some row of the tile is its own key in it, or its partner's."""
     ahead = first_key - first_row
     meets = (ahead < BLOCK_M) & (ahead > -BLOCK_N)
     if PAIRED:
@@ -75,7 +75,7 @@ def excluded_pairs(rows, keys, count, PAIRED: tl.constexpr):
 
 @triton.jit
 def arrives_last(counter_ptr, programs):
-    """Whether the others of so many programs have been here; the last one sees all that they stored before."""
+    """Return whether the others of so many programs have been here; the last one sees all that they stored before."""
     tl.debug_barrier()  # of this program's own threads, whose stores the release then covers
     arrived = tl.atomic_add(counter_ptr, 1, sem="acq_rel", scope="gpu")
     tl.debug_barrier()

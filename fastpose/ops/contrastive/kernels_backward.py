@@ -35,7 +35,7 @@ def loss_terms(
     PAIRED: tl.constexpr,
     ROW_MAX: tl.constexpr,
 ):
-    """Per row: gradient of its loss; that over its denominator (or the denominator's log2); per positive; label."""
+    """Return per row its loss's gradient; that over its denominator (or the log2 of that); per positive; its label."""
     in_range = rows < total
     clip = rows
     if PAIRED:
@@ -65,7 +65,7 @@ def tile_weights(
     PAIRED: tl.constexpr,
     ROW_MAX: tl.constexpr,
 ):
-    """w of a tile: what the cosine of a pair, as either row sees it, weighs in the loss."""
+    """Return w of a tile: what the cosine of a pair, as either row sees it, weighs in the loss."""
     row_grad, row_weight, row_share, row_label = of_rows
     key_grad, key_weight, key_share, key_label = of_keys
     if ROW_MAX:
@@ -85,7 +85,7 @@ def tile_weights(
 
 @triton.jit
 def key_count(first_row, anchors, total):
-    """Rows that are no anchors have weights with anchors alone."""
+    """Return the number of keys of a tile: rows that are no anchors have weights with anchors alone."""
     return tl.where(first_row >= anchors, anchors, total)
 
 
@@ -116,7 +116,7 @@ def pairs_grad_kernel(
     PRECISION: tl.constexpr,
     TAU_IS_TENSOR: tl.constexpr,
 ):
-    """Σ_b w_cb z_b for a tile of rows c and BLOCK_O columns, over one split of the keys."""
+    """Compute Σ_b w_cb z_b for a tile of rows c and BLOCK_O columns, over one split of the keys."""
     first_row = tl.program_id(0) * BLOCK_M
     first_column = tl.program_id(1) * BLOCK_O
     split, splits = tl.program_id(2), tl.num_programs(2)
@@ -177,7 +177,7 @@ def weights_kernel(
     PRECISION: tl.constexpr,
     TAU_IS_TENSOR: tl.constexpr,
 ):
-    """One tile of a panel of w."""
+    """Compute one tile of a panel of w."""
     row_in_panel = tl.program_id(0) * BLOCK_M
     first_row, first_key = first + row_in_panel, tl.program_id(1) * BLOCK_N
     tl.store(arrivals_ptr, 0)
@@ -221,7 +221,7 @@ def product_kernel(
     BLOCK_O: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """What `pairs_grad_kernel` computes, from a panel of w."""
+    """Compute what `pairs_grad_kernel` computes, from a panel of w."""
     row_in_panel = tl.program_id(0) * BLOCK_M
     first_row, first_column = first + row_in_panel, tl.program_id(1) * BLOCK_O
     split, splits = tl.program_id(2), tl.num_programs(2)
@@ -278,7 +278,7 @@ def rows_grad_kernel(
     NEEDS_TAU: tl.constexpr,
     TAU_IS_TENSOR: tl.constexpr,
 ):
-    """Program i adds the positive's part to clip i and goes back through the normalisation.
+    """Add the positive's part to clip i in program i and go back through the normalisation.
 
     The last one to come in sums up the gradient of the temperature, dL/dτ = -s² dL/ds.
     """

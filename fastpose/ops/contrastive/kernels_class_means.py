@@ -24,7 +24,7 @@ def means_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
-    """Programs own a tile of classes and columns of one view and add its rows in order.
+    """Add the rows of a tile of classes and columns of one view, in order.
 
     A label out of range makes the view's means and counts not a number: looking for it from the host would wait
     for the device.
@@ -77,7 +77,7 @@ def means_grad_kernel(
     NEEDS_X: tl.constexpr,
     NEEDS_Y: tl.constexpr,
 ):
-    """Each row takes its class's gradient, divided by the members."""
+    """Give each row its class's gradient, divided by the members."""
     rows = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
     columns = tl.program_id(1) * BLOCK_D + tl.arange(0, BLOCK_D)
     mask = (rows < count)[:, None] & (columns < width)[None, :]

@@ -19,7 +19,7 @@ SUM, MAXIMUM, ATTRACTION, POSITIVES = (tl.constexpr(i) for i in range(4))  # wha
 
 @triton.jit
 def row_scale(row_ptr, width, BLOCK: tl.constexpr):
-    """1 / the largest magnitude, or 0 for a row of zeros: squares of scaled rows neither overflow nor vanish."""
+    """Return 1 / the largest magnitude, or 0 for a row of zeros: squares of scaled rows neither overflow nor vanish."""
     largest = tl.zeros([BLOCK], tl.float32)
     for start in range(0, width, BLOCK):
         column = start + tl.arange(0, BLOCK)
@@ -53,7 +53,7 @@ def normalize_kernel(
     ROW_MAX: tl.constexpr,
     TAU_IS_TENSOR: tl.constexpr,
 ):
-    """Program i normalises row i of both views; programs from N on write the padding rows."""
+    """Normalise row i of both views in program i; programs from N on write the padding rows."""
     i = tl.program_id(0)
     tl.store(arrivals_ptr + i, 0)
     bias = 0.0
@@ -116,7 +116,7 @@ def normalize_kernel(
 
 @triton.jit
 def log1p(x):
-    """For x in [0, 1], to float32 rounding: 2 artanh(v), which the device's approximate log is not near 0."""
+    """Return log(1 + x) for x in [0, 1], to float32 rounding: 2 artanh(v), which the device's log is not near 0."""
     v = x / (2.0 + x)
     square = v * v
     series = 1.0 / 15
@@ -197,7 +197,7 @@ def reduce_losses(
     BLOCK: tl.constexpr,
     REDUCTION: tl.constexpr,
 ):
-    """The losses of clips (the mean of their two anchors, or of the only one) and their reduction, in order."""
+    """Return the losses of clips (the mean of their two anchors, or of the only one) and their reduction, in order."""
     symmetric = anchors > count
     totals = tl.zeros([BLOCK], tl.float32)
     counted = tl.zeros([BLOCK], tl.float32)
@@ -250,7 +250,7 @@ def sums_kernel(
     BLOCK: tl.constexpr,
     REDUCTION: tl.constexpr,
 ):
-    """Σ exp(s cos) of a tile of anchors over one split of the keys, relative to exp(s) or the row maximum.
+    """Sum exp(s cos) of a tile of anchors over one split of the keys, relative to exp(s) or the row maximum.
 
     The last split of a tile to come in turns the sums into losses; the last tile, these into the loss.
     """

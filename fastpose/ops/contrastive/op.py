@@ -81,7 +81,7 @@ def group_contrastive_loss(
     backend: str = "auto",
     precision: str = "auto",
 ) -> Tensor:
-    """``contrastive_loss`` between the class means of both views, averaged over classes.
+    """Return ``contrastive_loss`` between the class means of both views, averaged over classes.
 
     Means are of the raw rows and are normalised afterwards. Only classes that both views have take part, as
     anchors and as keys; with none the loss and its gradients are 0.

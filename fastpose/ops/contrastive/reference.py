@@ -30,7 +30,7 @@ def clip_losses(o: Tensor, n: Tensor, temperature: float | Tensor, symmetric: bo
 
 
 def _anchor_losses(anchors: Tensor, keys: Tensor, temperature: float | Tensor) -> Tensor:
-    """Keys [2N, D] are the other view's rows, then the anchors' own."""
+    """Return the loss of each anchor; keys [2N, D] are the other view's rows, then the anchors' own."""
     count = anchors.shape[0]
     logits = anchors @ keys.T / temperature  # [N, 2N]
     itself = torch.eye(count, dtype=torch.bool, device=anchors.device)
@@ -47,7 +47,7 @@ def group_loss(
     temperature: float | Tensor,
     symmetric: bool,
 ) -> Tensor:
-    """``clip_losses`` over the class means of both views, averaged over the classes that both views have."""
+    """Return ``clip_losses`` over the class means of both views, averaged over the classes that both views have."""
     mean_o, count_o = class_means(o, labels, num_classes)
     mean_n, count_n = class_means(n, labels_n, num_classes)
     shared = (count_o > 0) & (count_n > 0)  # [K]

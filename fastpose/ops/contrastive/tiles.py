@@ -78,7 +78,7 @@ def forward_tiles(width: int, rows: int, precision: str, capability: int, paired
 
 
 def backward_tiles(width: int, rows: int, precision: str, capability: int, plain: bool) -> Tiles:
-    """Where one kernel does all. ``plain``: paired rows under the fixed bound; the others take more registers."""
+    """Return tiles where one kernel does all. ``plain``: paired rows, fixed bound; others take more registers."""
     if precision != "bf16":
         roomy = plain and (precision == "tf32" or capability >= 90)
         narrow = not roomy and (precision == "fp32" or capability >= 100)
@@ -99,7 +99,7 @@ def takes_panels(width: int, rows: int, tiles: Tiles) -> bool:
 
 
 def weights_tiles(precision: str, capability: int, plain: bool) -> Tiles:
-    """Of a panel; ``plain`` as above."""
+    """Return tiles of a panel; ``plain`` as above."""
     if precision == "fp32" and capability < 90 and plain:
         return Tiles(64, 64, 32, 0, 4, 2)
     keys = 128 if plain else 64
@@ -109,7 +109,7 @@ def weights_tiles(precision: str, capability: int, plain: bool) -> Tiles:
 
 
 def product_tiles(width: int, precision: str, capability: int) -> Tiles:
-    """Of a panel with the rows."""
+    """Return tiles of a panel with the rows."""
     if precision != "bf16":
         return Tiles(128, 32, 0, min(width, 128), 8, 3)
     return Tiles(128, 64, 0, 256 if width % 256 == 0 else 128, 8, 3 if capability < 90 else 4)

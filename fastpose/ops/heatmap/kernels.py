@@ -28,20 +28,20 @@ MAX_COORDINATE = tl.constexpr(presence.MAX_COORDINATE)
 
 @triton.jit
 def program_index():
-    """Index in a grid of (any number up to MAX_PROGRAMS, as often as needed)."""
+    """Return the index in a grid of (any number up to MAX_PROGRAMS, as often as needed)."""
     return tl.program_id(1).to(tl.int64) * tl.num_programs(0) + tl.program_id(0)
 
 
 @triton.jit
 def poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints):
-    """(the first person in a frame of [B, M, T, V, 3], elements from one person to the next)."""
+    """Return (the first person in a frame of [B, M, T, V, 3], elements from one person to the next)."""
     person_stride = tl.cast(num_frames, tl.int64) * num_joints * 3
     return keypoints + (clip * num_persons * num_frames + frame) * num_joints * 3, person_stride
 
 
 @triton.jit
 def load_joint(pose, joint):
-    """(x, y, score, whether it is drawn) of joints of one person in one frame; 0 where it is not drawn.
+    """Return (x, y, score, whether it is drawn) of joints of one person in one frame; 0 where it is not drawn.
 
     Drawn are those that are present (``fastpose.ops.presence``) with a score of at least MIN_SCORE.
     """
@@ -55,13 +55,13 @@ def load_joint(pose, joint):
 
 @triton.jit
 def window(low, high, radius):
-    """First and last pixel; conversion truncates toward zero."""
+    """Return the first and last pixel; conversion truncates toward zero."""
     return (low - radius).to(tl.int32), (high + radius).to(tl.int32)
 
 
 @triton.jit
 def profile(pixel, centre, first, last, decay):
-    """exp2(decay · d²) inside the window."""
+    """Return exp2(decay · d²) inside the window."""
     distance = pixel.to(tl.float32) - centre
     value = tl.exp2(decay * (distance * distance))
     return tl.where((pixel >= first) & (pixel <= last), value, 0.0)
@@ -69,7 +69,7 @@ def profile(pixel, centre, first, last, decay):
 
 @triton.jit
 def joint_value(row, x, centre_x, centre_y, score, radius, decay):
-    """What a joint draws on pixels row [ROWS, 1] and x [1, COLUMNS]; 0 where its score is."""
+    """Return what a joint draws on pixels row [ROWS, 1] and x [1, COLUMNS]; 0 where its score is."""
     x_first, x_last = window(centre_x, centre_x, radius)
     y_first, y_last = window(centre_y, centre_y, radius)
     rows = score * profile(row, centre_y, y_first, y_last, decay)
@@ -78,7 +78,7 @@ def joint_value(row, x, centre_x, centre_y, score, radius, decay):
 
 @triton.jit
 def load_limb(pose, joint_a, joint_b):
-    """(ax, ay, bx, by, score, whether it is drawn, whether it is short); a short limb's ends are both a."""
+    """Return (ax, ay, bx, by, score, whether it is drawn, whether it is short); a short limb's ends are both a."""
     ax, ay, a_score, a_drawn = load_joint(pose, joint_a)
     bx, by, b_score, b_drawn = load_joint(pose, joint_b)
     short = (bx - ax) * (bx - ax) + (by - ay) * (by - ay) < 1.0
@@ -89,7 +89,7 @@ def load_limb(pose, joint_a, joint_b):
 
 @triton.jit
 def segment_axis(ax, ay, bx, by):
-    """Unit vector from a to b and the length, float64: a far end costs no precision inside the image."""
+    """Return the unit vector from a to b and the length, float64: a far end costs no precision inside the image."""
     x = bx.to(tl.float64) - ax.to(tl.float64)
     y = by.to(tl.float64) - ay.to(tl.float64)
     length = tl.sqrt(x * x + y * y)
@@ -100,13 +100,13 @@ def segment_axis(ax, ay, bx, by):
 
 @triton.jit
 def past_the_ends(along, length):
-    """How far beyond b (positive) or before a (negative); 0 between them."""
+    """Return how far beyond b (positive) or before a (negative); 0 between them."""
     return tl.where(along < 0.0, along, tl.maximum(along - length, 0.0))
 
 
 @triton.jit
 def along_and_across(row, x, top, ax, ay, ux, uy):
-    """Distances from a, along the unit vector and to its left, of pixels row [ROWS, 1] and x [1, COLUMNS]."""
+    """Return distances from a, along the unit vector and to its left, of pixels row [ROWS, 1] and x [1, COLUMNS]."""
     from_x = x.to(tl.float64) - ax
     from_y = tl.cast(top, tl.float64) - ay
     step = (row - top).to(tl.float32)
@@ -124,7 +124,7 @@ def limb_window(row, x, ax, ay, bx, by, radius):
 
 @triton.jit
 def limb_value(row, x, top, ax, ay, bx, by, score, radius, decay):
-    """What a segment draws on pixels row [ROWS, 1], the first of them top, and x [1, COLUMNS]."""
+    """Return what a segment draws on pixels row [ROWS, 1], the first of them top, and x [1, COLUMNS]."""
     ux, uy, length = segment_axis(ax, ay, bx, by)
     along, across = along_and_across(row, x, top, ax, ay, ux, uy)
     beyond = past_the_ends(along, length.to(tl.float32))
@@ -149,7 +149,7 @@ def raise_to_person(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """The larger of ``maps`` and what one person draws there."""
+    """Return the larger of ``maps`` and what one person draws there."""
     if LIMBS:
         joint_a = tl.load(limbs + channel * 2)
         joint_b = tl.load(limbs + channel * 2 + 1)
@@ -302,7 +302,7 @@ def draw_grayscale(
 
 
 def tile_shape(height: int, row_length: int, elements: int) -> tuple[int, int]:
-    """(ROWS, COLUMNS), powers of two: columns that waste few lanes, about ``elements`` in all."""
+    """Return (ROWS, COLUMNS), powers of two: columns that waste few lanes, about ``elements`` in all."""
 
     def lanes(columns: int) -> float:
         return triton.cdiv(row_length, columns) * (columns + 16)  # 16 lanes: the price of one more tile

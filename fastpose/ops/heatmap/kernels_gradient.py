@@ -34,7 +34,7 @@ from fastpose.ops.launch import launch
 
 @triton.jit
 def mark_position(mark, num_persons, num_frames, num_joints):
-    """(clip, person, frame, joint) of an element of [B, M, T, V]."""
+    """Return (clip, person, frame, joint) of an element of [B, M, T, V]."""
     frame = mark // num_joints % num_frames
     person = mark // num_joints // num_frames % num_persons
     return mark // num_joints // num_frames // num_persons, person, frame, mark % num_joints
@@ -42,7 +42,7 @@ def mark_position(mark, num_persons, num_frames, num_joints):
 
 @triton.jit
 def pixel_range(low, high, radius, size, drawn):
-    """First and last pixel of a window inside the image; empty if nothing is drawn."""
+    """Return the first and last pixel of a window inside the image; empty if nothing is drawn."""
     first, last = window(low, high, radius)
     return tl.maximum(first, 0), tl.where(drawn, tl.minimum(last, size - 1), -1)
 
@@ -51,7 +51,7 @@ def pixel_range(low, high, radius, size, drawn):
 def raise_to_joint(
     best, frame_pose, person_stride, rival, num_persons, row, x, radius, decay, JOINTS: tl.constexpr
 ):
-    """The larger of ``best`` and a rival: person ``rival``, or with JOINTS joint-major any joint of any person."""
+    """Return the larger of ``best`` and a rival: person ``rival``, or with JOINTS (joint-major) any person's joint."""
     pose = frame_pose + rival * person_stride
     if JOINTS:
         pose = frame_pose + rival % num_persons * person_stride + rival // num_persons * 3
@@ -69,7 +69,7 @@ def raise_to_limb(best, pose, joint_a, joint_b, row, x, top, radius, decay):
 
 @triton.jit
 def end_offset(along, across, length, ux, uy, is_a):
-    """What a limb's value is multiplied by for the x and y of its end a or b, both times the variance."""
+    """Return what a limb's value is multiplied by for the x and y of its end a or b, both times the variance."""
     beyond = past_the_ends(along, length)
     to_b = (along - beyond) / tl.maximum(length, 1.0)  # of the nearest point's way
     share = tl.where(is_a, 1.0 - to_b, to_b)
@@ -78,7 +78,7 @@ def end_offset(along, across, length, ux, uy, is_a):
 
 @triton.jit
 def end_score(pose, joint_a, joint_b, is_a, score, drawn, short):
-    """The same for the score of its end a or b; equal scores share it."""
+    """Return the same for the score of its end a or b; equal scores share it."""
     a_score, b_score = tl.load(pose + joint_a * 3 + 2), tl.load(pose + joint_b * 3 + 2)
     own, other = tl.where(is_a, a_score, b_score), tl.where(is_a, b_score, a_score)
     share = tl.where(own < other, 1.0, tl.where(own == other, 0.5, 0.0))
@@ -260,7 +260,7 @@ def limb_gradients(
 def render_backward(
     gradient: Tensor, keypoints: Tensor, sigma: float, mode: HeatmapMode, limbs: list[int]
 ) -> Tensor:
-    """Float32 [B, M, T, V, 3] from the gradient [B, C, T, H, W] of the maps, of any strides."""
+    """Return float32 [B, M, T, V, 3] from the gradient [B, C, T, H, W] of the maps, of any strides."""
     keypoints = dense_keypoints(keypoints)
     result = torch.empty_like(keypoints)
     if gradient.numel() == 0 or keypoints.numel() == 0:

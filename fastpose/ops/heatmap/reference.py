@@ -27,7 +27,7 @@ def render_heatmaps_reference(
     limbs: Sequence[tuple[int, int]],
     dtype: torch.dtype,
 ) -> Tensor:  # [B, V | L | 1, T, H, W]
-    """`fastpose.ops.render_heatmaps` on checked arguments, in float64 if a dtype is, else float32."""
+    """Return `fastpose.ops.render_heatmaps` on checked arguments, in float64 if a dtype is, else float32."""
     precision = torch.promote_types(torch.promote_types(keypoints.dtype, dtype), torch.float32)
     num_clips, num_persons, num_frames, num_joints, _ = keypoints.shape
     drawn = _drawn(keypoints)

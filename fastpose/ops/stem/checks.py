@@ -42,7 +42,7 @@ def output_shape(
     stride: tuple[int, int, int],
     padding: tuple[int, int, int],
 ) -> tuple[int, ...]:
-    """[B, O, T', H', W'].
+    """Return [B, O, T', H', W'].
 
     Raises:
         ValueError: the kernel exceeds the padded maps.

@@ -39,7 +39,7 @@ REGISTERS = {"heatmap": 128, "grayscale_sum": 128, "limb": 160}  # of a lane, at
 
 @triton.jit
 def mark_window(pose, limbs, mark, radius, height, width, LIMBS: tl.constexpr):
-    """(first x, last x, first y, last y) of a joint or limb inside the image; the last are -1 if it is not drawn."""
+    """Return (first x, last x, first y, last y) of a joint or limb in the image; the last are -1 if it is not drawn."""
     if LIMBS:
         ax, ay, bx, by, _score, drawn, _short = load_limb(
             pose, tl.load(limbs + mark * 2), tl.load(limbs + mark * 2 + 1)
@@ -54,7 +54,7 @@ def mark_window(pose, limbs, mark, radius, height, width, LIMBS: tl.constexpr):
 
 @triton.jit
 def mark_value(pose, limbs, mark, y, x, radius, decay, LIMBS: tl.constexpr):
-    """What a joint or limb draws on pixels of row y and of x [1, COLUMNS, 1]; 0 outside its window."""
+    """Return what a joint or limb draws on pixels of row y and of x [1, COLUMNS, 1]; 0 outside its window."""
     y = tl.cast(y, tl.int32)
     if LIMBS:
         ax, ay, bx, by, score, _drawn, _short = load_limb(
@@ -72,7 +72,7 @@ def is_product(
     frame_pose, person_stride, person, num_persons, mark,
     x_first, x_last, y_first, y_last, radius, height, width, LIMBS: tl.constexpr,
 ):  # fmt: skip
-    """Whether the map in a window is a column times a row: a joint's, that no other person's window meets."""
+    """Return whether the map in a window is a column times a row: a joint's, that no other person's window meets."""
     if LIMBS:
         return False
     rivals = 0
@@ -91,7 +91,7 @@ def owned_value(
     frame_pose, person_stride, person, num_persons, limbs, mark, y, x, radius, decay, height, width,
     LIMBS: tl.constexpr,
 ):  # fmt: skip
-    """Pixels of the map, the maximum over persons, that this person is the first to have in the window; else 0."""
+    """Return pixels of the map, the maximum over persons, that this person is the first to have; else 0."""
     largest = tl.zeros_like(x).to(tl.float32)
     owner = tl.zeros_like(x) + num_persons
     for other in range(num_persons):
@@ -112,7 +112,7 @@ def add_product(
     top, first_y, last_y, output,
     KH: tl.constexpr, KW: tl.constexpr, ROW_SPAN: tl.constexpr, OUT_CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """``tile`` and the convolution of a product of rows, which are 0 outside first..last, and columns."""
+    """Return ``tile`` and the convolution of a product of rows, which are 0 outside first..last, and columns."""
     for ky in tl.static_range(KH):
         if (top + ky <= last_y) & (top + ky + ROW_SPAN > first_y):
             line = tl.zeros_like(columns[0] * output)
@@ -128,7 +128,7 @@ def add_joint(
     tile, filters, pose, joint, first_x, last_x, first_y, last_y, decay, top, row, column, output,
     KH: tl.constexpr, KW: tl.constexpr, ROW_SPAN: tl.constexpr, OUT_CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """``tile`` and the convolution of a joint whose window no other person's meets."""
+    """Return ``tile`` and the convolution of a joint whose window no other person's meets."""
     centre_x, centre_y, score, _drawn = load_joint(pose, joint)
     rows, columns = (), ()
     for ky in tl.static_range(KH):
@@ -147,7 +147,7 @@ def add_rows(
     LIMBS: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, ROW_SPAN: tl.constexpr,
     OUT_CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """``tile`` and the convolution of the pixels of rows first..last that are this person's, row by row."""
+    """Return ``tile`` and the convolution of the pixels of rows first..last that are this person's, row by row."""
     for y in range(first_y, last_y + 1):
         rows, columns = (), ()
         for ky in tl.static_range(KH):
@@ -284,7 +284,7 @@ def geometry(
 
 
 def outputs_last(weight: Tensor) -> Tensor:
-    """[O, C, kT, kH, kW] → float32 [C, kT, kH, kW, O]."""
+    """Map [O, C, kT, kH, kW] → float32 [C, kT, kH, kW, O]."""
     return weight.to(torch.float32).permute(1, 2, 3, 4, 0).contiguous()
 
 

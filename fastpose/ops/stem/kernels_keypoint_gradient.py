@@ -49,7 +49,7 @@ def pixel_gradient(
     SY: tl.constexpr, SX: tl.constexpr, PT: tl.constexpr, PY: tl.constexpr, PX: tl.constexpr,
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, OUTPUTS: tl.constexpr,
 ):  # fmt: skip
-    """The gradient of pixel (frame, y, x) of the map."""
+    """Return the gradient of pixel (frame, y, x) of the map."""
     ky = tl.arange(0, ROWS)[:, None, None]
     kx = tl.arange(0, COLUMNS)[None, :, None]
     down, right = y + PY - ky, x + PX - kx  # times the stride, from the first output
@@ -75,14 +75,14 @@ def pixel_gradient(
 
 @triton.jit
 def joint_terms(pose, joint, y, x):
-    """What a joint's value is multiplied by for its x, y (both times the variance) and score."""
+    """Return what a joint's value is multiplied by for its x, y (both times the variance) and score."""
     centre_x, centre_y, score, drawn = load_joint(pose, joint)
     return x.to(tl.float32) - centre_x, y.to(tl.float32) - centre_y, 1.0 / tl.where(drawn, score, 1.0)
 
 
 @triton.jit
 def limb_terms(pose, joint_a, joint_b, joint, y, x):
-    """The same of a limb's value for the end ``joint``."""
+    """Return the same of a limb's value for the end ``joint``."""
     ax, ay, bx, by, score, drawn, short = load_limb(pose, joint_a, joint_b)
     ux, uy, length = segment_axis(ax, ay, bx, by)
     along, across = along_and_across(y, x, y, ax, ay, ux, uy)
@@ -195,7 +195,7 @@ def keypoint_gradient(
     stride: Sequence[int],
     padding: Sequence[int],
 ) -> Tensor:
-    """Float32 [B, M, T, V, 3] from the gradient of the result, of any strides; arguments as the operator's."""
+    """Return float32 [B, M, T, V, 3] from the gradient of the result, of any strides; arguments as the operator's."""
     keypoints = dense_keypoints(keypoints)
     result = torch.empty_like(keypoints)
     if gradient.numel() == 0 or keypoints.numel() == 0:

@@ -42,7 +42,7 @@ ROW_STEP = tl.constexpr(2)  # the same where pixels are not a product, and colum
 
 @triton.jit
 def first_and_last_output(first, last, size, K: tl.constexpr, S: tl.constexpr, P: tl.constexpr):
-    """Outputs of an axis whose kernels see pixels first..last."""
+    """Return outputs of an axis whose kernels see pixels first..last."""
     low = tl.maximum(first + P - (K - 1) + (S - 1), 0) // S
     return low, tl.minimum((last + P) // S, size - 1)
 
@@ -54,7 +54,7 @@ def correlate_row(
     start, last, output,
     OUT_CHANNELS: tl.constexpr, UNROLLED: tl.constexpr,
 ):  # fmt: skip
-    """[1, KW, OUTPUTS]: the row's gradient times columns, over outputs start..last."""
+    """Return [1, KW, OUTPUTS]: the row's gradient times columns, over outputs start..last."""
     line = tl.zeros_like(columns[0] * output)
     for i in tl.static_range(UNROLLED):
         inside = output < tl.where(start + i <= last, OUT_CHANNELS, 0)
@@ -71,7 +71,7 @@ def correlate_joint(
     KH: tl.constexpr, KW: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr, PY: tl.constexpr,
     PX: tl.constexpr, OUT_CHANNELS: tl.constexpr, UNROLLED: tl.constexpr,
 ):  # fmt: skip
-    """``sums`` and the part of a joint whose window no other person's meets."""
+    """Return ``sums`` and the part of a joint whose window no other person's meets."""
     centre_x, centre_y, score, _drawn = load_joint(pose, joint)
     left, right = first_and_last_output(first_x, last_x, out_width, KW, SX, PX)
     top, bottom = first_and_last_output(first_y, last_y, out_height, KH, SY, PY)
@@ -96,7 +96,7 @@ def correlate_rows(
     LIMBS: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SY: tl.constexpr, SX: tl.constexpr,
     PY: tl.constexpr, PX: tl.constexpr, OUT_CHANNELS: tl.constexpr,
 ):  # fmt: skip
-    """``sums`` and the part of the window's pixels that are this person's, row by row."""
+    """Return ``sums`` and the part of the window's pixels that are this person's, row by row."""
     left, right = first_and_last_output(first_x, last_x, out_width, KW, SX, PX)
     for y in range(first_y, last_y + 1):
         top, bottom = first_and_last_output(y, y, out_height, KH, SY, PY)
@@ -204,7 +204,7 @@ def correlate_maps(
 
 
 def share_of_frames(all_frames: int) -> tuple[int, int]:
-    """(number of shares, frames of each): of the sizes alone, as the order of sums must be."""
+    """Return (number of shares, frames of each): of the sizes alone, as the order of sums must be."""
     frames = max(ceil_div(all_frames, MAX_SHARES), MIN_SHARE)
     return ceil_div(all_frames, frames), frames
 
@@ -233,7 +233,7 @@ def weight_gradient(
     stride: Sequence[int],
     padding: Sequence[int],
 ) -> Tensor:
-    """Float32 [O, C, kT, kH, kW] from the gradient of the result, of any strides; arguments as the operator's."""
+    """Return float32 [O, C, kT, kH, kW] from the result's gradient, of any strides; arguments as the operator's."""
     if gradient.numel() == 0 or keypoints.numel() == 0:
         return torch.zeros(weight_shape, dtype=torch.float32, device=gradient.device)
     keypoints = dense_keypoints(keypoints)

@@ -21,7 +21,7 @@ def pose_stem_reference(
     padding: tuple[int, int, int],
     dtype: torch.dtype,
 ) -> Tensor:  # [B, O, T', H', W']
-    """`fastpose.ops.pose_stem` on checked arguments, in float64 if a dtype is, else float32."""
+    """Return `fastpose.ops.pose_stem` on checked arguments, in float64 if a dtype is, else float32."""
     precision = torch.promote_types(torch.promote_types(keypoints.dtype, weight.dtype), torch.float32)
     precision = torch.promote_types(precision, dtype)
     maps = render_heatmaps_reference(keypoints, size, sigma, mode, limbs, precision)
