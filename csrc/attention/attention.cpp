@@ -1,17 +1,18 @@
 #include "attention/attention.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstddef>
-#include <memory>
-#include <new>
+#include <cstring>
 
-#include "base/best_target.hpp"
+#include "base/floats.hpp"
+#include "base/guarded.hpp"
+#include "base/instructions.hpp"
+#include "base/line_vector.hpp"
+#include "base/number_formats.hpp"
 #include "base/thread_pool.hpp"
-#include "base/value_blocks.hpp"
+#include "base/with_constant.hpp"
 
 namespace fastpose {
 namespace {
@@ -22,22 +23,6 @@ constexpr std::int64_t kRangesPerThread = 8;
 
 std::int64_t round_up(std::int64_t count, std::int64_t unit) {
   return (count + unit - 1) / unit * unit;
-}
-
-inline float widen(float value) {
-  return value;
-}
-inline float widen(BFloat16 value) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(static_cast<std::uint16_t>(value.bits)) << 16);
-}
-
-inline void narrow(float value, float& result) {
-  result = value;
-}
-inline void narrow(float value, BFloat16& result) {  // to nearest even; NaN stays NaN
-  const auto bits = std::bit_cast<std::uint32_t>(value);
-  const std::uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-  result.bits = static_cast<std::int16_t>(value == value ? rounded : 0x7FC0);
 }
 
 // A matrix in scratch memory: rows apart by `stride`, which is whole blocks, as is the number of rows.
@@ -67,14 +52,14 @@ void multiply_tile(const Factor& left, const float* right, std::int64_t right_st
   Floats sums[kRows][kColumns] = {};
   for (std::int64_t k = 0; k < depth; ++k) {
     Floats columns[kColumns];
-    for (int n = 0; n < kColumns; ++n) load(right + k * right_stride + n * kBlock, columns[n]);
+    for (int n = 0; n < kColumns; ++n) load(right + k * right_stride + n * kLanes, columns[n]);
     for (int m = 0; m < kRows; ++m) {
       const float factor = left.values[m * left.row_step + k * left.depth_step];
       for (int n = 0; n < kColumns; ++n) sums[m][n] += factor * columns[n];
     }
   }
   for (int m = 0; m < kRows; ++m) {
-    for (int n = 0; n < kColumns; ++n) store(sums[m][n], result + m * result_stride + n * kBlock);
+    for (int n = 0; n < kColumns; ++n) store(sums[m][n], result + m * result_stride + n * kLanes);
   }
 }
 
@@ -82,19 +67,19 @@ void multiply_tile(const Factor& left, const float* right, std::int64_t right_st
 template <int kMostColumns>
 void multiply(const Factor& left, const Matrix& right, std::int64_t rows, std::int64_t depth,
               const Matrix& result) {
-  const auto blocks = static_cast<int>(right.stride / kBlock);
+  const auto blocks = static_cast<int>(right.stride / kLanes);
   for (int block = 0; block < blocks; block += kMostColumns) {
     with_constant<kMostColumns>(std::min(kMostColumns, blocks - block), [&](auto columns) {
       for (std::int64_t m = 0; m < rows; m += kRows) {
         const Factor part{left.values + m * left.row_step, left.row_step, left.depth_step};
-        multiply_tile<columns()>(part, right.values + block * kBlock, right.stride, depth,
-                                 result.row(m) + block * kBlock, result.stride);
+        multiply_tile<columns()>(part, right.values + block * kLanes, right.stride, depth,
+                                 result.row(m) + block * kLanes, result.stride);
       }
     });
   }
 }
 
-// Lanes of two blocks by number; those of the second begin at kBlock.
+// Floats of two blocks by number; those of the second begin at kLanes.
 template <int... kLane>
 void pick(const Floats& first, const Floats& second, Floats& result) {
 #if defined(__clang__)
@@ -106,28 +91,28 @@ void pick(const Floats& first, const Floats& second, Floats& result) {
 
 void transpose_block(const float* source, std::int64_t source_stride, float* target,
                      std::int64_t target_stride) {
-  Floats rows[kBlock], pairs[kBlock], quads[kBlock];
-  for (int i = 0; i < kBlock; ++i) load(source + i * source_stride, rows[i]);
-  for (int i = 0; i < kBlock; i += 2) {
+  Floats rows[kLanes], pairs[kLanes], quads[kLanes];
+  for (int i = 0; i < kLanes; ++i) load(source + i * source_stride, rows[i]);
+  for (int i = 0; i < kLanes; i += 2) {
     pick<0, 8, 1, 9, 4, 12, 5, 13>(rows[i], rows[i + 1], pairs[i]);
     pick<2, 10, 3, 11, 6, 14, 7, 15>(rows[i], rows[i + 1], pairs[i + 1]);
   }
-  for (int i = 0; i < kBlock; i += 4) {
+  for (int i = 0; i < kLanes; i += 4) {
     for (int j = 0; j < 2; ++j) {
       pick<0, 1, 8, 9, 4, 5, 12, 13>(pairs[i + j], pairs[i + j + 2], quads[i + 2 * j]);
       pick<2, 3, 10, 11, 6, 7, 14, 15>(pairs[i + j], pairs[i + j + 2], quads[i + 2 * j + 1]);
     }
   }
-  for (int i = 0; i < kBlock / 2; ++i) {
+  for (int i = 0; i < kLanes / 2; ++i) {
     pick<0, 1, 2, 3, 8, 9, 10, 11>(quads[i], quads[i + 4], rows[i]);
     pick<4, 5, 6, 7, 12, 13, 14, 15>(quads[i], quads[i + 4], rows[i + 4]);
   }
-  for (int i = 0; i < kBlock; ++i) store(rows[i], target + i * target_stride);
+  for (int i = 0; i < kLanes; ++i) store(rows[i], target + i * target_stride);
 }
 
 void transpose(const Matrix& source, const Matrix& target) {
-  for (std::int64_t i = 0; i < target.stride; i += kBlock) {
-    for (std::int64_t c = 0; c < source.stride; c += kBlock) {
+  for (std::int64_t i = 0; i < target.stride; i += kLanes) {
+    for (std::int64_t c = 0; c < source.stride; c += kLanes) {
       transpose_block(source.row(i) + c, source.stride, target.row(c) + i, target.stride);
     }
   }
@@ -135,7 +120,7 @@ void transpose(const Matrix& source, const Matrix& target) {
 
 inline float sum_lanes(const Floats& lanes) {
   float sum = 0;
-  for (int i = 0; i < kBlock; ++i) sum += lanes[i];
+  for (int i = 0; i < kLanes; ++i) sum += lanes[i];
   return sum;
 }
 
@@ -144,14 +129,14 @@ void softmax(float* row, std::int64_t length, std::int64_t stride) {
   for (std::int64_t j = length; j < stride; ++j) row[j] = kMaskedScore;
   Floats most, block;
   load(row, most);
-  for (std::int64_t j = kBlock; j < stride; j += kBlock) {
+  for (std::int64_t j = kLanes; j < stride; j += kLanes) {
     load(row + j, block);
     raise_to(block, most);
   }
   float top = most[0];
-  for (int i = 1; i < kBlock; ++i) top = std::max(top, most[i]);
+  for (int i = 1; i < kLanes; ++i) top = std::max(top, most[i]);
   Floats total = {};
-  for (std::int64_t j = 0; j < stride; j += kBlock) {
+  for (std::int64_t j = 0; j < stride; j += kLanes) {
     load(row + j, block);
     total += 0.0f * block;
     block -= top;
@@ -160,7 +145,7 @@ void softmax(float* row, std::int64_t length, std::int64_t stride) {
     store(block, row + j);
   }
   const float share = 1 / sum_lanes(total);
-  for (std::int64_t j = 0; j < stride; j += kBlock) {
+  for (std::int64_t j = 0; j < stride; j += kLanes) {
     load(row + j, block);
     store(block * share, row + j);
   }
@@ -169,13 +154,13 @@ void softmax(float* row, std::int64_t length, std::int64_t stride) {
 // The gradient of weights becomes that of scores.
 void softmax_backward(const float* weights, float* gradient, std::int64_t stride) {
   Floats weight, change, dot = {};
-  for (std::int64_t j = 0; j < stride; j += kBlock) {
+  for (std::int64_t j = 0; j < stride; j += kLanes) {
     load(weights + j, weight);
     load(gradient + j, change);
     dot += weight * change;
   }
   const float mean = sum_lanes(dot);
-  for (std::int64_t j = 0; j < stride; j += kBlock) {
+  for (std::int64_t j = 0; j < stride; j += kLanes) {
     load(weights + j, weight);
     load(gradient + j, change);
     store(weight * (change - mean), gradient + j);
@@ -189,15 +174,14 @@ class HeadAttention {
   HeadAttention(const Attention& attention, bool backward)
       : attention_(attention),
         length_(attention.length),
-        padded_length_(round_up(length_, kBlock)),
-        padded_dim_(round_up(attention.dim, kBlock)),
+        padded_length_(round_up(length_, kLanes)),
+        padded_dim_(round_up(attention.dim, kLanes)),
         scale_(1 / std::sqrt(static_cast<float>(attention.dim))) {
     const std::int64_t vectors = padded_length_ * padded_dim_;
     const std::int64_t square = padded_length_ * padded_length_;
     const std::int64_t count = backward ? 7 * vectors + 2 * square : 5 * vectors + square;
-    scratch_.reset(new (std::nothrow) float[static_cast<std::size_t>(count) + kAlignment]());
-    auto address = reinterpret_cast<std::uintptr_t>(scratch_.get());
-    float* next = scratch_.get() + (-address % (kAlignment * sizeof(float))) / sizeof(float);
+    scratch_.resize(static_cast<std::size_t>(count));
+    float* next = scratch_.data();
     const auto take = [&](std::int64_t rows, std::int64_t stride) {
       const Matrix matrix{next, stride};
       next += rows * stride;
@@ -214,8 +198,6 @@ class HeadAttention {
     values_by_channel_ = take(padded_dim_, padded_length_);
     score_gradient_ = take(padded_length_, padded_length_);
   }
-
-  bool allocated() const { return scratch_ != nullptr; }
 
   void forward(const Element* qkv, Element* output, std::int64_t unit) {
     const Place place = place_of(unit);
@@ -249,8 +231,6 @@ class HeadAttention {
   }
 
  private:
-  static constexpr std::int64_t kAlignment = 16;  // floats of a cache line
-
   struct Place {
     std::int64_t token;    // the first of the sequence
     std::int64_t channel;  // the first of the head
@@ -286,14 +266,25 @@ class HeadAttention {
   void write(const Matrix& source, float factor, Element* target, std::int64_t token_stride) {
     for (std::int64_t i = 0; i < length_; ++i, target += token_stride * attention_.inner) {
       const float* row = source.row(i);
-      for (std::int64_t c = 0; c < attention_.dim; ++c) narrow(factor * row[c], target[c]);
+      for (std::int64_t c = 0; c < attention_.dim; c += kLanes) {
+        Floats values;
+        load(row + c, values);
+        Block<Element> block;
+        encode<Element>(values * factor, block);
+        const auto count = static_cast<std::size_t>(std::min(kLanes, attention_.dim - c));
+        if (count == kLanes) {
+          store(block, target + c);
+        } else {
+          std::memcpy(target + c, &block, count * sizeof(Element));
+        }
+      }
     }
   }
 
   const Attention& attention_;
   std::int64_t length_, padded_length_, padded_dim_;
   float scale_;
-  std::unique_ptr<float[]> scratch_;
+  LineVector<float> scratch_;
   Matrix queries_, keys_, values_, result_, gradient_;  // [length, dim]
   Matrix keys_by_channel_, values_by_channel_;          // [dim, length]
   Matrix weights_, score_gradient_;                     // [length, length]
@@ -306,13 +297,11 @@ struct Range {
   const Element* output_gradient;  // null: forward
   Element* result;
   std::int64_t begin, end;
-  bool done = false;
 
   template <class Target>
   void run() {
     constexpr int kMostColumns = Target::kVectorRegisters >= 32 ? 4 : 2;
     HeadAttention<Element, kMostColumns> head(attention, output_gradient != nullptr);
-    if (!head.allocated()) return;
     for (std::int64_t unit = begin; unit < end; ++unit) {
       if (output_gradient != nullptr) {
         head.backward(qkv, output_gradient, result, unit);
@@ -320,16 +309,14 @@ struct Range {
         head.forward(qkv, result, unit);
       }
     }
-    done = true;
   }
 };
 
 template <class Element>
-bool run(const Attention& attention, const void* qkv, const void* output_gradient, void* result) {
+void run(const Attention& attention, const void* qkv, const void* output_gradient, void* result) {
   const std::int64_t units = attention.outer * attention.inner * attention.heads;
   const std::int64_t threads = attention.threads > 0 ? attention.threads : hardware_threads();
-  std::atomic<bool> done{true};
-  parallel_for(units, attention.threads, units / (threads * kRangesPerThread),
+  guarded_loop(parallel_for, units, attention.threads, units / (threads * kRangesPerThread),
                [&](std::int64_t begin, std::int64_t end) {
                  Range<Element> range{attention,
                                       static_cast<const Element*>(qkv),
@@ -338,22 +325,17 @@ bool run(const Attention& attention, const void* qkv, const void* output_gradien
                                       begin,
                                       end};
                  run_on_best_target(range);
-                 if (!range.done) done = false;
                });
-  return done;
 }
 
 bool dispatch(const Attention& attention, const void* qkv, const void* output_gradient,
               void* result) noexcept {
   assert(attention.element != ElementType::kFloat16);
   assert(attention.length > 0 && attention.dim > 0);
-  try {
-    return attention.element == ElementType::kFloat32
-               ? run<float>(attention, qkv, output_gradient, result)
-               : run<BFloat16>(attention, qkv, output_gradient, result);
-  } catch (const std::bad_alloc&) {  // from the thread pool
-    return false;
-  }
+  return guarded([&] {
+    attention.element == ElementType::kFloat32 ? run<float>(attention, qkv, output_gradient, result)
+                                               : run<BFloat16>(attention, qkv, output_gradient, result);
+  });
 }
 
 }  // namespace

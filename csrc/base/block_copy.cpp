@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "base/instructions.hpp"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -63,10 +65,10 @@ __attribute__((target("avx2"))) void copy_avx2(std::byte* target, const std::byt
 
 #if defined(__x86_64__)
 BlockCopy cached_copy() {
-  return __builtin_cpu_supports("avx2") ? copy_avx2 : plain_copy;
+  return best_instructions() >= Instructions::kAvx2 ? copy_avx2 : plain_copy;
 }
 BlockCopy streaming_copy() {
-  return __builtin_cpu_supports("avx2") ? stream_avx2 : stream_sse2;
+  return best_instructions() >= Instructions::kAvx2 ? stream_avx2 : stream_sse2;
 }
 void finish_streaming() {
   _mm_sfence();

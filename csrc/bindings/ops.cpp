@@ -4,10 +4,10 @@
 
 #include <array>
 #include <cstdint>
-#include <new>
 #include <vector>
 
 #include "attention/attention.hpp"
+#include "base/guarded.hpp"
 #include "heatmap/heatmap_gradient.hpp"
 #include "heatmap/heatmap_renderer.hpp"
 #include "norm_depthwise/batch_norm.hpp"
@@ -26,7 +26,7 @@ void run_or_throw(const Work& work) {
     const py::gil_scoped_release release;
     done = work();
   }
-  if (!done) throw std::bad_alloc();
+  fastpose::require_memory(done);
 }
 
 std::vector<fastpose::Limb> pair_limbs(const std::vector<std::int64_t>& joints) {
@@ -63,7 +63,7 @@ void render_heatmaps(std::uintptr_t keypoints, const std::array<std::int64_t, 4>
       .output = reinterpret_cast<void*>(output),
       .threads = threads,
   };
-  run_or_throw([&] { return fastpose::render_heatmaps(job) == fastpose::RenderStatus::kOk; });
+  run_or_throw([&] { return fastpose::render_heatmaps(job); });
 }
 
 // Addresses of the maps' gradient [B, C, T, H, W], of dense float32 keypoints and result [B, M, T, V, 3].
@@ -81,7 +81,7 @@ void render_heatmaps_backward(std::uintptr_t gradient, const std::array<std::int
       .result = reinterpret_cast<float*>(result),
       .threads = threads,
   };
-  run_or_throw([&] { return fastpose::render_heatmaps_backward(job) == fastpose::RenderStatus::kOk; });
+  run_or_throw([&] { return fastpose::render_heatmaps_backward(job); });
 }
 
 void bind_rendering(py::module_& module) {

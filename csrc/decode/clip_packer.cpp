@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <new>
 #include <system_error>
 
+#include "base/guarded.hpp"
 #include "base/thread_pool.hpp"
 #include "decode/body_selector.hpp"
 #include "decode/skeleton_parser.hpp"
@@ -113,12 +113,9 @@ void pack_clip(const std::string& path, int max_bodies, FileText& text, PackedCl
 }
 
 void pack_clip_or_fail(const std::string& path, int max_bodies, FileText& text, PackedClip& clip) noexcept {
-  try {
-    pack_clip(path, max_bodies, text, clip);
-  } catch (const std::bad_alloc&) {
-    clip = PackedClip{};
-    clip.error = "not enough memory";  // short enough to need none
-  }
+  if (guarded([&] { pack_clip(path, max_bodies, text, clip); })) return;
+  clip = PackedClip{};
+  clip.error = "not enough memory";  // short enough to need none
 }
 
 PackedSkeletons joined(std::vector<PackedClip>& clips, int threads) {

@@ -4,8 +4,9 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <new>
+#include <string>
 
+#include "base/guarded.hpp"
 #include "decode/number_reader.hpp"
 
 namespace fastpose {
@@ -256,14 +257,12 @@ std::string ParseError::message() const {
 ParseError parse_skeleton(const char* text, std::size_t size, Skeleton& skeleton) noexcept {
   skeleton = Skeleton{};
   ParseError error;
-  try {
+  const bool done = guarded([&] {
     Parser parser(text, size, skeleton);
-    if (parser.parse()) return error;
-    error = parser.error();
-  } catch (const std::bad_alloc&) {
-    error.code = ParseErrorCode::kOutOfMemory;
-  }
-  skeleton = Skeleton{};
+    if (!parser.parse()) error = parser.error();
+  });
+  if (!done) error.code = ParseErrorCode::kOutOfMemory;
+  if (error.code != ParseErrorCode::kNone) skeleton = Skeleton{};
   return error;
 }
 

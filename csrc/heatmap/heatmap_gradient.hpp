@@ -19,8 +19,7 @@ struct HeatmapGradientJob {
   int threads;                          // of the pool; the result does not depend on it
 };
 
-// Safe to call from several threads at once; the result does not depend on the threads. On kOutOfMemory the
-// result is partly written.
-[[nodiscard]] RenderStatus render_heatmaps_backward(const HeatmapGradientJob& job) noexcept;
+// Safe to call from several threads at once. False: out of memory, the result is partly written.
+[[nodiscard]] bool render_heatmaps_backward(const HeatmapGradientJob& job) noexcept;
 
 }  // namespace fastpose

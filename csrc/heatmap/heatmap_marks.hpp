@@ -6,8 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "base/floats.hpp"
 #include "base/keypoint.hpp"
-#include "base/value_blocks.hpp"
 
 namespace fastpose {
 
@@ -37,8 +37,8 @@ struct Segment {
 };
 
 struct Mark {
-  std::int64_t group = 0;    // joint or limb of the unit
-  std::int64_t channel = 0;  // of the tile it paints
+  std::int64_t group = 0;    // which of the joints or limbs that are placed
+  std::int64_t channel = 0;  // of the maps of those
   Window window;
   bool is_segment = false;
   // A joint's value is rows[y - y0] * columns[x - x0]; the tables are the caller's.
@@ -50,7 +50,7 @@ struct Mark {
 inline constexpr float kScoreThreshold = 0.001f;
 
 inline std::int64_t whole_blocks(std::int64_t count) {
-  return (count + kBlock - 1) / kBlock * kBlock;
+  return (count + kLanes - 1) / kLanes * kLanes;
 }
 
 // Of the joints that are present, those of a score that can be seen.
@@ -85,7 +85,7 @@ inline void cut_block(std::int64_t index, std::int64_t count, Floats& block) {
 // peak * exp(decay * (first + i - centre)^2), i in [0, count), then zeros to a whole block.
 inline void gaussian(std::int64_t first, std::int64_t count, float centre, float decay, float peak,
                      float* values) {
-  for (std::int64_t i = 0; i < count; i += kBlock) {
+  for (std::int64_t i = 0; i < count; i += kLanes) {
     Floats block;
     ramp(static_cast<float>(first + i), block);
     block -= centre;
@@ -148,7 +148,7 @@ inline void segment_row(const MarkGeometry& geometry, const Mark& mark, std::int
   const auto along_step = static_cast<float>(segment.ux);
   const auto across_step = static_cast<float>(segment.uy);
   const std::int64_t count = mark.window.x1 - mark.window.x0;
-  for (std::int64_t i = 0; i < count; i += kBlock) {
+  for (std::int64_t i = 0; i < count; i += kLanes) {
     Floats step;
     ramp(static_cast<float>(i), step);
     Floats beyond = from_b + along_step * step;  // past the nearer end, or 0

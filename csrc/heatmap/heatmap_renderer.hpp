@@ -7,7 +7,6 @@
 namespace fastpose {
 
 enum class HeatmapLayout { kContiguous, kChannelsLast };  // [B, C, T, H, W] or [B, T, H, W, C] in memory
-enum class RenderStatus { kOk, kOutOfMemory };
 
 struct HeatmapJob {
   PoseMaps maps;
@@ -17,7 +16,7 @@ struct HeatmapJob {
   int threads;   // of the pool; the result does not depend on it
 };
 
-// Safe to call from several threads at once. On kOutOfMemory the output is partly written.
-[[nodiscard]] RenderStatus render_heatmaps(const HeatmapJob& job) noexcept;
+// Safe to call from several threads at once. False: out of memory, the output is partly written.
+[[nodiscard]] bool render_heatmaps(const HeatmapJob& job) noexcept;
 
 }  // namespace fastpose

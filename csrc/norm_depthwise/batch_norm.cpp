@@ -4,8 +4,8 @@
 #include <limits>
 #include <vector>
 
-#include "base/aligned_floats.hpp"
 #include "base/guarded.hpp"
+#include "base/line_vector.hpp"
 #include "norm_depthwise/norm_scale.hpp"
 #include "norm_depthwise/part_output.hpp"
 #include "norm_depthwise/row_parts.hpp"
@@ -35,9 +35,9 @@ struct RangeMoments {
     const std::int64_t slots = blocks.slots();
     float* const shifts = moments + parts.range_of(begin) * 3 * slots;
     for (std::int64_t block = 0; block < blocks.count(); ++block) {
-      Lanes first;
+      Floats first;
       access.read(input + parts.begin(begin) * channels + blocks.begin(block), first);
-      write<BaselineTarget>(first, shifts + block * kLanes);
+      store(first, shifts + block * kLanes);
     }
     for (std::int64_t part = begin; part < end; ++part) {
       const void* const read_arrays[] = {input};
@@ -45,11 +45,11 @@ struct RangeMoments {
       for (std::int64_t block = 0; block < blocks.count(); ++block) {
         const Element* values = input + parts.begin(part) * channels + blocks.begin(block);
         float* const at = shifts + block * kLanes;
-        Lanes shift, sum, squares;
+        Floats shift, sum, squares;
         read(at, shift);
         add_up(
             parts.size(part),
-            [=](std::int64_t row, Lanes& a, Lanes& b) {
+            [=](std::int64_t row, Floats& a, Floats& b) {
               access.read(values + row * channels, a);
               a -= shift;
               b = a;
@@ -115,7 +115,7 @@ struct Normalize {
     const auto* input = static_cast<const Element*>(arrays.input);
     const auto* residual = static_cast<const Element*>(arrays.residual);
     PartOutput<Element> output(norm, parts, arrays.output);
-    const Lanes floor = Lanes{} + (norm.relu ? 0.0f : -std::numeric_limits<float>::infinity());
+    const Floats floor = Floats{} + (norm.relu ? 0.0f : -std::numeric_limits<float>::infinity());
     for (std::int64_t part = begin; part < end; ++part) {
       const void* const read_arrays[] = {input, residual};
       Lookahead<Element, kResidual ? 2 : 1> next(norm, parts, part, end, read_arrays);
@@ -123,17 +123,17 @@ struct Normalize {
         const std::int64_t channel = blocks.begin(block);
         const std::int64_t at = parts.begin(part) * channels + channel;
         Element* target = output.rows() + channel;
-        Lanes factor, addend;
+        Floats factor, addend;
         access.read(scale + channel, factor);
         access.read(shift + channel, addend);
         each_row(
             parts.size(part),
             [&](std::int64_t row) {
-              Lanes value;
+              Floats value;
               access.read(input + at + row * channels, value);
               value = value * factor + addend;
               if constexpr (kResidual) {
-                Lanes other;
+                Floats other;
                 access.read(residual + at + row * channels, other);
                 value += other;
               }
@@ -148,40 +148,35 @@ struct Normalize {
 };
 
 template <class Element>
-bool find_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) {
+void find_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) {
   const Parts parts(norm);
-  const AlignedFloats moments = allocate_floats(parts.ranges() * 3 * ChannelBlocks{norm.channels}.slots());
-  if (moments == nullptr ||
-      !for_ranges(norm, parts,
-                  RangeMoments<Element>{norm, parts, static_cast<const Element*>(input), moments.get()})) {
-    return false;
-  }
-  merge_moments(norm, parts, moments.get(), mean, variance);
-  return true;
+  const std::int64_t slots = ChannelBlocks{norm.channels}.slots();
+  LineVector<float> moments(static_cast<std::size_t>(parts.ranges() * 3 * slots));
+  for_ranges(norm, parts,
+             RangeMoments<Element>{norm, parts, static_cast<const Element*>(input), moments.data()});
+  merge_moments(norm, parts, moments.data(), mean, variance);
 }
 
 template <class Element>
-bool forward(const BatchNorm& norm, const BatchNormForward& arrays) {
-  if (!arrays.given && !find_moments<Element>(norm, arrays.input, arrays.mean, arrays.variance)) return false;
+void forward(const BatchNorm& norm, const BatchNormForward& arrays) {
+  if (!arrays.given) find_moments<Element>(norm, arrays.input, arrays.mean, arrays.variance);
   const NormScale values(norm, arrays.weight, arrays.bias, arrays.mean, arrays.variance);
   const Parts parts(norm);
-  return for_ranges(norm, parts,
-                    Normalize<Element>{norm, parts, arrays, values.scale.data(), values.shift.data()});
+  for_ranges(norm, parts, Normalize<Element>{norm, parts, arrays, values.scale.data(), values.shift.data()});
 }
 
 }  // namespace
 
 bool batch_norm(const BatchNorm& norm, const BatchNormForward& arrays) noexcept {
   return guarded([&] {
-    return norm.element == ElementType::kFloat32 ? forward<float>(norm, arrays)
-                                                 : forward<BFloat16>(norm, arrays);
+    norm.element == ElementType::kFloat32 ? forward<float>(norm, arrays) : forward<BFloat16>(norm, arrays);
   });
 }
 
 bool batch_norm_moments(const BatchNorm& norm, const void* input, float* mean, float* variance) noexcept {
   return guarded([&] {
-    return norm.element == ElementType::kFloat32 ? find_moments<float>(norm, input, mean, variance)
-                                                 : find_moments<BFloat16>(norm, input, mean, variance);
+    norm.element == ElementType::kFloat32 ? find_moments<float>(norm, input, mean, variance)
+                                          : find_moments<BFloat16>(norm, input, mean, variance);
   });
 }
 

@@ -3,8 +3,8 @@
 #include <utility>
 #include <vector>
 
-#include "base/aligned_floats.hpp"
 #include "base/guarded.hpp"
+#include "base/line_vector.hpp"
 #include "base/part_totals.hpp"
 #include "norm_depthwise/batch_norm.hpp"
 #include "norm_depthwise/norm_scale.hpp"
@@ -29,7 +29,7 @@ struct GradientReader {
   const Element* inputs;
   const Element* gradients;
   const Element* outputs;
-  Lanes scale, shift;
+  Floats scale, shift;
 
   GradientReader(const Access& block_access, const BatchNormBackward& arrays, const Channels& channels,
                  std::int64_t channel)
@@ -41,16 +41,16 @@ struct GradientReader {
     access.read(channels.shift.data() + channel, shift);
   }
 
-  void read_row(std::int64_t at, Lanes& input, Lanes& gradient) const {
+  void read_row(std::int64_t at, Floats& input, Floats& gradient) const {
     access.read(inputs + at, input);
     access.read(gradients + at, gradient);
     if constexpr (kMask == Mask::kFromInput) {
-      const Lanes output = input * scale + shift;
-      gradient = output <= 0.0f ? Lanes{} : gradient;
+      const Floats output = input * scale + shift;
+      gradient = output <= 0.0f ? Floats{} : gradient;
     } else if constexpr (kMask == Mask::kFromOutput) {
-      Lanes output;
+      Floats output;
       access.read(outputs + at, output);
-      gradient = output <= 0.0f ? Lanes{} : gradient;
+      gradient = output <= 0.0f ? Floats{} : gradient;
     }
   }
 };
@@ -87,11 +87,11 @@ struct RangeGradients {
         const std::int64_t channel = blocks.begin(block);
         const std::int64_t first = parts.begin(part) * stride + channel;
         const GradientReader<Element, kMask, Access> reader(access, arrays, channels, channel);
-        Lanes mean, sum, products;
+        Floats mean, sum, products;
         access.read(channels.mean.data() + channel, mean);
         add_up(
             parts.size(part),
-            [=](std::int64_t row, Lanes& g, Lanes& distance) {
+            [=](std::int64_t row, Floats& g, Floats& distance) {
               reader.read_row(first + row * stride, distance, g);
               distance -= mean;
             },
@@ -136,7 +136,7 @@ struct InputGradient {
         const std::int64_t channel = blocks.begin(block);
         const std::int64_t at = parts.begin(part) * stride + channel;
         const GradientReader<Element, kMask, Access> reader(access, arrays, channels, channel);
-        Lanes mean, slope, offset;
+        Floats mean, slope, offset;
         access.read(channels.mean.data() + channel, mean);
         access.read(channels.slope.data() + channel, slope);
         access.read(channels.offset.data() + channel, offset);
@@ -145,7 +145,7 @@ struct InputGradient {
         each_row(
             parts.size(part),
             [&](std::int64_t row) {
-              Lanes value, g;
+              Floats value, g;
               reader.read_row(at + row * stride, value, g);
               value = g * reader.scale + ((value - mean) * slope + offset);
               access.write(value, to + row * stride);
@@ -182,16 +182,13 @@ void finish_channels(const BatchNorm& norm, const double* totals, const double* 
 }
 
 template <class Element, Mask kMask>
-bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
+void backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
   const Parts parts(norm);
   const ChannelBlocks blocks{norm.channels};
-  const AlignedFloats sums = allocate_floats(parts.ranges() * 2 * blocks.slots());
-  if (sums == nullptr) return false;
+  LineVector<float> sums(static_cast<std::size_t>(parts.ranges() * 2 * blocks.slots()));
   Channels channels = prepare_channels(norm, arrays);
-  if (!for_ranges(norm, parts, RangeGradients<Element, kMask>{norm, parts, arrays, channels, sums.get()})) {
-    return false;
-  }
-  const std::vector<double> slot_totals = total_parts(sums.get(), parts.ranges(), 2 * blocks.slots());
+  for_ranges(norm, parts, RangeGradients<Element, kMask>{norm, parts, arrays, channels, sums.data()});
+  const std::vector<double> slot_totals = total_parts(sums.data(), parts.ranges(), 2 * blocks.slots());
   std::vector<double> totals(static_cast<std::size_t>(2 * norm.channels));
   for (std::int64_t channel = 0; channel < norm.channels; ++channel) {
     const std::int64_t slot = blocks.slot(channel);
@@ -200,39 +197,38 @@ bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
         slot_totals[static_cast<std::size_t>(blocks.slots() + slot)];
   }
   finish_channels(norm, totals.data(), totals.data(), arrays, channels);
-  return for_ranges(norm, parts, InputGradient<Element, kMask>{norm, parts, arrays, channels});
+  for_ranges(norm, parts, InputGradient<Element, kMask>{norm, parts, arrays, channels});
 }
 
 template <class Element>
-bool backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
+void backward(const BatchNorm& norm, const BatchNormBackward& arrays) {
   if (!norm.relu) return backward<Element, Mask::kNone>(norm, arrays);
   return arrays.output == nullptr ? backward<Element, Mask::kFromInput>(norm, arrays)
                                   : backward<Element, Mask::kFromOutput>(norm, arrays);
 }
 
 template <class Element>
-bool finish_backward(const BatchNorm& norm, const double* sums, const double* stored_sums,
+void finish_backward(const BatchNorm& norm, const double* sums, const double* stored_sums,
                      const BatchNormBackward& arrays) {
   const Parts parts(norm);
   Channels channels = prepare_channels(norm, arrays);
   finish_channels(norm, sums, stored_sums, arrays, channels);
-  return for_ranges(norm, parts, InputGradient<Element, Mask::kNone>{norm, parts, arrays, channels});
+  for_ranges(norm, parts, InputGradient<Element, Mask::kNone>{norm, parts, arrays, channels});
 }
 
 }  // namespace
 
 bool batch_norm_backward(const BatchNorm& norm, const BatchNormBackward& arrays) noexcept {
   return guarded([&] {
-    return norm.element == ElementType::kFloat32 ? backward<float>(norm, arrays)
-                                                 : backward<BFloat16>(norm, arrays);
+    norm.element == ElementType::kFloat32 ? backward<float>(norm, arrays) : backward<BFloat16>(norm, arrays);
   });
 }
 
 bool batch_norm_finish_backward(const BatchNorm& norm, const double* sums, const double* stored_sums,
                                 const BatchNormBackward& arrays) noexcept {
   return guarded([&] {
-    return norm.element == ElementType::kFloat32 ? finish_backward<float>(norm, sums, stored_sums, arrays)
-                                                 : finish_backward<BFloat16>(norm, sums, stored_sums, arrays);
+    norm.element == ElementType::kFloat32 ? finish_backward<float>(norm, sums, stored_sums, arrays)
+                                          : finish_backward<BFloat16>(norm, sums, stored_sums, arrays);
   });
 }
 

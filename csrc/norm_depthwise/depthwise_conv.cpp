@@ -9,17 +9,17 @@ namespace {
 // the targets' sources in pixels, 0: `step` is.
 template <int kPixels, int kTaps, int kStep>
 void sum_taps(const std::vector<RowTaps>& taps, const float* window, const float* weights,
-              std::int64_t weight_step, std::int64_t step, Lanes* sums) {
-  Lanes running[kPixels] = {};
+              std::int64_t weight_step, std::int64_t step, Floats* sums) {
+  Floats running[kPixels] = {};
   for (const RowTaps& group : taps) {
     const float* source = window + group.offset;
-    Lanes factors[kTaps];
+    Floats factors[kTaps];
 #pragma GCC unroll 3
     for (int tap = 0; tap < kTaps; ++tap) read(weights + group.weight + tap * weight_step, factors[tap]);
     if constexpr (kStep > 0) {
 #pragma GCC unroll 32
       for (int column = 0; column < kStep * (kPixels - 1) + kTaps; ++column) {
-        Lanes value;
+        Floats value;
         read(source + column * kLanes, value);
 #pragma GCC unroll 3
         for (int tap = 0; tap < kTaps; ++tap) {
@@ -31,7 +31,7 @@ void sum_taps(const std::vector<RowTaps>& taps, const float* window, const float
     } else {
       for (int pixel = 0; pixel < kPixels; ++pixel) {
         for (int tap = 0; tap < kTaps; ++tap) {
-          Lanes value;
+          Floats value;
           read(source + (pixel * step + tap) * kLanes, value);
           running[pixel] += value * factors[tap];
         }
@@ -49,13 +49,12 @@ struct Forward {
   const float* weights;  // packed
   Element* target;
   std::int64_t begin, end;  // units
-  bool out_of_memory = false;
 
   template <class Target>
   void run() {
     const Phase phase = plan.phases(Target::kSums).front();
     with_block_access<Target>(plan.blocks, [&](auto access) {
-      out_of_memory = !for_frames(
+      for_frames(
           plan, source, access, begin, end,
           [&](std::int64_t, const DepthwiseUnit& unit, std::int64_t frame, const SourceWindow& window,
               const TapLists& lists) { write_frame<Target>(access, phase, unit, frame, window, lists); });
@@ -88,7 +87,7 @@ struct Forward {
     const std::int64_t step = plan.x.step, channels = plan.blocks.channels;
     for (std::int64_t run = 0; run < phase.runs; ++run) {
       const int count = phase.run_length(run);
-      Lanes sums[kSums];
+      Floats sums[kSums];
       with_constant<kSums>(count, [&](auto pixels) {
         with_constant<3>(phase.columns, [&](auto columns) {
           constexpr int kPixels = decltype(pixels)::value, kTaps = decltype(columns)::value;
@@ -108,21 +107,20 @@ struct Forward {
 };
 
 template <class Element, class Source>
-bool forward(const DepthwiseConv& conv, const Source& source, const float* weight, void* output) {
+void forward(const DepthwiseConv& conv, const Source& source, const float* weight, void* output) {
   const DepthwisePlan plan = make_plan(conv, GatherAxis::forward);
-  const AlignedFloats weights = pack_weights(plan, weight);
-  if (weights == nullptr) return false;
-  return for_units(plan, conv.threads, [&](std::int64_t begin, std::int64_t end) {
-    return Forward<Source, Element>{plan, source, weights.get(), static_cast<Element*>(output), begin, end};
+  const LineVector<float> weights = pack_weights(plan, weight);
+  for_units(plan, conv.threads, [&](std::int64_t begin, std::int64_t end) {
+    return Forward<Source, Element>{plan, source, weights.data(), static_cast<Element*>(output), begin, end};
   });
 }
 
 template <class Element>
-bool forward(const DepthwiseConv& conv, const InputNorm* norm, const void* input, const float* weight,
+void forward(const DepthwiseConv& conv, const InputNorm* norm, const void* input, const float* weight,
              void* output) {
   const auto* values = static_cast<const Element*>(input);
-  return norm == nullptr ? forward<Element>(conv, PlainSource<Element>{values}, weight, output)
-                         : forward<Element>(conv, NormedSource<Element>{values, *norm}, weight, output);
+  norm == nullptr ? forward<Element>(conv, PlainSource<Element>{values}, weight, output)
+                  : forward<Element>(conv, NormedSource<Element>{values, *norm}, weight, output);
 }
 
 }  // namespace
@@ -130,8 +128,8 @@ bool forward(const DepthwiseConv& conv, const InputNorm* norm, const void* input
 bool depthwise_conv(const DepthwiseConv& conv, const InputNorm* norm, const void* input, const float* weight,
                     void* output) noexcept {
   return guarded([&] {
-    return conv.element == ElementType::kFloat32 ? forward<float>(conv, norm, input, weight, output)
-                                                 : forward<BFloat16>(conv, norm, input, weight, output);
+    conv.element == ElementType::kFloat32 ? forward<float>(conv, norm, input, weight, output)
+                                          : forward<BFloat16>(conv, norm, input, weight, output);
   });
 }
 

@@ -11,11 +11,11 @@ constexpr std::int64_t kNormSums = 4;  // beside those of the taps
 // output's gradient, and what they add to the weights' gradients, from the same values.
 template <int kPixels, int kTaps>
 void gather_pixels(const std::vector<RowTaps>& taps, const float* window, const float* weights,
-                   std::int64_t weight_step, const Lanes* inputs, float* weight_sums, Lanes* gradients) {
-  Lanes running[kPixels] = {};
+                   std::int64_t weight_step, const Floats* inputs, float* weight_sums, Floats* gradients) {
+  Floats running[kPixels] = {};
   for (const RowTaps& group : taps) {
     const float* source = window + group.offset;
-    Lanes factors[kTaps], sums[kTaps];
+    Floats factors[kTaps], sums[kTaps];
 #pragma GCC unroll 3
     for (int tap = 0; tap < kTaps; ++tap) {
       read(weights + group.weight + tap * weight_step, factors[tap]);
@@ -23,7 +23,7 @@ void gather_pixels(const std::vector<RowTaps>& taps, const float* window, const 
     }
 #pragma GCC unroll 16
     for (int column = 0; column < kPixels + kTaps - 1; ++column) {
-      Lanes value;
+      Floats value;
       read(source + column * kLanes, value);
 #pragma GCC unroll 3
       for (int tap = 0; tap < kTaps; ++tap) {
@@ -35,7 +35,7 @@ void gather_pixels(const std::vector<RowTaps>& taps, const float* window, const 
     }
 #pragma GCC unroll 3
     for (int tap = 0; tap < kTaps; ++tap) {
-      write<BaselineTarget>(sums[tap], weight_sums + group.weight + tap * weight_step);
+      store(sums[tap], weight_sums + group.weight + tap * weight_step);
     }
   }
 #pragma GCC unroll 9
@@ -47,16 +47,18 @@ template <class Element, class Access>
 struct PlainInput {
   Access access;
   PlainInput(const Access& block_access, const InputNorm*, std::int64_t, float*) : access(block_access) {}
-  void read(const Element* at, Lanes& lanes) const { access.read(at, lanes); }
-  void write(const Element*, const Lanes& gradient, Element* target) const { access.write(gradient, target); }
+  void read(const Element* at, Floats& lanes) const { access.read(at, lanes); }
+  void write(const Element*, const Floats& gradient, Element* target) const {
+    access.write(gradient, target);
+  }
   void finish() const {}
 };
 
 template <class Element, class Access>
 struct NormedInput {
   Access access;
-  Lanes mean, scale, shift, floor;
-  Lanes totals[kNormSums] = {};
+  Floats mean, scale, shift, floor;
+  Floats totals[kNormSums] = {};
   float* sums;
 
   NormedInput(const Access& block_access, const InputNorm* norm, std::int64_t channel, float* norm_sums)
@@ -64,18 +66,18 @@ struct NormedInput {
     access.read(norm->mean + channel, mean);
     access.read(norm->scale + channel, scale);
     access.read(norm->shift + channel, shift);
-    floor = Lanes{} + (norm->relu ? 0.0f : -std::numeric_limits<float>::infinity());
+    floor = Floats{} + (norm->relu ? 0.0f : -std::numeric_limits<float>::infinity());
   }
-  void read(const Element* at, Lanes& lanes) const {
+  void read(const Element* at, Floats& lanes) const {
     access.read(at, lanes);
     lanes = lanes * scale + shift;
     lanes = lanes < floor ? floor : lanes;
   }
-  void write(const Element* at, const Lanes& gradient, Element* target) {
-    Lanes input, stored;
+  void write(const Element* at, const Floats& gradient, Element* target) {
+    Floats input, stored;
     access.read(at, input);
-    const Lanes output = input * scale + shift, distance = input - mean;
-    const Lanes exact = output <= floor ? Lanes{} : gradient;
+    const Floats output = input * scale + shift, distance = input - mean;
+    const Floats exact = output <= floor ? Floats{} : gradient;
     access.write(exact, target);
     access.read(target, stored);
     totals[0] += exact;
@@ -85,10 +87,10 @@ struct NormedInput {
   }
   void finish() const {
     for (int i = 0; i < kNormSums; ++i) {
-      Lanes before;
+      Floats before;
       fastpose::read(sums + i * kLanes, before);
       before += totals[i];
-      fastpose::write<BaselineTarget>(before, sums + i * kLanes);
+      store(before, sums + i * kLanes);
     }
   }
 };
@@ -103,17 +105,16 @@ struct Gradients {
   Element* target;
   float* sums;              // [unit][block][taps + kNormSums][lane], zeros
   std::int64_t begin, end;  // units
-  bool out_of_memory = false;
 
   template <class Target>
   void run() {
     const std::vector<Phase> phases = plan.phases(Target::kGradients);
     with_block_access<Target>(plan.blocks, [&](auto access) {
-      out_of_memory = !for_frames(plan, source, access, begin, end,
-                                  [&](std::int64_t index, const DepthwiseUnit& unit, std::int64_t frame,
-                                      const SourceWindow& window, const TapLists& lists) {
-                                    write_frame<Target>(access, phases, index, unit, frame, window, lists);
-                                  });
+      for_frames(plan, source, access, begin, end,
+                 [&](std::int64_t index, const DepthwiseUnit& unit, std::int64_t frame,
+                     const SourceWindow& window, const TapLists& lists) {
+                   write_frame<Target>(access, phases, index, unit, frame, window, lists);
+                 });
     });
   }
 
@@ -155,7 +156,7 @@ struct Gradients {
       with_constant<Target::kGradients>(count, [&](auto pixels) {
         with_constant<3>(phase.columns, [&](auto columns) {
           constexpr int kPixels = decltype(pixels)::value, kTaps = decltype(columns)::value;
-          Lanes read[kPixels], gradients[kPixels];
+          Floats read[kPixels], gradients[kPixels];
           for (int i = 0; i < kPixels; ++i) input.read(inputs + at + i * stride, read[i]);
           gather_pixels<kPixels, kTaps>(taps, values, block_weights, phase.weight_step, read, block_sums,
                                         gradients);
@@ -187,34 +188,31 @@ void reduce_units(const DepthwisePlan& plan, const float* sums, const DepthwiseG
 }
 
 template <class Element, template <class, class> class Input>
-bool backward(const DepthwiseConv& conv, const InputNorm* norm, const void* input,
+void backward(const DepthwiseConv& conv, const InputNorm* norm, const void* input,
               const void* output_gradient, const float* weight, const DepthwiseGradients& gradients) {
   const DepthwisePlan plan = make_plan(conv, GatherAxis::backward);
-  const AlignedFloats weights = pack_weights(plan, weight);
-  const AlignedFloats sums =
-      allocate_floats(plan.units() * plan.blocks.count() * (plan.taps + kNormSums) * kLanes);
-  if (weights == nullptr || sums == nullptr) return false;
-  const bool done = for_units(plan, conv.threads, [&](std::int64_t begin, std::int64_t end) {
+  const LineVector<float> weights = pack_weights(plan, weight);
+  LineVector<float> sums(
+      static_cast<std::size_t>(plan.units() * plan.blocks.count() * (plan.taps + kNormSums) * kLanes));
+  for_units(plan, conv.threads, [&](std::int64_t begin, std::int64_t end) {
     return Gradients<Element, Input>{plan,
                                      norm,
                                      static_cast<const Element*>(input),
                                      {static_cast<const Element*>(output_gradient)},
-                                     weights.get(),
+                                     weights.data(),
                                      static_cast<Element*>(gradients.input),
-                                     sums.get(),
+                                     sums.data(),
                                      begin,
                                      end};
   });
-  if (done) reduce_units(plan, sums.get(), gradients);
-  return done;
+  reduce_units(plan, sums.data(), gradients);
 }
 
 template <class Element>
-bool backward(const DepthwiseConv& conv, const InputNorm* norm, const void* input,
+void backward(const DepthwiseConv& conv, const InputNorm* norm, const void* input,
               const void* output_gradient, const float* weight, const DepthwiseGradients& gradients) {
-  return norm == nullptr
-             ? backward<Element, PlainInput>(conv, norm, input, output_gradient, weight, gradients)
-             : backward<Element, NormedInput>(conv, norm, input, output_gradient, weight, gradients);
+  norm == nullptr ? backward<Element, PlainInput>(conv, norm, input, output_gradient, weight, gradients)
+                  : backward<Element, NormedInput>(conv, norm, input, output_gradient, weight, gradients);
 }
 
 }  // namespace
@@ -223,9 +221,9 @@ bool depthwise_conv_gradients(const DepthwiseConv& conv, const InputNorm* norm, 
                               const void* output_gradient, const float* weight,
                               const DepthwiseGradients& gradients) noexcept {
   return guarded([&] {
-    return conv.element == ElementType::kFloat32
-               ? backward<float>(conv, norm, input, output_gradient, weight, gradients)
-               : backward<BFloat16>(conv, norm, input, output_gradient, weight, gradients);
+    conv.element == ElementType::kFloat32
+        ? backward<float>(conv, norm, input, output_gradient, weight, gradients)
+        : backward<BFloat16>(conv, norm, input, output_gradient, weight, gradients);
   });
 }
 

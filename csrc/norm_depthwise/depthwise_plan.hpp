@@ -2,16 +2,16 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <tuple>
 #include <vector>
 
-#include "base/aligned_floats.hpp"
-#include "base/best_target.hpp"
+#include "base/channel_blocks.hpp"
 #include "base/guarded.hpp"
-#include "base/lanes.hpp"
+#include "base/instructions.hpp"
+#include "base/line_vector.hpp"
 #include "base/thread_pool.hpp"
+#include "base/with_constant.hpp"
 #include "norm_depthwise/depthwise_conv.hpp"
 #include "norm_depthwise/depthwise_window.hpp"
 
@@ -184,13 +184,13 @@ class NextRows {
 };
 
 // Calls body(target's first frame … last, tap lists) after the window holds what the frame reads, for all
-// frames of the units [begin, end). False: out of memory.
+// frames of the units [begin, end).
 template <class Source, class Access, class Body>
-bool for_frames(const DepthwisePlan& plan, const Source& source, const Access& access, std::int64_t begin,
+void for_frames(const DepthwisePlan& plan, const Source& source, const Access& access, std::int64_t begin,
                 std::int64_t end, const Body& body) {
   SourceWindow window = plan.window();
   TapLists lists;
-  if (!window.allocate()) return false;
+  window.allocate();
   for (std::int64_t index = begin; index < end; ++index) {
     const DepthwiseUnit unit(plan, index);
     const auto [first, last] = plan.y.sources(unit.row_begin, unit.row_end);
@@ -202,14 +202,12 @@ bool for_frames(const DepthwisePlan& plan, const Source& source, const Access& a
       body(index, unit, frame, window, lists);
     }
   }
-  return true;
 }
 
-// [channels, taps] → [block][tap][lane]; null: out of memory.
-inline AlignedFloats pack_weights(const DepthwisePlan& plan, const float* weight) {
-  AlignedFloats packed = allocate_floats(plan.blocks.count() * plan.taps * kLanes);
-  if (packed == nullptr) return packed;
-  float* at = packed.get();
+// [channels, taps] → [block][tap][lane].
+inline LineVector<float> pack_weights(const DepthwisePlan& plan, const float* weight) {
+  LineVector<float> packed(static_cast<std::size_t>(plan.blocks.count() * plan.taps * kLanes));
+  float* at = packed.data();
   for (std::int64_t block = 0; block < plan.blocks.count(); ++block) {
     const std::int64_t begin = plan.blocks.begin(block);
     const std::int64_t lanes = std::min(kLanes, plan.blocks.channels);
@@ -220,16 +218,15 @@ inline AlignedFloats pack_weights(const DepthwisePlan& plan, const float* weight
   return packed;
 }
 
-// Runs make_body(begin, end) over all units; false: out of memory.
+// Runs make_body(begin, end) over all units.
 template <class MakeBody>
-bool for_units(const DepthwisePlan& plan, int threads, const MakeBody& make_body) {
-  std::atomic<bool> out_of_memory{false};
+void for_units(const DepthwisePlan& plan, int threads, const MakeBody& make_body) {
   const std::int64_t grain = std::max<std::int64_t>(1, plan.units() / (8 * std::max(1, threads)));
-  parallel_for_beside_openmp(plan.units(), threads, grain, [&](std::int64_t begin, std::int64_t end) {
-    auto body = make_body(begin, end);
-    if (!guarded([&] { return run_on_best_target(body), !body.out_of_memory; })) out_of_memory = true;
-  });
-  return !out_of_memory;
+  guarded_loop(parallel_for_beside_openmp, plan.units(), threads, grain,
+               [&](std::int64_t begin, std::int64_t end) {
+                 auto body = make_body(begin, end);
+                 run_on_best_target(body);
+               });
 }
 
 }  // namespace fastpose

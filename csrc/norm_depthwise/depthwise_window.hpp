@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "base/aligned_floats.hpp"
-#include "base/best_target.hpp"
-#include "base/lanes.hpp"
+#include "base/channel_blocks.hpp"
+#include "base/floats.hpp"
+#include "base/line_vector.hpp"
 #include "norm_depthwise/depthwise_conv.hpp"
 
 namespace fastpose {
@@ -83,7 +83,7 @@ struct PlainSource {
   template <class Access>
   struct Block {
     Access access;
-    void read(const Element* at, Lanes& lanes) const { access.read(at, lanes); }
+    void read(const Element* at, Floats& lanes) const { access.read(at, lanes); }
   };
   template <class Access>
   Block<Access> block(const Access& access, std::int64_t) const {
@@ -101,8 +101,8 @@ struct NormedSource {
   template <class Access>
   struct Block {
     Access access;
-    Lanes scale, shift, floor;
-    void read(const Element* at, Lanes& lanes) const {
+    Floats scale, shift, floor;
+    void read(const Element* at, Floats& lanes) const {
       access.read(at, lanes);
       lanes = lanes * scale + shift;
       lanes = lanes < floor ? floor : lanes;  // NaN stays
@@ -113,7 +113,7 @@ struct NormedSource {
     Block<Access> result{access, {}, {}, {}};
     access.read(norm.scale + channel, result.scale);
     access.read(norm.shift + channel, result.shift);
-    result.floor = Lanes{} + (norm.relu ? 0.0f : -std::numeric_limits<float>::infinity());
+    result.floor = Floats{} + (norm.relu ? 0.0f : -std::numeric_limits<float>::infinity());
     return result;
   }
 };
@@ -135,10 +135,7 @@ class SourceWindow {
     width_ = left_ + last + 1;
   }
 
-  bool allocate() {
-    values_ = allocate_floats(slots_ * rows_ * row_floats());
-    return values_ != nullptr;
-  }
+  void allocate() { values_.resize(static_cast<std::size_t>(slots_ * rows_ * row_floats())); }
 
   std::int64_t bytes_per_row() const {
     return slots_ * row_floats() * static_cast<std::int64_t>(sizeof(float));
@@ -159,7 +156,7 @@ class SourceWindow {
     for (std::int64_t frame = std::max(begin, loaded_ + 1); frame < end; ++frame) {
       for (std::int64_t row = row_begin_; row < row_end_; ++row) {
         load(source, access, clip + (frame * source_rows + row) * columns_ * blocks_.channels,
-             values_.get() + row_offset(frame, row));
+             values_.data() + row_offset(frame, row));
       }
       loaded_ = frame;
     }
@@ -167,7 +164,7 @@ class SourceWindow {
 
   // Of a row's blocks from one another.
   std::int64_t block_floats() const { return width_ * kLanes; }
-  const float* values() const { return values_.get(); }
+  const float* values() const { return values_.data(); }
 
   // Offset at column 0 of the source.
   std::int64_t row_offset(std::int64_t frame, std::int64_t row) const {
@@ -188,9 +185,9 @@ class SourceWindow {
       const Element* pixel = source.values + first + blocks_.begin(block);
       float* at = target + block * block_floats();
       for (std::int64_t column = 0; column < columns_; ++column, pixel += channels, at += kLanes) {
-        Lanes lanes;
+        Floats lanes;
         reader.read(pixel, lanes);
-        write<BaselineTarget>(lanes, at);
+        store(lanes, at);
       }
     }
   }
@@ -204,7 +201,7 @@ class SourceWindow {
   std::int64_t row_begin_ = 0;
   std::int64_t row_end_ = 0;
   std::int64_t loaded_ = -1;
-  AlignedFloats values_;
+  LineVector<float> values_;
 };
 
 }  // namespace fastpose

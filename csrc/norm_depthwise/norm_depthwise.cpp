@@ -24,10 +24,10 @@ BatchNorm norm_of(const NormDepthwise& job) {
 bool norm_depthwise(const NormDepthwise& job, const NormDepthwiseForward& arrays) noexcept {
   return guarded([&] {
     const BatchNorm norm = norm_of(job);
-    if (!arrays.given && !batch_norm_moments(norm, arrays.input, arrays.mean, arrays.variance)) return false;
+    if (!arrays.given) require_memory(batch_norm_moments(norm, arrays.input, arrays.mean, arrays.variance));
     const NormScale values(norm, arrays.norm_weight, arrays.norm_bias, arrays.mean, arrays.variance);
     const InputNorm input{arrays.mean, values.scale.data(), values.shift.data(), job.relu};
-    return depthwise_conv(job.conv, &input, arrays.input, arrays.weight, arrays.output);
+    require_memory(depthwise_conv(job.conv, &input, arrays.input, arrays.weight, arrays.output));
   });
 }
 
@@ -37,20 +37,21 @@ bool norm_depthwise_backward(const NormDepthwise& job, const NormDepthwiseBackwa
     const NormScale values(norm, arrays.norm_weight, arrays.norm_bias, arrays.mean, arrays.variance);
     const InputNorm input{arrays.mean, values.scale.data(), values.shift.data(), job.relu};
     std::vector<double> sums(4 * values.scale.size());
-    return depthwise_conv_gradients(job.conv, &input, arrays.input, arrays.output_gradient, arrays.weight,
-                                    {arrays.input_gradient, arrays.weight_gradient, sums.data()}) &&
-           batch_norm_finish_backward(norm, sums.data(), sums.data() + sums.size() / 2,
-                                      {.output_gradient = arrays.input_gradient,
-                                       .input = arrays.input,
-                                       .output = nullptr,
-                                       .weight = arrays.norm_weight,
-                                       .bias = arrays.norm_bias,
-                                       .mean = arrays.mean,
-                                       .variance = arrays.variance,
-                                       .input_gradient = arrays.input_gradient,
-                                       .residual_gradient = nullptr,
-                                       .weight_gradient = arrays.norm_weight_gradient,
-                                       .bias_gradient = arrays.norm_bias_gradient});
+    require_memory(depthwise_conv_gradients(job.conv, &input, arrays.input, arrays.output_gradient,
+                                            arrays.weight,
+                                            {arrays.input_gradient, arrays.weight_gradient, sums.data()}));
+    require_memory(batch_norm_finish_backward(norm, sums.data(), sums.data() + sums.size() / 2,
+                                              {.output_gradient = arrays.input_gradient,
+                                               .input = arrays.input,
+                                               .output = nullptr,
+                                               .weight = arrays.norm_weight,
+                                               .bias = arrays.norm_bias,
+                                               .mean = arrays.mean,
+                                               .variance = arrays.variance,
+                                               .input_gradient = arrays.input_gradient,
+                                               .residual_gradient = nullptr,
+                                               .weight_gradient = arrays.norm_weight_gradient,
+                                               .bias_gradient = arrays.norm_bias_gradient}));
   });
 }
 

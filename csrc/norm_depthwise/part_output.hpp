@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/aligned_floats.hpp"
 #include "base/block_copy.hpp"
+#include "base/line_vector.hpp"
 #include "norm_depthwise/row_parts.hpp"
 
 namespace fastpose {

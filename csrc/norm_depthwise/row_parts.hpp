@@ -2,13 +2,14 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cstdint>
 
-#include "base/best_target.hpp"
+#include "base/channel_blocks.hpp"
+#include "base/floats.hpp"
 #include "base/guarded.hpp"
-#include "base/lanes.hpp"
+#include "base/instructions.hpp"
+#include "base/number_formats.hpp"
 #include "base/thread_pool.hpp"
 #include "norm_depthwise/batch_norm.hpp"
 
@@ -43,18 +44,16 @@ struct Parts {
   }
 };
 
-// Runs the body for each range, from its first part `begin` to `end`; false: out of memory.
+// Runs the body for each range, from its first part `begin` to `end`.
 template <class Body>
-bool for_ranges(const BatchNorm& norm, const Parts& parts, const Body& body) {
-  std::atomic<bool> done{true};
-  parallel_for_beside_openmp(parts.count(), norm.threads, parts.range_parts,
-                             [&](std::int64_t begin, std::int64_t end) {
-                               Body range = body;
-                               range.begin = begin;
-                               range.end = end;
-                               if (!guarded([&] { return run_on_best_target(range), true; })) done = false;
-                             });
-  return done;
+void for_ranges(const BatchNorm& norm, const Parts& parts, const Body& body) {
+  guarded_loop(parallel_for_beside_openmp, parts.count(), norm.threads, parts.range_parts,
+               [&](std::int64_t begin, std::int64_t end) {
+                 Body range = body;
+                 range.begin = begin;
+                 range.end = end;
+                 run_on_best_target(range);
+               });
 }
 
 // While a part is worked on block by block, which touches memory in leaps, brings its successor in: with
@@ -99,21 +98,21 @@ void each_row(std::int64_t rows, const WriteRow& write_row, Next& next) {
 
 // Sums of a and a·b, which read_pair finds for a row, over the rows of a part, for one block of channels.
 template <class ReadPair, class Next>
-void add_up(std::int64_t rows, const ReadPair& read_pair, Next& next, Lanes& first, Lanes& second) {
-  Lanes firsts[kStepRows] = {}, seconds[kStepRows] = {};
+void add_up(std::int64_t rows, const ReadPair& read_pair, Next& next, Floats& first, Floats& second) {
+  Floats firsts[kStepRows] = {}, seconds[kStepRows] = {};
   std::int64_t row = 0;
   for (; row + kStepRows <= rows; row += kStepRows) {
     next.step();
 #pragma GCC unroll 4
     for (int i = 0; i < kStepRows; ++i) {
-      Lanes a, b;
+      Floats a, b;
       read_pair(row + i, a, b);
       firsts[i] += a;
       seconds[i] += a * b;
     }
   }
   for (; row < rows; ++row) {
-    Lanes a, b;
+    Floats a, b;
     read_pair(row, a, b);
     firsts[0] += a;
     seconds[0] += a * b;
@@ -123,11 +122,11 @@ void add_up(std::int64_t rows, const ReadPair& read_pair, Next& next, Lanes& fir
 }
 
 // Adds a block's values to its totals.
-inline void add_to(float* totals, const Lanes& values) {
-  Lanes before;
+inline void add_to(float* totals, const Floats& values) {
+  Floats before;
   read(totals, before);
   before += values;
-  write<BaselineTarget>(before, totals);
+  store(before, totals);
 }
 
 }  // namespace fastpose

@@ -1,14 +1,14 @@
 #include "stem/pose_stem.hpp"
 
-#include <atomic>
 #include <cassert>
 #include <cstddef>
 #include <cstring>
-#include <new>
 #include <vector>
 
-#include "base/aligned_floats.hpp"
 #include "base/block_copy.hpp"
+#include "base/guarded.hpp"
+#include "base/instructions.hpp"
+#include "base/line_vector.hpp"
 #include "base/thread_pool.hpp"
 #include "heatmap/frame_marks.hpp"
 #include "stem/pose_stem_plan.hpp"
@@ -40,11 +40,11 @@ struct Forward {
         begin(begin),
         end(end),
         copy(copy),
-        marks(plan.maps),
+        marks(plan.maps, plan.maps.parts()),
         frame(static_cast<std::size_t>(plan.frame_elements())),
         encoded(static_cast<std::size_t>(plan.x.output * plan.out_channels)),
         columns(static_cast<std::size_t>(plan.x.output * plan.column_elements())),
-        row(static_cast<std::size_t>(plan.maps.width + kBlock)),
+        row(static_cast<std::size_t>(plan.maps.width + kLanes)),
         touched(static_cast<std::size_t>(plan.y.output) * 2) {}
 
   template <class Target>
@@ -58,7 +58,7 @@ struct Forward {
       const std::int64_t first = plan.t.source_begin(0, target);
       const std::int64_t last = plan.t.source_end(plan.t.input, target);
       for (std::int64_t source = first; source < last; ++source) {
-        marks.place(clip, source);
+        marks.place(clip, source, 0);
         for (std::size_t i = 0; i < marks.marks().size(); ++i) {
           add_mark<Target>(static_cast<std::int64_t>(i), plan.t.tap(source, target));
         }
@@ -159,7 +159,7 @@ struct Forward {
   static void encode(const float* values, std::int64_t count, Element* target) {
     const ChannelBlocks rest{count % kLanes};
     const std::int64_t whole = count - rest.channels;
-    Lanes lanes;
+    Floats lanes;
     for (std::int64_t i = 0; i < whole; i += kLanes) {
       read(values + i, lanes);
       write<Target>(lanes, target + i);
@@ -171,37 +171,30 @@ struct Forward {
 };
 
 template <class Element>
-bool forward(const PoseStem& stem, const float* weight, Element* output) {
+void forward(const PoseStem& stem, const float* weight, Element* output) {
   const StemPlan plan(stem);
   const LineVector<float> weights = plan.pack(weight);
   const std::int64_t bytes =
       plan.units() * plan.frame_elements() * static_cast<std::int64_t>(sizeof(Element));
   const bool streaming = bytes > kStreamingBytes;
   const BlockCopy copy = streaming ? streaming_copy() : cached_copy();
-  std::atomic<bool> out_of_memory{false};
   const std::int64_t grain = std::max<std::int64_t>(1, plan.units() / (8 * std::max(1, stem.threads)));
-  parallel_for_beside_openmp(plan.units(), stem.threads, grain, [&](std::int64_t begin, std::int64_t end) {
-    try {
-      Forward<Element> body(plan, weights.data(), output, begin, end, copy);
-      run_on_best_target(body);
-      if (streaming) finish_streaming();
-    } catch (const std::bad_alloc&) {
-      out_of_memory = true;
-    }
-  });
-  return !out_of_memory;
+  guarded_loop(parallel_for_beside_openmp, plan.units(), stem.threads, grain,
+               [&](std::int64_t begin, std::int64_t end) {
+                 Forward<Element> body(plan, weights.data(), output, begin, end, copy);
+                 run_on_best_target(body);
+                 if (streaming) finish_streaming();
+               });
 }
 
 }  // namespace
 
 bool pose_stem(const PoseStem& stem, const float* weight, void* output) noexcept {
   assert(stem.maps.mode != HeatmapMode::kGrayscaleMax);
-  try {
-    return stem.element == ElementType::kFloat32 ? forward(stem, weight, static_cast<float*>(output))
-                                                 : forward(stem, weight, static_cast<BFloat16*>(output));
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  return guarded([&] {
+    stem.element == ElementType::kFloat32 ? forward(stem, weight, static_cast<float*>(output))
+                                          : forward(stem, weight, static_cast<BFloat16*>(output));
+  });
 }
 
 }  // namespace fastpose

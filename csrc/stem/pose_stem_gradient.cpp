@@ -1,15 +1,15 @@
 #include <algorithm>
-#include <atomic>
 #include <cassert>
-#include <new>
 #include <type_traits>
 #include <vector>
 
-#include "base/aligned_floats.hpp"
+#include "base/guarded.hpp"
+#include "base/instructions.hpp"
+#include "base/line_vector.hpp"
 #include "base/part_totals.hpp"
 #include "base/thread_pool.hpp"
+#include "heatmap/frame_gradient.hpp"
 #include "heatmap/frame_marks.hpp"
-#include "heatmap/heatmap_gradient.hpp"
 #include "stem/pose_stem.hpp"
 #include "stem/pose_stem_plan.hpp"
 #include "stem/weighted_sum.hpp"
@@ -46,10 +46,10 @@ struct WeightGradient {
         begin(begin),
         end(end),
         sums(sums),
-        marks(plan.maps),
+        marks(plan.maps, plan.maps.parts()),
         widened(std::is_same_v<Element, float> ? 0 : static_cast<std::size_t>(plan.frame_elements())),
         rows(static_cast<std::size_t>(plan.y.kernel * plan.x.output * plan.out_channels)),
-        row(static_cast<std::size_t>(plan.maps.width + kBlock)) {}
+        row(static_cast<std::size_t>(plan.maps.width + kLanes)) {}
 
   template <class Target>
   void run() {
@@ -63,7 +63,7 @@ struct WeightGradient {
       ahead_end = ahead + (unit + 1 < end ? plan.frame_elements() : 0);
       const std::int64_t last = plan.t.source_end(plan.t.input, target);
       for (std::int64_t source = plan.t.source_begin(0, target); source < last; ++source) {
-        marks.place(clip, source);
+        marks.place(clip, source, 0);
         for (std::int64_t i = 0; i < count; ++i) add_mark<Target>(i, plan.t.tap(source, target), frame);
       }
     }
@@ -158,28 +158,22 @@ std::int64_t count_parts(const StemPlan& plan) {
 }
 
 template <class Element>
-bool weight_gradient_of(const PoseStem& stem, const Element* gradient, float* weight_gradient) {
+void weight_gradient_of(const PoseStem& stem, const Element* gradient, float* weight_gradient) {
   const StemPlan plan(stem);
   const std::int64_t parts = count_parts(plan), size = plan.packed_size();
   LineVector<float> sums(static_cast<std::size_t>(parts * size));
-  std::atomic<bool> out_of_memory{false};
-  parallel_for_beside_openmp(parts, stem.threads, 1, [&](std::int64_t first, std::int64_t last) {
-    try {
-      for (std::int64_t part = first; part < last; ++part) {
-        WeightGradient<Element> body(plan, gradient, plan.units() * part / parts,
-                                     plan.units() * (part + 1) / parts, sums.data() + part * size);
-        run_on_best_target(body);
-      }
-    } catch (const std::bad_alloc&) {
-      out_of_memory = true;
-    }
-  });
-  if (out_of_memory) return false;
+  guarded_loop(parallel_for_beside_openmp, parts, stem.threads, 1,
+               [&](std::int64_t first, std::int64_t last) {
+                 for (std::int64_t part = first; part < last; ++part) {
+                   WeightGradient<Element> body(plan, gradient, plan.units() * part / parts,
+                                                plan.units() * (part + 1) / parts, sums.data() + part * size);
+                   run_on_best_target(body);
+                 }
+               });
   const std::vector<double> totals = total_parts(sums.data(), parts, size);
   plan.for_each_weight([&](std::int64_t from, std::int64_t to) {
     weight_gradient[to] = static_cast<float>(totals[static_cast<std::size_t>(from)]);
   });
-  return true;
 }
 
 // The maps' gradient where marks are drawn, and from it the keypoints', frame by frame.
@@ -190,11 +184,8 @@ struct KeypointGradient {
   const Element* gradient;
   float* result;
   std::int64_t begin, end;  // frames of the input
-  bool out_of_memory = false;
-  FrameMarks marks;
+  FrameGradient frame_gradient;
   LineVector<float> map_gradient;  // [C, H, W]; read only where it has been written for the frame
-  LineVector<float> poses;         // [M, V, 3] of the frame
-  LineVector<float> pose_gradient;
 
   KeypointGradient(const StemPlan& plan, const float* weights, const Element* gradient, float* result,
                    std::int64_t begin, std::int64_t end)
@@ -204,18 +195,16 @@ struct KeypointGradient {
         result(result),
         begin(begin),
         end(end),
-        marks(plan.maps),
-        map_gradient(static_cast<std::size_t>(plan.channels * plan.maps.height * plan.maps.width)),
-        poses(static_cast<std::size_t>(plan.maps.persons * plan.maps.joints * 3)),
-        pose_gradient(poses.size()) {}
+        frame_gradient(plan.maps),
+        map_gradient(static_cast<std::size_t>(plan.channels * plan.maps.height * plan.maps.width)) {}
 
   template <class Target>
   void run() {
-    for (std::int64_t unit = begin; unit < end && !out_of_memory; ++unit) {
+    const std::int64_t width = plan.maps.width, pixels = plan.maps.height * width;
+    for (std::int64_t unit = begin; unit < end; ++unit) {
       const std::int64_t clip = unit / plan.maps.frames, frame = unit % plan.maps.frames;
-      marks.place(clip, frame);
-      for (const Mark& mark : marks.marks()) convolve_back(mark, clip, frame);
-      differentiate_maps(clip, frame);
+      for (const Mark& mark : frame_gradient.place(clip, frame).marks()) convolve_back(mark, clip, frame);
+      frame_gradient.write<float>({map_gradient.data(), pixels, width, 1}, result);
     }
   }
 
@@ -231,7 +220,7 @@ struct KeypointGradient {
 
   float pixel_gradient(std::int64_t channel, std::int64_t clip, std::int64_t frame, std::int64_t y,
                        std::int64_t x) const {
-    Lanes sum{};
+    Floats sum{};
     for (std::int64_t kt = 0; kt < plan.t.kernel; ++kt) {
       const std::int64_t target_t = plan.t.target(frame, kt);
       if (target_t < 0) continue;
@@ -251,61 +240,28 @@ struct KeypointGradient {
     return total;
   }
 
-  void add_products(const float* first, const Element* second, Lanes& sum) const {
+  void add_products(const float* first, const Element* second, Floats& sum) const {
     for (std::int64_t i = 0; i < plan.out_channels; i += kLanes) {
       const ChannelBlocks block{std::min(kLanes, plan.out_channels - i)};
-      Lanes a, b;
+      Floats a, b;
       block.read_block(first + i, a);
       block.read_block(second + i, b);
       sum += a * b;
     }
   }
-
-  void differentiate_maps(std::int64_t clip, std::int64_t frame) {
-    const PoseMaps& maps = plan.maps;
-    const std::int64_t pose_size = maps.joints * 3;
-    for (std::int64_t person = 0; person < maps.persons; ++person) {
-      std::copy_n(maps.keypoints + maps.pose_offset(clip, person, frame), pose_size,
-                  poses.data() + person * pose_size);
-    }
-    PoseMaps one = maps;
-    one.keypoints = poses.data();
-    one.batch = one.frames = 1;
-    const std::int64_t pixels = maps.height * maps.width;
-    const HeatmapGradientJob job{.maps = one,
-                                 .element = ElementType::kFloat32,
-                                 .gradient = map_gradient.data(),
-                                 .strides = {0, pixels, 0, maps.width, 1},
-                                 .result = pose_gradient.data(),
-                                 .threads = 1};
-    if (render_heatmaps_backward(job) != RenderStatus::kOk) {
-      out_of_memory = true;
-      return;
-    }
-    for (std::int64_t person = 0; person < maps.persons; ++person) {
-      std::copy_n(pose_gradient.data() + person * pose_size, pose_size,
-                  result + maps.pose_offset(clip, person, frame));
-    }
-  }
 };
 
 template <class Element>
-bool keypoint_gradient_of(const PoseStem& stem, const float* weight, const Element* gradient, float* result) {
+void keypoint_gradient_of(const PoseStem& stem, const float* weight, const Element* gradient, float* result) {
   const StemPlan plan(stem);
   const LineVector<float> weights = plan.pack(weight);
-  std::atomic<bool> out_of_memory{false};
   const std::int64_t units = stem.maps.batch * stem.maps.frames;
   const std::int64_t grain = std::max<std::int64_t>(1, units / (8 * std::max(1, stem.threads)));
-  parallel_for_beside_openmp(units, stem.threads, grain, [&](std::int64_t begin, std::int64_t end) {
-    try {
-      KeypointGradient<Element> body(plan, weights.data(), gradient, result, begin, end);
-      run_on_best_target(body);
-      if (body.out_of_memory) out_of_memory = true;
-    } catch (const std::bad_alloc&) {
-      out_of_memory = true;
-    }
-  });
-  return !out_of_memory;
+  guarded_loop(parallel_for_beside_openmp, units, stem.threads, grain,
+               [&](std::int64_t begin, std::int64_t end) {
+                 KeypointGradient<Element> body(plan, weights.data(), gradient, result, begin, end);
+                 run_on_best_target(body);
+               });
 }
 
 }  // namespace
@@ -313,27 +269,22 @@ bool keypoint_gradient_of(const PoseStem& stem, const float* weight, const Eleme
 bool pose_stem_weight_gradient(const PoseStem& stem, const void* output_gradient,
                                float* weight_gradient) noexcept {
   assert(stem.maps.mode != HeatmapMode::kGrayscaleMax);
-  try {
-    return stem.element == ElementType::kFloat32
-               ? weight_gradient_of(stem, static_cast<const float*>(output_gradient), weight_gradient)
-               : weight_gradient_of(stem, static_cast<const BFloat16*>(output_gradient), weight_gradient);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  return guarded([&] {
+    stem.element == ElementType::kFloat32
+        ? weight_gradient_of(stem, static_cast<const float*>(output_gradient), weight_gradient)
+        : weight_gradient_of(stem, static_cast<const BFloat16*>(output_gradient), weight_gradient);
+  });
 }
 
 bool pose_stem_keypoint_gradient(const PoseStem& stem, const float* weight, const void* output_gradient,
                                  float* keypoint_gradient) noexcept {
   assert(stem.maps.mode != HeatmapMode::kGrayscaleMax);
-  try {
-    return stem.element == ElementType::kFloat32
-               ? keypoint_gradient_of(stem, weight, static_cast<const float*>(output_gradient),
-                                      keypoint_gradient)
-               : keypoint_gradient_of(stem, weight, static_cast<const BFloat16*>(output_gradient),
-                                      keypoint_gradient);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
+  return guarded([&] {
+    stem.element == ElementType::kFloat32
+        ? keypoint_gradient_of(stem, weight, static_cast<const float*>(output_gradient), keypoint_gradient)
+        : keypoint_gradient_of(stem, weight, static_cast<const BFloat16*>(output_gradient),
+                               keypoint_gradient);
+  });
 }
 
 }  // namespace fastpose

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "base/aligned_floats.hpp"
+#include "base/line_vector.hpp"
 #include "stem/pose_stem.hpp"
 
 namespace fastpose {

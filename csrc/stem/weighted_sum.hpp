@@ -3,8 +3,10 @@
 
 #include <cstdint>
 
-#include "base/best_target.hpp"
-#include "base/lanes.hpp"
+#include "base/channel_blocks.hpp"
+#include "base/floats.hpp"
+#include "base/number_formats.hpp"
+#include "base/with_constant.hpp"
 
 namespace fastpose {
 
@@ -25,21 +27,21 @@ void sum_terms(const float* factors, const Element* const* sources, const Rows& 
   for (std::int64_t row = 0; row < rows.count; ++row, target += rows.target_stride) {
     const std::int64_t offset = row * rows.source_stride;
     for (std::int64_t i = 0; i < whole; i += kLanes) {
-      Lanes sum{};
+      Floats sum{};
       if constexpr (kAdds) read(target + i, sum);
 #pragma GCC unroll 8
       for (int term = 0; term < kTerms; ++term) {
-        Lanes value;
+        Floats value;
         read(sources[term] + offset + i, value);
         sum += factors[term] * value;
       }
       write<Target>(sum, target + i);
     }
     if (rest.channels == 0) continue;
-    Lanes sum{};
+    Floats sum{};
     if constexpr (kAdds) rest.read_block(target + whole, sum);
     for (int term = 0; term < kTerms; ++term) {
-      Lanes value;
+      Floats value;
       rest.read_block(sources[term] + offset + whole, value);
       sum += factors[term] * value;
     }

@@ -1,5 +1,5 @@
-// The operators on rows of channels against their definitions in float64, for the instructions it is built
-// for.
+// The operators on rows of channels against their definitions in float64, by one set of
+// instructions.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,6 +8,7 @@
 #include "arrays.hpp"
 #include "attention/attention.hpp"
 #include "check.hpp"
+#include "instruction_sets.hpp"
 #include "norm_depthwise/batch_norm.hpp"
 #include "norm_depthwise/depthwise_conv.hpp"
 #include "norm_depthwise/norm_depthwise.hpp"
@@ -15,6 +16,7 @@
 namespace {
 
 using namespace fastpose;
+
 void test_depthwise(std::int64_t channels, const Volume& input, const Volume& kernel, const Volume& stride) {
   constexpr std::int64_t kBatch = 2;
   DepthwiseConv conv{kBatch, channels, input, kernel, stride, ElementType::kFloat32, kThreads};
@@ -281,7 +283,8 @@ void test_attention(std::int64_t length, std::int64_t inner, std::int64_t dim) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  use_instructions(argc, argv);
   for (const std::int64_t channels : {1, 7, 8, 17, 33, 217}) {
     test_depthwise(channels, {5, 7, 6}, {3, 3, 3}, {1, 2, 2});
     test_depthwise(channels, {14, 3, 2}, {5, 7, 9}, {2, 3, 4});

@@ -1,4 +1,4 @@
-// The stem against rendered maps and their convolution in float64, for the instructions it is built for.
+// The stem against rendered maps and their convolution in float64, by one set of instructions.
 #include <array>
 #include <vector>
 
@@ -6,6 +6,7 @@
 #include "check.hpp"
 #include "heatmap/heatmap_gradient.hpp"
 #include "heatmap/heatmap_renderer.hpp"
+#include "instruction_sets.hpp"
 #include "stem/pose_stem.hpp"
 
 namespace {
@@ -73,7 +74,7 @@ Values keypoint_gradient(const PoseMaps& maps, const Truth& dmaps) {
                                .strides = {volume * maps.channels(), volume, plane, row, 1},
                                .result = result.data(),
                                .threads = 1};
-  CHECK(render_heatmaps_backward(job) == RenderStatus::kOk);
+  CHECK(render_heatmaps_backward(job));
   return result;
 }
 
@@ -85,8 +86,7 @@ void test_stem(PoseMaps maps, std::int64_t outs, const Volume& kernel, const Vol
   const Volume out = stem.output();
   Values drawn =
       fresh(static_cast<std::size_t>(maps.batch * maps.channels() * maps.frames * maps.height * maps.width));
-  CHECK(render_heatmaps({maps, ElementType::kFloat32, HeatmapLayout::kContiguous, drawn.data(), 1}) ==
-        RenderStatus::kOk);
+  CHECK(render_heatmaps({maps, ElementType::kFloat32, HeatmapLayout::kContiguous, drawn.data(), 1}));
   const Values weight = draw(outs * maps.channels() * kernel[0] * kernel[1] * kernel[2]);
   const Halves half_gradient(draw(maps.batch * out[0] * out[1] * out[2] * outs));
   const Values gradient = half_gradient.widened();
@@ -120,7 +120,8 @@ void test_all_stems(const PoseMaps& maps, std::int64_t outs) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  use_instructions(argc, argv);
   const std::vector<Limb> limbs{{0, 1}, {1, 2}, {2, 2}, {2, 0}};
   for (const std::int64_t outs : {1, 8, 13}) {
     test_all_stems({nullptr, 2, 1, 3, 3, 12, 10, 0.6, HeatmapMode::kHeatmap, {}}, outs);

@@ -5,6 +5,14 @@
 
 namespace fastpose {
 
+enum class Instructions { kBaseline, kAvx2, kAvx512BFloat16 };
+
+// The most that this CPU has and limit_instructions() allows.
+Instructions best_instructions() noexcept;
+
+// From now on, in all threads. Tests compare what the sets compute.
+void limit_instructions(Instructions most) noexcept;
+
 // What a loop may assume. Vectors have 32 bytes: with 64, a Zen 4 core was no faster, and code for AVX2 three
 // times slower. kSums: vectors of running sums that registers hold; kGradients: the same where as many inputs
 // and the sums of three weights share them. kWidens: 16 to 32 bits in an instruction.
@@ -30,11 +38,6 @@ struct Avx512BFloat16Target {
   static constexpr bool kRoundsToBFloat16 = true;
 };
 
-// The most that is used of what the CPU has: 0 baseline, 1 AVX2, 2 AVX-512. Tests lower it.
-#if !defined(FASTPOSE_MOST_TARGET)
-#define FASTPOSE_MOST_TARGET 2
-#endif
-
 #if defined(__x86_64__)
 
 // `flatten` inlines all of the body, so that it is compiled for the wider vectors.
@@ -48,38 +51,24 @@ __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"), flatten)) 
   body.template run<Avx512BFloat16Target>();
 }
 
-template <class Body>
+// Calls body.run<Target>(); `Most` is the last target from which the body gains anything.
+template <class Most = Avx512BFloat16Target, class Body>
 void run_on_best_target(Body& body) {
-  if (FASTPOSE_MOST_TARGET >= 2 && __builtin_cpu_supports("avx512bf16") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq")) {
-    run_avx512(body);
-  } else if (FASTPOSE_MOST_TARGET >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    run_avx2(body);
-  } else {
-    body.template run<BaselineTarget>();
+  const Instructions best = best_instructions();
+  if constexpr (std::is_same_v<Most, Avx512BFloat16Target>) {
+    if (best == Instructions::kAvx512BFloat16) return run_avx512(body);
   }
+  if (best >= Instructions::kAvx2) return run_avx2(body);
+  body.template run<BaselineTarget>();
 }
 
 #else
 
-template <class Body>
+template <class Most = Avx512BFloat16Target, class Body>
 void run_on_best_target(Body& body) {
   body.template run<BaselineTarget>();
 }
 
 #endif
-
-// Calls body(std::integral_constant<int, count>{}) for 1 <= count <= kMost.
-template <int kMost, class Body>
-void with_constant(int count, const Body& body) {
-  if constexpr (kMost > 1) {
-    if (count < kMost) {
-      with_constant<kMost - 1>(count, body);
-      return;
-    }
-  }
-  body(std::integral_constant<int, kMost>{});
-}
 
 }  // namespace fastpose
