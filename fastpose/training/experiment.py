@@ -142,7 +142,8 @@ def run_experiment(
         write_curve(folder / COMPLETE, {name: curves[name]})
         plot_curves(folder / "robustness.png", {name: curves[name]}, title=packed.source)
         speed = format_speed(len(trainer.setup.test_indices), len(curves[name]), scored - trained)
-        echo(f"{name}: trained in {trained - started:.0f} s, {speed}, in {folder}")
+        spent = f"{trained - started:.0f} s ({trainer.setup.placement})"
+        echo(f"{name}: trained in {spent}, {speed}, in {folder}")
     earlier = {name: curve for name, curve in finished_curves(out, echo).items() if name not in plan}
     compare(earlier | curves, out, title=packed.source, echo=echo)
     first = next(iter(next(iter(curves.values())).values()))
