@@ -29,8 +29,8 @@ class OptimConfig:
     batch_size: int | Literal["auto"] = 32
     """Clips of a step; auto: the largest power of two that fits in memory. The learning rate is not scaled with it."""
     micro_batch: int | None = None
-    """Most clips that pass through the model together, to the gradient of the whole batch; batch-norm statistics
-    are those of each micro-batch. None for the whole batch."""
+    """Largest number of clips in one pass through the model; the gradient is that of the whole batch, batch-norm
+    statistics are those of each micro-batch. By default the whole batch."""
     checkpoint_activations: bool = False
     """Compute activations a second time in the backward pass instead of keeping them: slower, in less memory."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -39,7 +39,7 @@ class OptimConfig:
     """auto: on CUDA a step is one CUDA graph. Not with micro_batch or checkpoint_activations."""
     lr: float = 1e-3
     head_lr: float | None = None
-    """Learning rate of the classifier, where it is another."""
+    """Learning rate of the classifier, if it differs."""
     weight_decay: float = 0.01
     grad_clip: float = 20.0
     """Largest norm of the gradient."""
@@ -91,7 +91,12 @@ class OptimConfig:
         check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "div_factor", "final_div_factor")
         check(self, "a number ≥ 0", lambda x: 0 <= x < math.inf, "weight_decay")
         check(self, "0 ≤ ema < 1", lambda x: 0 <= x < 1, "ema")
-        check(self, "0 to the number of epochs", lambda n: 0 <= n <= self.epochs, "warmup_epochs")
+        check(
+            self,
+            f"a number from 0 to epochs, which is {self.epochs}",
+            lambda n: 0 <= n <= self.epochs,
+            "warmup_epochs",
+        )
         check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
         check(self, "0 or more", lambda n: n >= 0, "val_every", "patience")
         check_levels(self, "val_alphas")
