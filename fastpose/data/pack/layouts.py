@@ -211,7 +211,7 @@ def get_layout(layout: "str | Path | Layout") -> Layout:
     if isinstance(layout, str | Path) and Path(layout).is_file():
         return Layout.from_file(layout)
     raise ValueError(
-        f"no layout {str(layout)!r}: give one of {', '.join(LAYOUTS)}, "
+        f"no layout {str(layout)!r}, and no file of that name: give one of {', '.join(LAYOUTS)}, "
         "or a JSON file {name, joints, pairs, limbs}"
     )
 
