@@ -22,7 +22,7 @@ COMPLETION = ("--tyro-print-completion", "--tyro-write-completion")
 def usage() -> str:
     """Return the list of commands, a line each."""
     more = (
-        "fastpose COMMAND --help tells its options, fastpose --version the version, and\n"
+        "fastpose COMMAND --help lists its options, fastpose --version prints the version, and\n"
         "fastpose --tyro-print-completion bash (or zsh, fish) prints a completion script."
     )
     return list_commands(

@@ -111,7 +111,7 @@ def run_one_of(
     if not argv or argv[0] in ("-h", "--help", "--help-all"):
         listed = {name: (inspect.getdoc(run) or "").partition("\n")[0] for name, run in commands.items()}
         program = program_name(command)
-        print(list_commands(program, text, listed, f"{program} COMMAND --help tells its options."))
+        print(list_commands(program, text, listed, f"{program} COMMAND --help lists its options."))
         sys.exit(0 if argv else 2)
     name, *arguments = argv
     if name not in commands:

@@ -25,13 +25,14 @@ OnError = Annotated[
 Threads = Annotated[int | None, arg(help="Decoder threads; by default all that this process may use.")]
 FromKinect = Annotated[str, arg(help="Layout of the pack: kinect25 (native), h36m17 or coco17.")]
 KeepFiles = Annotated[Path | None, arg(help="Keep the .skeleton files in this folder, new or empty.")]
-ImageSize = Annotated[tuple[int, int] | None, arg(help="Height and width, for clips that do not say theirs.")]
+ImageSize = Annotated[tuple[int, int] | None, arg(help="Height and width of clips that do not state theirs.")]
 Classes = Annotated[
     str | None,
     arg(help="Their number, or a text file of names, one a line; by default the largest label + 1."),
 ]
 TargetLayout = Annotated[
-    str | None, arg(help="Layout of the pack, by default the file's; or a JSON file that tells its joints.")
+    str | None,
+    arg(help="Layout of the pack, by default the file's; or a JSON file that describes its joints."),
 ]
 SourceLayout = Annotated[
     str | None, arg(help="What the file's joints are; by default coco17, kinect25 or penn13 by their number.")

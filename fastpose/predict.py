@@ -16,7 +16,8 @@ class Arguments:
     """Classify clips in files; prints the likeliest classes of each clip.
 
     Files are .skeleton (NTU RGB+D), .pkl (PYSKL, MMAction2), .npz and .json (keypoints), and .safetensors
-    (packed by fastpose.pack). One that cannot be used is told, makes the exit status 1, and stops nothing.
+    (packed by fastpose pack). A file that cannot be used is reported and makes the exit status 1; the others are
+    classified all the same.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -24,9 +25,9 @@ class Arguments:
     files: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Files, folders and glob patterns."""
     layout: str | None = None
-    """Joints of .npz, .json and .pkl files: kinect25, h36m17, coco17, penn13, or a JSON file that tells them."""
+    """Joints of .npz, .json and .pkl files: kinect25, h36m17, coco17, penn13, or a JSON file that describes them."""
     image_size: tuple[int, int] | None = None
-    """Height and width in pixels, for clips that do not say theirs."""
+    """Height and width in pixels of clips that do not state theirs."""
     split: str | None = None
     """Only the clips of this split of .pkl and .safetensors files."""
     top_k: int = 5
@@ -36,17 +37,17 @@ class Arguments:
     embed: Path | None = None
     """Write each clip's features here, as .npz."""
     window: int | None = None
-    """Frames of the windows that longer clips are cut into, 0: uncut; by default 300, of clips of more than 900."""
+    """Frames of each window that a longer clip is cut into; 0 cuts none. By default 300, for clips of more than 900."""
     stride: int | None = None
-    """Frames from one window to the next; by default half a window."""
+    """Frames from the start of one window to the next; by default half a window."""
     num_clips: int = 1
     """Samplings of each clip whose scores are averaged."""
     flip: bool = False
     """Also average over mirror images."""
     convert: bool = False
-    """Convert coco17 to an h36m17 model; conversions from kinect25 need no asking."""
+    """Convert coco17 joints for an h36m17 model; kinect25 joints are converted without this flag."""
     batch_size: int | None = None
-    """Windows per pass of the model; by default 64 for joints, 16 for images."""
+    """Windows in one forward pass; by default 64 for joints, 16 for images."""
     device: str = "auto"
     """auto, cpu or cuda."""
     precision: str = "auto"

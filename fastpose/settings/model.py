@@ -31,11 +31,11 @@ class ModelConfig:
     heatmaps: Literal["implicit", "explicit"] = "implicit"
     """Other inputs than skeletons: implicit computes the first convolution from the keypoints, explicit draws them."""
     joints: Literal["h36m17", "own"] = "h36m17"
-    """MotionBERT: its own joints, made from the data's; own: the data's, to train from scratch."""
+    """MotionBERT: h36m17, made from the data's joints; own: the data's joints, to train from scratch."""
     published: bool = False
     """MotionBERT: make joints as its published code does, faults included: what published weights expect."""
     init: str | None = None
-    """Checkpoint, or folder of a finished run, to fine-tune from; a head of other classes is made anew."""
+    """Checkpoint, or folder of a finished run, to fine-tune from; a head for other classes is initialised anew."""
 
     def __post_init__(self) -> None:
         check_words(self)
@@ -45,7 +45,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointConfig:
-    """What a checkpoint of others is; fastpose's own runs say that themselves."""
+    """What a checkpoint of others holds; fastpose's own runs record this themselves."""
 
     model: str | None = None
     """Its name in the model registry, such as posec3d."""

@@ -27,9 +27,9 @@ class SamplingConfig:
     frame_rule: Literal["segments", "resample"] = "segments"
     """segments: the rule of PYSKL and MMAction2; resample: MotionBERT's, which repeats frames of short clips."""
     crop: Literal["box", "frame"] = "box"
-    """box: a square round the joints, in training a random part of it; frame: the whole frame."""
+    """box: a square around the joints, in training a random part of it; frame: the whole frame."""
     max_persons: int | None = None
-    """Persons of each clip, the first ones; none for as many as any clip of the data has."""
+    """Most persons of each clip, taken in order; by default as many as any clip of the data has."""
     crop_padding: float = 1.25
     """Side of the square crop over the larger side of the box of joints."""
     min_box: float = 10.0
