@@ -4,7 +4,4 @@ from fastpose._lazy import attach
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__ = attach(
-    __name__,
-    {"data": "data", "models": "models", "ops": "ops", "predict": "prediction.predictor"},
-)
+__getattr__, __dir__ = attach(__name__, __file__)

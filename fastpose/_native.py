@@ -3,6 +3,7 @@
 import os
 import warnings
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -16,9 +17,14 @@ def _load() -> tuple[ModuleType | None, str]:
     return extension, ""
 
 
-native, _reason = _load()
+_extension, _reason = _load()
 
-if native is None:  # a module is imported once, so this is said once
+if TYPE_CHECKING:  # its types are those of _C.pyi; callers have asked extension_obstacle()
+    import fastpose._C as native
+else:
+    native = _extension
+
+if _extension is None:  # a module is imported once, so this is said once
     warnings.warn(
         f"fastpose's compiled extension fastpose._C could not be loaded ({_reason}); slower references are used "
         "in its place. To build it, run `pip install -e .` in the project's folder, with a C++20 compiler.",
@@ -27,7 +33,7 @@ if native is None:  # a module is imported once, so this is said once
 
 
 def extension_obstacle() -> str | None:
-    """Return why no native code can run, or None; it completes "backend='native' …"."""
-    if native is None:
+    """Why no native code can run, or None; it completes "backend='native' …"."""
+    if _extension is None:
         return f"needs the compiled extension fastpose._C, which could not be loaded ({_reason})"
     return None

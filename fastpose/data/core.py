@@ -2,6 +2,7 @@
 
 import os
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from fastpose._native import native
 from fastpose.data.sampling.noise import total_differences
@@ -25,4 +26,7 @@ REFERENCES = SimpleNamespace(
     total_differences=total_differences,
 )
 
-core = REFERENCES if native is None else native
+if TYPE_CHECKING:
+    core = native
+else:
+    core = REFERENCES if native is None else native

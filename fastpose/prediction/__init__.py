@@ -2,6 +2,4 @@
 
 from fastpose._lazy import attach
 
-__getattr__, __dir__ = attach(
-    __name__, {"Prediction": "predictor", "Predictor": "predictor", "predict": "predictor"}
-)
+__getattr__, __dir__ = attach(__name__, __file__)

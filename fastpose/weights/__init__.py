@@ -2,6 +2,4 @@
 
 from fastpose._lazy import attach
 
-__getattr__, __dir__ = attach(
-    __name__, {"load_card": "runs", "load_checkpoint": "loading", "load_model": "runs"}
-)
+__getattr__, __dir__ = attach(__name__, __file__)

@@ -2,6 +2,4 @@
 
 from fastpose._lazy import attach
 
-__getattr__, __dir__ = attach(
-    __name__, {"JointInput": "joint_input", "PoseInput": "pose_input", "prepare_input": "pose_input"}
-)
+__getattr__, __dir__ = attach(__name__, __file__)

@@ -2,4 +2,4 @@
 
 from fastpose._lazy import attach
 
-__getattr__, __dir__ = attach(__name__, {"attend": "op"})
+__getattr__, __dir__ = attach(__name__, __file__)

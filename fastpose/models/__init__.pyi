@@ -1,0 +1,9 @@
+from fastpose.models.inputs.joint_input import JointInput as JointInput
+from fastpose.models.inputs.pose_input import prepare_input as prepare_input
+from fastpose.models.inputs.protocol import PoseModel as PoseModel
+from fastpose.models.motionbert import MotionBERT as MotionBERT
+from fastpose.models.outputs import ModelOutput as ModelOutput
+from fastpose.models.posec3d import PoseConv3D as PoseConv3D
+from fastpose.models.registry import create_model as create_model
+from fastpose.models.registry import register_model as register_model
+from fastpose.weights.loading import load_checkpoint as load_checkpoint

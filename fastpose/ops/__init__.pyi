@@ -1,0 +1,9 @@
+from fastpose.ops.contrastive import contrastive_loss as contrastive_loss
+from fastpose.ops.contrastive import group_contrastive_loss as group_contrastive_loss
+from fastpose.ops.contrastive import supervised_contrastive_loss as supervised_contrastive_loss
+from fastpose.ops.heatmap import render_heatmaps as render_heatmaps
+from fastpose.ops.layers.attention import attend as attend
+from fastpose.ops.layers.batch_norm import batch_norm_relu as batch_norm_relu
+from fastpose.ops.layers.depthwise import depthwise_conv3d as depthwise_conv3d
+from fastpose.ops.layers.norm_depthwise import batch_norm_depthwise as batch_norm_depthwise
+from fastpose.ops.stem import pose_stem as pose_stem

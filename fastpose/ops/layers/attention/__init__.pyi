@@ -1,0 +1,1 @@
+from fastpose.ops.layers.attention.op import attend as attend

@@ -1,0 +1,3 @@
+from fastpose.weights.loading import load_checkpoint as load_checkpoint
+from fastpose.weights.runs import load_card as load_card
+from fastpose.weights.runs import load_model as load_model
