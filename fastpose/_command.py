@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import fastpose
 from fastpose.system.openmp import share_processors
@@ -74,7 +74,7 @@ def parse_arguments(
     if topic is not None:
         print(format_help(kind, program, default=default, common=common, topic=topic or None))
         sys.exit(0)
-    given = {} if default is None else {"default": default}
+    given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(kind, args=argv, prog=program, config=(tyro.conf.OmitArgPrefixes,), **given)
 
 
@@ -155,5 +155,5 @@ def load_command(name: str) -> ModuleType:
     The attribute ``fastpose.predict`` stays the function of that name, where importing a submodule would set it.
     """
     module = importlib.import_module(f"fastpose.{name}")
-    vars(fastpose).pop(name, None)
+    fastpose.__dict__.pop(name, None)
     return module

@@ -133,7 +133,7 @@ def read_groups(kind: Callable[..., Any], default: Any = None, name: str = "") -
     own = Group(name, " ".join(text.split()), [])
     nested: list[Group] = []
     for parameter, hint, value in _parameters(kind, default):
-        if dataclasses.is_dataclass(hint):
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
             nested += read_groups(hint, value, parameter)
         else:
             own.options.append(_option(parameter, hint, texts.get(parameter, ""), value))

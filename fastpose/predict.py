@@ -63,7 +63,7 @@ def run(arguments: Arguments) -> int:
     from fastpose.weights.foreign import open_model
 
     prediction_files.check_targets(arguments.out, arguments.embed)
-    layout = arguments.layout and get_layout(arguments.layout)
+    layout = get_layout(arguments.layout) if arguments.layout else None
     options = ReadOptions(layout=layout, image_size=arguments.image_size, split=arguments.split)
     settings = ("device", "precision", "batch_size", "num_clips", "flip", "window", "stride", "convert")
     model, card = open_model(arguments.run, arguments.checkpoint, layout)

@@ -54,7 +54,7 @@ def parse(argv: list[str] | None = None) -> Arguments:
     bare = known.data is None and known.config is None
     preset = known.preset or ("first-run" if bare else "report")
     base = settings.from_preset(preset)
-    arms = PRESET_ARMS.get(preset, ("contrastive",))
+    arms: tuple[Arm, ...] = PRESET_ARMS.get(preset, ("contrastive",))
     if known.config:
         base = settings.from_file(known.config, base)
         arms = (base.arm,)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastpose.system.files import atomic_path
 
@@ -23,15 +24,15 @@ class Row:
     name: str
     section: str
     seconds: float
-    info: dict[str, object]
+    info: dict[str, Any]
 
     @property
     def role(self) -> str | None:
         return self.info.get("role")
 
-    def rate(self, kind: str) -> float | None:
-        """Return ``kind`` ("clips", "bytes", "flop") per second."""
-        return self.info[kind] / self.seconds if kind in self.info else None
+    def rate(self, kind: str) -> float:
+        """Return ``kind`` ("clips", "bytes", "flop"), of which ``info`` has the number in a call, per second."""
+        return self.info[kind] / self.seconds
 
 
 def read_rows(path: str | Path) -> list[Row]:

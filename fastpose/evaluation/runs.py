@@ -212,6 +212,7 @@ def write_confusion(stem: Path, accuracy: Accuracy, names: tuple[str, ...], titl
     """Write a confusion matrix (rows: true class, columns: predicted) as ``stem``.csv and ``stem``.png."""
     from matplotlib.figure import Figure
 
+    assert accuracy.confusion is not None  # as of all that is measured here
     counts = accuracy.confusion.numpy()  # [K, K]
     met = np.flatnonzero(
         counts.sum(axis=0) + counts.sum(axis=1)
@@ -220,18 +221,18 @@ def write_confusion(stem: Path, accuracy: Accuracy, names: tuple[str, ...], titl
     rows = [",".join([name, *map(str, row)]) for name, row in zip(quoted, counts.tolist(), strict=True)]
     write_text(stem.with_name(stem.name + ".csv"), "\n".join([",".join(["true", *quoted]), *rows]) + "\n")
 
-    names = [names[k] for k in met]
+    shown = [names[k] for k in met]
     counts = counts[np.ix_(met, met)]
-    side = min(4 + 0.28 * len(names), 24)
+    side = min(4 + 0.28 * len(shown), 24)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    ticks = range(len(names))
-    size = 8 if len(names) <= 30 else 5
-    axes.set_xticks(ticks, names, rotation=90, fontsize=size)
-    axes.set_yticks(ticks, names, fontsize=size)
-    if len(names) <= 30:
+    ticks = range(len(shown))
+    size = 8 if len(shown) <= 30 else 5
+    axes.set_xticks(ticks, shown, rotation=90, fontsize=size)
+    axes.set_yticks(ticks, shown, fontsize=size)
+    if len(shown) <= 30:
         for row in ticks:
             for column in ticks:
                 if counts[row, column]:

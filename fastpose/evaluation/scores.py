@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.batch import PoseBatch
 from fastpose.data.sampling.device import DeviceClipSampler, sampler_on
 from fastpose.data.sampling.sampler import ClipSampler
-from fastpose.models.outputs import ModelOutput
+from fastpose.models.inputs.protocol import PoseModel
 from fastpose.settings import EvalConfig, SamplingConfig
 from fastpose.system.placement import Placement
 from fastpose.system.prefetch import Prefetcher
@@ -39,7 +40,7 @@ def score_clips(
     seed: int = 0,
     placement: Placement | None = None,
     sampler: ClipSampler | DeviceClipSampler | None = None,
-    on_batch: Callable[[int], None] = lambda clips: None,
+    on_batch: Callable[[int], object] = lambda clips: None,
 ) -> ClipScores:
     """Score clips at every noise level of ``settings``, in one pass over them.
 
@@ -80,8 +81,8 @@ def score_clips(
     try:
         with Prefetcher(_sample_batches(sampler, indices, levels, settings)) as batches:
             for views in batches:
-                scored.append(mean_scores(model, views, placement)[0])
-                on_batch(len(scored[-1]))
+                parts.append(mean_scores(cast(PoseModel, model), views, placement)[0])
+                on_batch(len(parts[-1]))
     finally:
         model.train(was_training)
     scores = torch.cat(scored).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]
@@ -121,12 +122,12 @@ def evaluation_views(
     ]  # fmt: skip
 
 
-def mean_scores(model: nn.Module, views: list[PoseBatch], placement: Placement) -> tuple[Tensor, Tensor]:
+def mean_scores(model: PoseModel, views: list[PoseBatch], placement: Placement) -> tuple[Tensor, Tensor]:
     """Return mean softmax [B, K] and mean features [B, D], float32, over samplings of the same clips."""
     total: tuple[Tensor, Tensor] | None = None
     for view in views:
         with placement.autocast():
-            output: ModelOutput = model(model.prepare_input(view.to(placement.device)))
+            output = model(model.prepare_input(view.to(placement.device)))
         scores, features = output.logits.float().softmax(dim=1), output.features.float()
         total = (scores, features) if total is None else (total[0] + scores, total[1] + features)
     assert total is not None

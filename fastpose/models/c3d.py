@@ -5,17 +5,16 @@ by Duan et al., CVPR 2022; keys of PYSKL's C3D: `conv1a.{conv,bn}`, …, `conv4b
 """
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, StemConvolution
-from fastpose.models.pose_network import PoseNetwork
-from fastpose.models.recompute import Segmented
+from fastpose.models.pose_network import Backbone, PoseNetwork
 
 KERNEL = (3, 3, 3)
 
 
-class C3D(Segmented):
+class C3D(Backbone):
     """Four stages that keep the frames, between them averages over 2×2 pixels."""
 
     num_features = 256
@@ -48,5 +47,5 @@ def halve(x: Tensor) -> Tensor:
 class C3DLight(PoseNetwork):
     """C3D-light; ``PoseNetwork`` says what it takes."""
 
-    def make_backbone(self, in_channels: int) -> nn.Module:
+    def make_backbone(self, in_channels: int) -> Backbone:
         return C3D(in_channels)

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
+
+from fastpose.models.layers import ConvNorm, ResidualBlock
 
 
-def forward_center_taps(backbone: nn.Module, x: Tensor) -> Tensor:
+def forward_center_taps(backbone: Any, x: Tensor) -> Tensor:
     """Run a ``SlowOnly`` backbone on a 1×1 image: [B, C, T] → [T', B, 512]."""
     batch, channels, _ = x.shape
     if torch.compiler.is_exporting():
@@ -24,20 +26,20 @@ def forward_center_taps(backbone: nn.Module, x: Tensor) -> Tensor:
     return x.view(-1, batch, x.shape[1])
 
 
-def _forward_blocks(backbone: nn.Module, x: Tensor, layer: Callable[..., Tensor]) -> Tensor:
+def _forward_blocks(backbone: Any, x: Tensor, layer: Callable[..., Tensor]) -> Tensor:
     x = backbone.segment(backbone.conv1, functools.partial(layer, backbone.conv1))(x)
     for block in (*backbone.layer1, *backbone.layer2, *backbone.layer3):
         x = backbone.segment(block, functools.partial(_forward_block, block, layer))(x)
     return x
 
 
-def _forward_block(block: nn.Module, layer: Callable[..., Tensor], x: Tensor) -> Tensor:
+def _forward_block(block: ResidualBlock, layer: Callable[..., Tensor], x: Tensor) -> Tensor:
     identity = x if block.downsample is None else layer(block.downsample, x)
     return layer(block.conv3, layer(block.conv2, layer(block.conv1, x)), residual=identity)
 
 
-def _narrow_conv_norm(layer: nn.Module, x: Tensor, residual: Tensor | None = None) -> Tensor:
-    """Apply the centre taps as a convolution [B, C, T, 1, 1] → [B, C', T', 1, 1], as exported programs do."""
+def _narrow_conv_norm(layer: ConvNorm, x: Tensor, residual: Tensor | None = None) -> Tensor:
+    """The centre taps as a convolution [B, C, T, 1, 1] → [B, C', T', 1, 1]: what exported programs compute."""
     weight = layer.conv.weight
     time, height, width = weight.shape[2:]
     taps = weight[..., height // 2, width // 2, None, None]  # [C', C, time, 1, 1]
@@ -45,7 +47,7 @@ def _narrow_conv_norm(layer: nn.Module, x: Tensor, residual: Tensor | None = Non
     return layer.bn(x, relu=layer.relu or residual is not None, residual=residual)
 
 
-def _conv_norm(layer: nn.Module, x: Tensor, residual: Tensor | None = None, *, batch: int) -> Tensor:
+def _conv_norm(layer: ConvNorm, x: Tensor, residual: Tensor | None = None, *, batch: int) -> Tensor:
     stride = layer.conv.stride[0]
     if stride > 1:
         x = x.view(-1, batch, x.shape[1])[::stride].flatten(0, 1)

@@ -7,6 +7,9 @@ learned mix of both.
 Source: Zhu et al., "MotionBERT: A Unified Perspective on Learning Human Motion Representations", ICCV 2023.
 """
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -48,6 +51,15 @@ class FeedForward(nn.Module):
 
 class Block(nn.Module):
     """One pair of layers of a stream: space (`_s`) then time (`_t`), or time then space."""
+
+    norm1_s: nn.LayerNorm
+    attn_s: Attention
+    norm2_s: nn.LayerNorm
+    mlp_s: FeedForward
+    norm1_t: nn.LayerNorm
+    attn_t: Attention
+    norm2_t: nn.LayerNorm
+    mlp_t: FeedForward
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float, *, time_first: bool):
         super().__init__()
@@ -97,6 +109,9 @@ class DSTformer(Segmented):
         maxlen: most frames; there is one temporal embedding for each.
     """
 
+    blocks_st: nn.ModuleList
+    blocks_ts: nn.ModuleList
+
     def __init__(
         self,
         *,
@@ -131,15 +146,18 @@ class DSTformer(Segmented):
                 nn.init.zeros_(module.bias)
             elif isinstance(module, nn.LayerNorm):
                 module.reset_parameters()
-        for mix in self.ts_attn:
+        for mix in self._mixes():
             nn.init.zeros_(mix.weight)
             nn.init.constant_(mix.bias, 0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self._embed(x)  # [N, T, J, C]
-        for block_st, block_ts, mix in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
+        for block_st, block_ts, mix in zip(self.blocks_st, self.blocks_ts, self._mixes(), strict=True):
             x = _fuse(self.segment(block_st)(x), self.segment(block_ts)(x), mix)
         return self.pre_logits(self.norm(x))
+
+    def _mixes(self) -> "Iterable[nn.Linear]":
+        return cast("Iterable[nn.Linear]", self.ts_attn)
 
     def _embed(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # eight bits would move joints by pixels

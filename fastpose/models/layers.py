@@ -3,7 +3,7 @@
 Attribute names (conv, bn, conv1, …, downsample) are those of PYSKL's modules, so that state dicts fit.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,9 @@ Size3 = tuple[int, int, int]
 
 class BatchNorm(nn.BatchNorm3d):
     """Batch norm of volumes [B, C, T, H, W] or of rows [N, C]."""
+
+    num_batches_tracked: Tensor  # which nn.BatchNorm3d may do without, as without a momentum
+    momentum: float
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 5):
@@ -51,6 +54,10 @@ class Convolution(nn.Conv3d):
     On the CPU, depthwise kernels run natively. Of a 1×1 image only centre taps meet anything but padding.
     """
 
+    kernel_size: Size3
+    stride: Size3
+    padding: Size3
+
     def __init__(
         self,
         in_channels: int,
@@ -60,7 +67,7 @@ class Convolution(nn.Conv3d):
         *,
         depthwise: bool = False,
     ):
-        padding = tuple(k // 2 for k in kernel)
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         groups = in_channels if depthwise else 1
         super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
         self.depthwise = depthwise
@@ -118,9 +125,12 @@ class MaxPool(nn.MaxPool3d):
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_autocast_enabled(x.device.type):
-            return super().forward(x)
+            return self._pool(x)
         with torch.autocast(x.device.type, enabled=False):
-            return super().forward(x)
+            return self._pool(x)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return cast(Tensor, super().forward(x))  # a pair where indices are asked for
 
 
 class ConvNorm(nn.Module):

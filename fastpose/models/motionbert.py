@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models.dstformer import COORDINATES, DSTformer
 from fastpose.models.inputs.joint_input import JointInput
-from fastpose.models.inputs.protocol import as_input
+from fastpose.models.inputs.protocol import PoseModule, as_input
 from fastpose.models.outputs import ModelOutput
 
 MOTIONBERT_LITE = {"dim_feat": 256, "mlp_ratio": 4}
@@ -42,7 +42,7 @@ class ActionHead(nn.Module):
             layer.reset_parameters()
 
 
-class MotionBERT(nn.Module):
+class MotionBERT(PoseModule):
     """MotionBERT for action recognition, 3D poses and motion embeddings.
 
     Args:
@@ -61,6 +61,7 @@ class MotionBERT(nn.Module):
         input_options: further arguments of ``JointInput`` (layout, joints, size, published).
     """
 
+    pose_input: JointInput
     head_prefix = "head."
     input_type = JointInput
     takes_images = False
@@ -151,9 +152,9 @@ class MotionBERT(nn.Module):
         Raises:
             ValueError: x is of another shape or dtype.
         """
-        x = as_input(self, x)
-        features = self.head.pool(self.representation(x))  # [B, V·R]
-        with torch.autocast(x.device.type, enabled=False):
+        joints: Tensor = as_input(self, x)
+        features = self.head.pool(self.representation(joints))  # [B, V·R]
+        with torch.autocast(joints.device.type, enabled=False):
             return ModelOutput(self.head(features), features)
 
     def representation(self, x: Tensor) -> Tensor:

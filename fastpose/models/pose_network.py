@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps, PoseInput, keypoints_of
-from fastpose.models.inputs.protocol import as_input
+from fastpose.models.inputs.protocol import PoseModule, as_input
 from fastpose.models.layers import BatchNorm, ResidualBlock
 from fastpose.models.outputs import ModelOutput
+from fastpose.models.recompute import Segmented
 
 
 class ClassifierHead(nn.Module):
@@ -29,7 +30,13 @@ class ClassifierHead(nn.Module):
         return self.fc_cls(self.dropout(features))
 
 
-class PoseNetwork(nn.Module):
+class Backbone(Segmented):
+    """A module [B, C, T, H, W] → [B, D, T', H', W']."""
+
+    num_features: int  # D
+
+
+class PoseNetwork(PoseModule):
     """A 3D convolutional backbone with its classifier, for one of four inputs.
 
     Args:
@@ -44,6 +51,7 @@ class PoseNetwork(nn.Module):
             joint_merge, normalize, duplicate_person), for this model's method of that name.
     """
 
+    pose_input: PoseInput
     head_prefix = "cls_head."
     input_type = PoseInput
 
@@ -69,7 +77,7 @@ class PoseNetwork(nn.Module):
         self.pose_input = PoseInput(
             input=input, max_persons=max_persons, score_channel=score_channel, **input_options
         )
-        layout = self.pose_input.layout
+        layout = self.pose_input.fed
         if layout is not None and layout.num_joints != num_keypoints:
             raise ValueError(
                 f"layout {layout.name!r} has {layout.num_joints} joints, but num_keypoints is {num_keypoints}"
@@ -80,8 +88,8 @@ class PoseNetwork(nn.Module):
         self.cls_head = ClassifierHead(self.num_features, num_classes, dropout)
         self.reset_parameters()
 
-    def make_backbone(self, in_channels: int) -> nn.Module:
-        """Return the module [B, in_channels, T, H, W] → [B, D, T', H', W'], with its D as ``num_features``."""
+    def make_backbone(self, in_channels: int) -> Backbone:
+        """The module [B, in_channels, T, H, W] → [B, D, T', H', W']."""
         raise NotImplementedError
 
     def reset_parameters(self) -> None:
@@ -128,14 +136,14 @@ class PoseNetwork(nn.Module):
         Raises:
             ValueError: x is not a floating-point volume with this model's channels.
         """
-        x = as_input(self, x)
-        self.pose_input.check(x, self.in_channels)
+        volume: Tensor = as_input(self, x)  # or ImplicitHeatmaps, which the first convolution takes
+        self.pose_input.check(volume, self.in_channels)
         dtype = self.cls_head.fc_cls.weight.dtype
         if self.takes_images:
-            features = self.backbone(x).mean((2, 3, 4), dtype=dtype)  # accumulated in dtype
+            features = self.backbone(volume).mean((2, 3, 4), dtype=dtype)  # accumulated in dtype
         else:
-            features = self.point_features(x, dtype)
-        with torch.autocast(x.device.type, enabled=False):
+            features = self.point_features(volume, dtype)
+        with torch.autocast(volume.device.type, enabled=False):
             return ModelOutput(self.cls_head(features), features)
 
     def point_features(self, x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -5,13 +5,13 @@ ResNet3dSlowOnly: `conv1.{conv,bn}`, `layerN.i.{conv1,conv2,conv3,downsample}.{c
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastpose.models.center_taps import forward_center_taps
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, MaxPool, ResidualBlock, Size3, StemConvolution
-from fastpose.models.pose_network import PoseNetwork
-from fastpose.models.recompute import Segmented, SegmentedSequential
+from fastpose.models.pose_network import Backbone, PoseNetwork
+from fastpose.models.recompute import SegmentedSequential
 
 STEM_CHANNELS = 32
 EXPANSION = 4
@@ -33,7 +33,7 @@ def bottleneck(
     )
 
 
-class SlowOnly(Segmented):
+class SlowOnly(Backbone):
     """Three stages of bottlenecks behind a stem that keeps the resolution.
 
     Args:
@@ -78,7 +78,7 @@ class PoseConv3D(PoseNetwork):
 
     blocks = (4, 6, 3)
 
-    def make_backbone(self, in_channels: int) -> nn.Module:
+    def make_backbone(self, in_channels: int) -> Backbone:
         return SlowOnly(in_channels, self.blocks)
 
     def point_features(self, x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -5,16 +5,17 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from fastpose.models.c3d import C3DLight
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.motionbert import MOTIONBERT_LITE, MotionBERT
 from fastpose.models.posec3d import PoseConv3D, PoseConv3DKinetics
 from fastpose.models.x3d import X3DShallow
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
+MODELS: dict[str, Callable[..., PoseModule]] = {
     "posec3d": PoseConv3D,
     "posec3d_k400": PoseConv3DKinetics,
     "c3d_light": C3DLight,
@@ -35,7 +36,7 @@ def register_model(name: str, factory: Callable[..., nn.Module]) -> None:
     Raises:
         ValueError: another network has that name.
     """
-    if MODELS.setdefault(name, factory) is not factory:
+    if MODELS.setdefault(name, cast(Callable[..., PoseModule], factory)) is not factory:
         raise ValueError(f"model {name!r} is there already; choose another name")
 
 
@@ -57,7 +58,7 @@ def import_model(name: str) -> None:
     register_model(name, factory)
 
 
-def create_model(name: str, **options: Any) -> nn.Module:
+def create_model(name: str, **options: Any) -> PoseModule:
     """Build the model ``name`` with the arguments of its class.
 
     Args:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps
 from fastpose.models.layers import ConvNorm, ResidualBlock, StemConvolution
-from fastpose.models.pose_network import PoseNetwork
-from fastpose.models.recompute import Segmented, SegmentedSequential
+from fastpose.models.pose_network import Backbone, PoseNetwork
+from fastpose.models.recompute import SegmentedSequential
 
 STEM_CHANNELS = 24
 BLOCKS = (2, 5, 3)
@@ -32,7 +32,7 @@ def depthwise_block(in_channels: int, out_channels: int, *, downsample: bool) ->
     )
 
 
-class X3D(Segmented):
+class X3D(Backbone):
     """A stem that filters space, then time, three stages of depthwise blocks, and a wide 1×1×1 layer.
 
     The stem and each stage halve H and W; all frames are kept.
@@ -68,5 +68,5 @@ class X3D(Segmented):
 class X3DShallow(PoseNetwork):
     """X3D-shallow; ``PoseNetwork`` says what it takes."""
 
-    def make_backbone(self, in_channels: int) -> nn.Module:
+    def make_backbone(self, in_channels: int) -> Backbone:
         return X3D(in_channels)

@@ -24,9 +24,10 @@ def three_integers(op: str, name: str, value: int | Sequence[int], least: int) -
         not isinstance(numbers, Sequence)
         or len(numbers) != 3
         or any(isinstance(one, bool) or not isinstance(one, Integral) for one in numbers)
-        or any(not least <= one <= MAX_STEP for one in numbers)
+        or any(not least <= int(one) <= MAX_STEP for one in numbers)
     ):
         raise ValueError(
             f"{op}: {name} must be one or three integers from {least} to {MAX_STEP}, got {value!r}"
         )
-    return tuple(int(one) for one in numbers)
+    frames, rows, columns = (int(one) for one in numbers)
+    return frames, rows, columns

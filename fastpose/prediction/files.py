@@ -101,7 +101,7 @@ def predict_files(
     *,
     top_k: int = 5,
     keep_features: bool = True,
-    on_clips: Callable[[int], None] = lambda clips: None,
+    on_clips: Callable[[int], object] = lambda clips: None,
 ) -> Results:
     """Classify the clips in ``paths``, in their order; reading and sampling run beside the model.
 

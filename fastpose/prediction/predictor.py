@@ -4,7 +4,7 @@ import warnings
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from fastpose.data.sampling.checks import checked_integer
 from fastpose.data.sampling.device import sampler_on
 from fastpose.data.sources.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
 from fastpose.evaluation.scores import evaluation_views, mean_scores
+from fastpose.models.inputs.protocol import PoseModel
 from fastpose.prediction.windows import Windows, cut_windows
 from fastpose.system.placement import Placement
 from fastpose.weights.card import ModelCard
@@ -130,7 +131,7 @@ class Predictor:
         self.batch_size = checked_integer(
             "batch_size", default if batch_size is None else batch_size, 1, 2**20
         )
-        self.model = self.placement.place(model.eval())
+        self.model = cast(PoseModel, self.placement.place(model.eval()))
 
     @classmethod
     def load(cls, run: str | Path, **settings: Any) -> "Predictor":
@@ -180,7 +181,7 @@ class Predictor:
             )
             for begin in range(0, len(kept), self.batch_size)
         ]
-        num_crowded = np.count_nonzero(packed.num_persons > self.card.max_persons)
+        num_crowded = int(np.count_nonzero(packed.num_persons > self.card.max_persons))
         return Samples(windows, kept, batches, num_crowded, num_stray)
 
     def classify(self, samples: Samples, top_k: int = 5, *, keep_features: bool = True) -> list[Prediction]:
@@ -194,21 +195,22 @@ class Predictor:
         top = self._top(scores, top_k)
         features_of = features.numpy() if keep_features else np.empty((len(features), 0), np.float32)
         predictions = []
-        for clip, (start, stop) in enumerate(pairwise(spans.tolist())):
+        bounds: list[int] = spans.tolist()
+        for clip, (start, stop) in enumerate(pairwise(bounds)):
             first, end = windows.offsets[clip : clip + 2]
             name = windows.packed.names[first]
             if end - first == 1:
                 predictions.append(Prediction(name, 0, int(ends[start]) - 1, *top[start], features_of[start]))
                 continue
             name = name.rpartition("[")[0]
-            cut = tuple(
+            of_windows = tuple(
                 Prediction(name, int(firsts[row]), int(ends[row]) - 1, *top[row], features_of[row])
                 for row in range(start, stop)
             )
             last_frame = int(windows.first_frames[end - 1] + windows.packed.num_frames[end - 1]) - 1
             (mean,) = self._top(scores[start:stop].mean(0, keepdim=True), top_k)
             predictions.append(
-                Prediction(name, 0, last_frame, *mean, features_of[start:stop].mean(0), windows=cut)
+                Prediction(name, 0, last_frame, *mean, features_of[start:stop].mean(0), windows=of_windows)
             )
         return predictions
 
@@ -307,8 +309,8 @@ def predict(
 def _as_clips(keypoints: Any) -> tuple[list[Any], bool]:
     """Return the clips among ``keypoints``, and whether they are several."""
     keypoints = _on_host(keypoints)
-    listed = isinstance(keypoints, list | tuple) and len(keypoints) > 0
-    if (listed and getattr(keypoints[0], "ndim", 0) >= 3) or _depth(keypoints) == 5:
+    listed = list(keypoints) if isinstance(keypoints, list | tuple) else []
+    if (listed and getattr(listed[0], "ndim", 0) >= 3) or _depth(keypoints) == 5:
         return [_on_host(clip) for clip in keypoints], True
     return [keypoints], False
 

@@ -12,7 +12,7 @@ def require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
-def check(config: Any, expected: str, holds: Callable[[Any], bool], *names: str) -> None:
+def check(config: Any, expected: str, holds: Callable[[Any], object], *names: str) -> None:
     """Raise ValueError unless each setting of ``names`` ``holds``; a value that cannot even be asked does not."""
     for name in names:
         value = getattr(config, name)
@@ -37,7 +37,7 @@ def check_levels(config: Any, name: str) -> None:
     check(config, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), name)
 
 
-def is_whole(value: object, low: int, high: int) -> bool:
+def is_whole(value: Any, low: int, high: int) -> bool:
     """Return whether ``value`` is an integer of [low, high]; True and False are none."""
     return not isinstance(value, bool) and hasattr(value, "__index__") and low <= value.__index__() <= high
 
@@ -45,7 +45,7 @@ def is_whole(value: object, low: int, high: int) -> bool:
 def is_range(value: Any, low: float, high: float) -> bool:
     """Return whether ``value`` is a pair (a, b) of numbers with low ≤ a ≤ b ≤ high."""
     first, last = value
-    return isinstance(first, Real) and isinstance(last, Real) and low <= first <= last <= high
+    return all(isinstance(end, Real) for end in (first, last)) and low <= first <= last <= high
 
 
 def is_changed(config: Any, name: str) -> bool:

@@ -44,7 +44,7 @@ def _section_of(base: Any, key: str) -> str | None:
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:
     """Check ``value`` from JSON against the field's type, turning lists to tuples and alphas to text."""
-    args = getattr(hint, "__args__", ())
+    args: tuple[Any, ...] = getattr(hint, "__args__", ())
     origin = getattr(hint, "__origin__", None)
     if origin is Literal:
         require(value in args, f"{where} = {value!r}: expected one of {', '.join(map(repr, args))}")

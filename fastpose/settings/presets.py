@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fastpose.settings.run import Arm
+
 # Beyond the report: noise levels drawn per clip, cross-entropy on both views, and the supervised contrastive
 # loss in place of the instance and group losses.
 ROBUST_LOSS = {
@@ -25,7 +27,7 @@ ROBUST_OPTIM = {
 MOTIONBERT_OPTIM = {"lr": 1e-4, "head_lr": 1e-3, "schedule": "step", "lr_decay": 0.99}
 
 # The report's values are the defaults. "first-run" is what a bare `python -m fastpose.train` does.
-PRESET_ARMS: dict[str, tuple[str, ...]] = {
+PRESET_ARMS: dict[str, tuple[Arm, ...]] = {
     "first-run": ("supervised", "contrastive"),
     "motionbert-published": ("supervised",),
 }

@@ -50,7 +50,8 @@ class RunConfig:
                 idle += [(name, reason) for name in names if is_changed(self.optim, name)]
         if not self.optim.val_every and is_changed(self.optim, "val_alphas"):
             idle.append(("val_alphas", "val_every = 0"))
-        if self.optim.micro_batch is not None and self.optim.micro_batch >= self.optim.batch_size:
+        micro, batch = self.optim.micro_batch, self.optim.batch_size
+        if micro is not None and batch != "auto" and micro >= batch:
             idle.append(("micro_batch", f"batch_size = {self.optim.batch_size}"))
         if self.optim.compile == "on" and self.optim.micro_batch is not None:
             idle.append(("compile", f"micro_batch = {self.optim.micro_batch}"))

@@ -2,8 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from numbers import Real
-from typing import Literal, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
 
 from fastpose.settings.checks import check, check_words, is_range, is_whole
 
@@ -75,5 +74,5 @@ def _is_size(size: tuple[int, int]) -> bool:
     return is_whole(height, 1, MAX_INPUT_SIDE) and is_whole(width, 1, MAX_INPUT_SIDE)
 
 
-def _is_number(value: object, low: float, high: float) -> bool:
-    return isinstance(value, Real) and low <= value <= high
+def _is_number(value: Any, low: float, high: float) -> bool:
+    return is_range((value, value), low, high)

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def write_text(target: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_csv(path: str | Path, rows: list[dict[str, object]]) -> None:
+def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write dictionaries as a csv table, atomically: a column for every key, empty where a row lacks it."""
     columns = dict.fromkeys(key for row in rows for key in row)
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
 """Where a model runs: device, dtype of its matrix products, memory format, and what becomes of freed memory."""
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -67,7 +67,8 @@ class Placement:
             keep_freed_memory()
         images = getattr(model, "takes_images", False)
         format = volume_format(self.dtype) if images else torch.contiguous_format
-        return model.to(self.device, memory_format=format)
+        module: Any = model  # torch's annotations of its method lack the memory format alone
+        return module.to(self.device, memory_format=format)
 
     def __str__(self) -> str:
         return f"{str(self.dtype).removeprefix('torch.')} on {self.device}"

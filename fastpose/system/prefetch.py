@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ class Prefetcher(Iterator[T]):
         item, error = self._items.get()
         self.wait_seconds += time.perf_counter() - started
         if error is None:
-            return item
+            return cast(T, item)
         self.close()
         raise error
 

@@ -9,8 +9,9 @@ import itertools
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.outputs import ModelOutput
 from fastpose.models.recompute import kept_statistics
 from fastpose.training.task import PoseTask, Views, labels_of
@@ -18,7 +19,7 @@ from fastpose.training.task import PoseTask, Views, labels_of
 
 def accumulate_gradient(
     task: PoseTask,
-    model: nn.Module,
+    model: PoseModule,
     batches: Views,
     epoch: int,
     autocast: Callable,
@@ -59,7 +60,7 @@ def micro_batches(batches: Views, most: int | None) -> list[Views]:
 
 
 def _from_each_part(
-    task: PoseTask, model: nn.Module, parts: list[Views], epoch: int, autocast: Callable
+    task: PoseTask, model: PoseModule, parts: list[Views], epoch: int, autocast: Callable
 ) -> dict[str, Tensor]:
     size = sum(len(labels_of(part)) for part in parts)
     means: dict[str, Tensor] = {}
@@ -76,7 +77,7 @@ def _from_each_part(
 
 
 def _from_cached_features(
-    task: PoseTask, model: nn.Module, parts: list[Views], labels: Tensor, epoch: int, autocast: Callable
+    task: PoseTask, model: PoseModule, parts: list[Views], labels: Tensor, epoch: int, autocast: Callable
 ) -> dict[str, Tensor]:
     """Cache gradients (Gao et al., "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup", 2021)."""
     states, cached = [], []

@@ -21,6 +21,10 @@ class MovingAverage(AveragedModel):
         """Take in the weights of ``model``; the first ones are taken over."""
         count = int(self.n_averaged)
         decay = min(self.decay, (1 + count) / (10 + count)) if count else 0.0
-        torch._foreach_lerp_(list(self.module.parameters()), list(model.parameters()), 1 - decay)
-        torch._foreach_copy_(list(self.module.buffers()), list(model.buffers()))
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage]
+            list(self.module.parameters()), list(model.parameters()), 1 - decay
+        )
+        torch._foreach_copy_(  # pyright: ignore[reportPrivateImportUsage]
+            list(self.module.buffers()), list(model.buffers())
+        )
         self.n_averaged += 1

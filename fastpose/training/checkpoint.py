@@ -1,6 +1,7 @@
 """The state of an unfinished run on disk."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +16,7 @@ def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
         torch.save(state, partial)
 
 
-def read_checkpoint(folder: Path) -> dict[str, object]:
+def read_checkpoint(folder: Path) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote; ValueError where the file is damaged, foreign or holds code."""
     path = folder / CHECKPOINT
     try:

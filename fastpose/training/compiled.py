@@ -4,8 +4,9 @@ import warnings
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.system.memory import is_out_of_memory
 from fastpose.training.task import PoseTask, Views, labels_of
 
@@ -25,8 +26,10 @@ class CompiledObjective:
         self._compiled = torch.compile(task.step, fullgraph=True, backend=backend)
         self.failed = False
 
-    def __call__(self, model: nn.Module, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
-        """Return what ``task.step`` returns."""
+    def __call__(
+        self, model: PoseModule, batches: Views, epoch: int, autocast: Callable
+    ) -> dict[str, Tensor]:
+        """What ``task.step`` returns."""
         size = len(labels_of(batches))
         if self._size is None:
             self._size = size

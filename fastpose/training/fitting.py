@@ -4,8 +4,8 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.recompute import kept_statistics
 from fastpose.settings import OptimConfig
 from fastpose.system.memory import available_memory, counted_bytes, format_bytes, is_out_of_memory
@@ -46,7 +46,7 @@ class StepMemory:
     def __init__(
         self,
         task: PoseTask,
-        model: nn.Module,
+        model: PoseModule,
         optimizer: torch.optim.Optimizer,
         optim: OptimConfig,
         placement: Placement,

@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from typing import cast
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.splits import held_out_clips, select_clips
 from fastpose.data.sampling.device import DeviceClipSampler, sampler_on
 from fastpose.data.sampling.sampler import ClipSampler
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.recompute import recompute_activations
 from fastpose.settings import RunConfig
 from fastpose.system.placement import Placement
@@ -70,9 +72,9 @@ class Setup:
         self.step = TrainingStep(*parts, self.average, refuse=self.memory.does_not_fit)
 
     @property
-    def trained_model(self) -> nn.Module:
+    def trained_model(self) -> PoseModule:
         """The model to evaluate: the moving average of the weights where there is one."""
-        return self.model if self.average is None else self.average.module
+        return self.model if self.average is None else cast(PoseModule, self.average.module)
 
     def draw(self, clips: np.ndarray, epoch: int) -> Views:
         """Draw the views of some ``clips`` of the pack."""
@@ -98,10 +100,11 @@ class Setup:
 
 
 def _load_first_weights(model: nn.Module, init: str) -> CheckpointReport:
-    if not hasattr(model, "reset_head"):
+    reset_head = getattr(model, "reset_head", None)
+    if reset_head is None:
         raise ValueError(
             f"init = {init!r}: {type(model).__name__} has no reset_head(), which makes its classifier anew"
         )
     report = load_checkpoint(model, weights_file(init))
-    model.reset_head()  # equal numbers of classes need not be the same classes
+    reset_head()  # equal numbers of classes need not be the same classes
     return report

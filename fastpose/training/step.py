@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.settings import OptimConfig
 from fastpose.system.memory import is_out_of_memory
 from fastpose.system.placement import Placement
@@ -38,7 +39,7 @@ class TrainingStep:
     def __init__(
         self,
         task: PoseTask,
-        model: nn.Module,
+        model: PoseModule,
         optimizer: torch.optim.Optimizer,
         optim: OptimConfig,
         placement: Placement,

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastpose.data.sampling.batch import AlphaRange, PoseBatch
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.outputs import ModelOutput
 from fastpose.settings import RunConfig
 from fastpose.settings.optim import parse_alpha
@@ -53,7 +54,7 @@ class PoseTask:
         """Return the first epoch whose loss has the terms that it has in ``epoch``."""
         return self.loss.settings.sup_thresh if self.loss.needs_views(epoch) else 0
 
-    def forward(self, model: nn.Module, batches: Views) -> dict[str, ModelOutput]:
+    def forward(self, model: PoseModule, batches: Views) -> dict[str, ModelOutput]:
         """Run the model on each view: clean first, in passes of their own or in one common pass."""
         if not self.joint_pass or len(batches) == 1:
             outputs = {}
@@ -65,8 +66,8 @@ class PoseTask:
         features = output.features.chunk(len(batches))
         return {view: ModelOutput(logits=logits[i], features=features[i]) for i, view in enumerate(batches)}
 
-    def step(self, model: nn.Module, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
-        """Return "loss", its terms, and "output": the logits of the first view under the cross-entropy."""
+    def step(self, model: PoseModule, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
+        """Return "loss", its parts, and "output": the logits of the first view under the cross-entropy."""
         with autocast():
             outputs = self.forward(model, batches)
         return self.objective(outputs, labels_of(batches), epoch)

@@ -76,7 +76,9 @@ class Trainer:
         board = TensorBoardLog(self.folder, first)
         begin_peak(self._device)  # not in every epoch: steps that are replayed allocate nothing
         saved_at = time.monotonic()
-        steps = math.ceil(len(self.setup.train_indices) / self.config.optim.batch_size)
+        batch_size = self.config.optim.batch_size
+        assert isinstance(batch_size, int)  # "auto" was settled before
+        steps = math.ceil(len(self.setup.train_indices) / batch_size)
         with tqdm(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
                   disable=self.quiet, mininterval=0.5) as bar:  # fmt: skip
             for epoch in range(first, epochs):
@@ -141,7 +143,10 @@ class Trainer:
         }
 
     def _score(
-        self, indices: np.ndarray, settings: EvalConfig, on_batch: Callable[[int], None] = lambda clips: None
+        self,
+        indices: np.ndarray,
+        settings: EvalConfig,
+        on_batch: Callable[[int], object] = lambda clips: None,
     ) -> Curve:
         setup = self.setup
         return measure_curve(

@@ -5,11 +5,10 @@ import json
 import warnings
 from pathlib import Path
 
-from torch import nn
-
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.models.inputs.motionbert_published import match_clips
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import accepted_options, create_model
 from fastpose.settings import ModelConfig, RunConfig
 from fastpose.settings.files import from_dict
@@ -59,7 +58,7 @@ class ModelCard:
         return match_clips(packed) if self.config.model.published else packed
 
 
-def build_model(card: ModelCard) -> nn.Module:
+def build_model(card: ModelCard) -> PoseModule:
     """Create the untrained model that ``card`` describes; a changed setting that it does not have warns.
 
     Raises:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.system.files import atomic_path
 from fastpose.weights.card import ModelCard
 from fastpose.weights.runs import write_weights
@@ -54,17 +55,17 @@ def format_of(target: Path) -> str:
     )
 
 
-def describe_input(model: nn.Module) -> str:
+def describe_input(model: PoseModule) -> str:
     """Say what ``model`` takes: "input [batch, 17, frames, height, width] → logits [batch, 60], features"."""
     if not hasattr(model, "pose_input"):
         return "what its prepare_input makes → logits, features"
-    shape = list(model.pose_input.shape(_keypoints(model)))
+    shape: list[int | str] = [*model.pose_input.shape(_keypoints(model))]
     for axis, name in model.pose_input.axes.items():
         shape[axis] = name
     return f"input [{', '.join(map(str, shape))}] → logits [batch, {model.num_classes}], features"
 
 
-def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -> None:
+def export_model(model: PoseModule, card: ModelCard, target: Path, format: str) -> None:
     """Write ``model`` to ``target`` with ``card`` as its metadata; it is left on the CPU, in float32, for evaluation.
 
     "safetensors" holds the weights, for ``fastpose.weights.load_model``. "onnx" and "torch" hold a program
@@ -95,8 +96,8 @@ def export_model(model: nn.Module, card: ModelCard, target: Path, format: str) -
         check(write(trace(model), model, card, partial), model)
 
 
-def trace(model: nn.Module) -> ExportedProgram:
-    """Return the model as a program of torch's own operators, with the sizes that may vary left open.
+def trace(model: PoseModule) -> ExportedProgram:
+    """The model as a program of torch's own operators, with the sizes that may vary left open.
 
     Raises:
         ValueError: the model cannot be traced, or uses an operator that is not torch's own.
@@ -105,7 +106,7 @@ def trace(model: nn.Module) -> ExportedProgram:
     example = _random_input(model, TRACED_SIZES)
     try:
         # without it a program traced at one size refuses others for the sake of memory layouts
-        with symbolic_shapes.patch(backed_size_oblivious=True):
+        with symbolic_shapes.patch(backed_size_oblivious=True):  # pyright: ignore[reportAttributeAccessIssue]
             program = torch.export.export(
                 _NamedOutputs(model), (example,), dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),)
             )
@@ -123,7 +124,7 @@ def trace(model: nn.Module) -> ExportedProgram:
     return program
 
 
-def check(run: Callable[[Tensor], Sequence[np.ndarray]], model: nn.Module) -> None:
+def check(run: Callable[[Tensor], Sequence[np.ndarray]], model: PoseModule) -> None:
     """Compare an exported program, as ``run``, with the model on random inputs of two sizes.
 
     Raises:
@@ -148,18 +149,18 @@ def check(run: Callable[[Tensor], Sequence[np.ndarray]], model: nn.Module) -> No
                 )
 
 
-def _random_input(model: nn.Module, sizes: dict[str, int]) -> Tensor:
-    """Return a normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
+def _random_input(model: PoseModule, sizes: dict[str, int]) -> Tensor:
+    """A normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
     shape = list(model.pose_input.shape(_keypoints(model)))
     most = {"frames": getattr(model, "maxlen", math.inf)}
     for axis, name in model.pose_input.axes.items():
-        shape[axis] = min(sizes[name], most.get(name, math.inf))
+        shape[axis] = int(min(sizes[name], most.get(name, math.inf)))
     generator = torch.Generator().manual_seed(sum(shape))
     return torch.randn(shape, generator=generator)
 
 
-def _keypoints(model: nn.Module) -> Tensor:
-    """Return keypoints [1, 1, 1, V, 3] without content, to ask for the shape of the input."""
+def _keypoints(model: PoseModule) -> Tensor:
+    """Keypoints [1, 1, 1, V, 3] without content, to ask for the shape of the input."""
     return torch.empty(1, 1, 1, model.num_keypoints, 3, device="meta")
 
 
@@ -173,9 +174,10 @@ def _require_packages() -> None:
             ) from error
 
 
-def _write_onnx(program: ExportedProgram, model: nn.Module, card: ModelCard, path: Path) -> Callable:
+def _write_onnx(program: ExportedProgram, model: PoseModule, card: ModelCard, path: Path) -> Callable:
     import onnxruntime
 
+    assert program.example_inputs is not None  # of a traced one
     try:
         written = torch.onnx.export(
             program,
@@ -191,13 +193,14 @@ def _write_onnx(program: ExportedProgram, model: nn.Module, card: ModelCard, pat
             f"{type(model).__name__} cannot be exported to ONNX, which has no "
             f"{_operator(error) or f'form of it: {_first_line(error)}'}"
         ) from error
+    assert written is not None  # as it is without a file to write to
     written.model.metadata_props.update(card.to_metadata())
     written.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda input: session.run(OUTPUTS, {"input": input.numpy()})
 
 
-def _write_torch(program: ExportedProgram, model: nn.Module, card: ModelCard, path: Path) -> Callable:
+def _write_torch(program: ExportedProgram, model: PoseModule, card: ModelCard, path: Path) -> Callable:
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files={CARD_FILE: json.dumps(card.to_metadata())})
     path.write_bytes(archive.getvalue())

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from fastpose.data.pack.clip_builder import class_name_tuple
 from fastpose.data.pack.layouts import Layout, get_layout
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import accepted_options
 from fastpose.settings import CheckpointConfig, RunConfig
 from fastpose.settings.files import from_preset
@@ -19,8 +19,8 @@ from fastpose.weights.weight_files import read_weights
 
 
 def open_model(
-    path: Path, settings: CheckpointConfig, layout: str | Path | None = None
-) -> tuple[nn.Module, ModelCard]:
+    path: Path, settings: CheckpointConfig, layout: Layout | str | Path | None = None
+) -> tuple[PoseModule, ModelCard]:
     """Load a run of fastpose, or, if ``settings`` name a model, a checkpoint of others.
 
     Args:
@@ -57,7 +57,7 @@ def load_foreign(
     layout: Layout,
     class_names: Sequence[str] | None = None,
     max_persons: int = 2,
-) -> tuple[nn.Module, ModelCard]:
+) -> tuple[PoseModule, ModelCard]:
     """Load a checkpoint of PYSKL, MMAction2 or MotionBERT (or bare weights) with its classifier.
 
     Args:

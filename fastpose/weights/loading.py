@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -106,7 +107,7 @@ def fill_model(
     fitting = {key: state[key] for key in own if key in state and key not in left_out}
     model.load_state_dict(fitting, strict=False)
     if head_replaced:
-        model.reset_head()
+        cast(Any, model).reset_head()  # which a model with a head_prefix has
     return CheckpointReport(str(path), len(fitting), missing, unexpected, mismatched, head_replaced)
 
 

@@ -7,8 +7,9 @@ from typing import TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import import_model
 from fastpose.system.files import atomic_path, sort_metadata
 from fastpose.weights.card import ModelCard, build_model
@@ -70,7 +71,7 @@ def load_card(run: str | Path) -> ModelCard:
 
 def load_model(
     run: str | Path, model: str | None = None, *, size: tuple[int, int] | None = None
-) -> tuple[nn.Module, ModelCard]:
+) -> tuple[PoseModule, ModelCard]:
     """Load the model of a run, in evaluation mode.
 
     Args:

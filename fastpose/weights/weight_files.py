@@ -3,7 +3,7 @@
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class _Unread:
 
 # What published files hold beside weights: NumPy numbers (best accuracy, learning rate) and MMEngine's logs.
 # None of it is imported or called, every name becomes an `_Unread`.
-UNREAD = [
+UNREAD: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
     (_Unread, name)
     for name in (
         *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),

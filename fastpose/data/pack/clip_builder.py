@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -70,8 +71,8 @@ def check_clip(clip: object, layout: Layout, default_name: str) -> CheckedClip:
         raise ValueError(f"clip {name!r}: {error}") from error
 
 
-def check_image_size(size: object) -> tuple[int, int]:
-    """Return (h, w) as two positive ints.
+def check_image_size(size: Any) -> tuple[int, int]:
+    """(h, w) as two positive ints.
 
     Raises:
         ValueError: anything else.
@@ -130,7 +131,7 @@ def _check_scores(value: object, shape: tuple[int, ...]) -> np.ndarray | None:
     return scores
 
 
-def _check_label(value: object) -> int:
+def _check_label(value: Any) -> int:
     try:
         label = operator.index(value.item() if isinstance(value, np.ndarray) and value.size == 1 else value)
     except TypeError:
@@ -140,19 +141,20 @@ def _check_label(value: object) -> int:
     return label
 
 
-def class_name_tuple(class_names: Sequence[str] | int | None, labels: np.ndarray) -> tuple[str, ...]:
-    """Return class names as given, or numbered: as many as the int given, else the largest label + 1.
+def class_name_tuple(class_names: Sequence[str] | int | None, labels: np.ndarray | None) -> tuple[str, ...]:
+    """Class names as given, or numbered: as many as the int given, else the largest label + 1.
 
     Raises:
         ValueError: names that are no distinct strings, or a count below 1.
     """
     if class_names is None:
+        assert labels is not None
         class_names = int(labels.max()) + 1
     if isinstance(class_names, int) and not isinstance(class_names, bool):
         if class_names < 1:
             raise ValueError(f"the number of classes must be at least 1, got {class_names}")
         return tuple(f"class_{k}" for k in range(class_names))
-    if isinstance(class_names, str) or not all(isinstance(name, str) and name for name in class_names):
+    if isinstance(class_names, str | bool) or not all(isinstance(name, str) and name for name in class_names):
         raise ValueError(f"class_names must be non-empty strings or their number, got {class_names!r}")
     if not class_names or len(set(class_names)) != len(class_names):
         raise ValueError("class_names must be one or more distinct names")
@@ -210,7 +212,7 @@ def build_splits(
     return {split: np.array(members, dtype=np.int64) for split, members in result.items()}
 
 
-def _member_index(member: object, split: str, index_of: Mapping[str, int]) -> int:
+def _member_index(member: Any, split: str, index_of: Mapping[str, int]) -> int:
     if isinstance(member, str):
         if member not in index_of:
             raise ValueError(f"split {split!r} names clip {member!r}, which is not among the clips")

@@ -97,7 +97,7 @@ class PackedClips:
         for field, (dtype, shape) in _ARRAYS.items():
             array = getattr(self, field)
             sizes.setdefault("rows", array.shape[0] if array.ndim else 0)
-            expected = tuple(sizes.get(side, side) for side in shape)
+            expected = tuple(side if isinstance(side, int) else sizes[side] for side in shape)
             if array.dtype != dtype or array.shape != expected:
                 raise ValueError(
                     f"{field} must be {dtype} {list(expected)}, got {array.dtype} {list(array.shape)}"
@@ -214,7 +214,7 @@ class PackedClips:
                 f"indices must be in 0..{self.num_clips - 1}, got {chosen.min()}..{chosen.max()}"
             )
         chosen = chosen.astype(np.int64)
-        rows = np.concatenate([np.arange(self.offsets[i], self.offsets[i + 1]) for i in chosen])
+        rows = np.concatenate([np.arange(int(self.offsets[i]), int(self.offsets[i + 1])) for i in chosen])
         position = np.full(self.num_clips, -1, np.int64)
         position[chosen] = np.arange(len(chosen))
         per_clip = ("num_persons", "num_frames", "labels", "image_sizes", "name_hashes", "total_difference")

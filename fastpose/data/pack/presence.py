@@ -21,4 +21,4 @@ def count_stray_joints(keypoints: NDArray[np.floating], scores: NDArray[np.float
     """Count the joints (keypoints [..., 2], scores [...]) that have a score, but lie too far away to count."""
     if keypoints.min() >= -MAX_COORDINATE and keypoints.max() <= MAX_COORDINATE:
         return 0
-    return np.count_nonzero((scores > 0) & ~present_joints(keypoints, scores))
+    return int(np.count_nonzero((scores > 0) & ~present_joints(keypoints, scores)))

@@ -1,7 +1,8 @@
 """What samplers return, and the noise strengths that they take."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,14 +59,16 @@ class PoseBatch:
     @staticmethod
     def cat(batches: "Sequence[PoseBatch]") -> "PoseBatch":
         """Return one batch of all the clips of ``batches``, which are of the same shape."""
-        columns = zip(*(batch._tensors() for batch in batches), strict=True)
-        return PoseBatch(*(None if column[0] is None else torch.cat(column) for column in columns))
+        columns: Iterator[Any] = zip(*(batch._tensors() for batch in batches), strict=True)
+        tensors = (None if column[0] is None else torch.cat(column) for column in columns)
+        return PoseBatch(*cast(Any, tensors))
 
     def _tensors(self) -> tuple[torch.Tensor | None, ...]:
         return self.keypoints, self.labels, self.frames, self.indices, self.draws
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "PoseBatch":
-        return PoseBatch(*(None if tensor is None else function(tensor) for tensor in self._tensors()))
+        tensors = (None if tensor is None else function(tensor) for tensor in self._tensors())
+        return PoseBatch(*cast(Any, tensors))
 
 
 @dataclass(frozen=True, slots=True)

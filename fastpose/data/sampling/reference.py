@@ -6,7 +6,7 @@ It also serves where the compiled extension is missing. Arrays hold a batch: B c
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastpose.data.pack.presence import present_joints
 from fastpose.data.sampling.noise import noise_coefficients
@@ -59,8 +59,10 @@ def uniform(words: NDArray[np.uint32]) -> NDArray[np.float32]:
     return (words >> 8).astype(np.float32) * np.float32(2**-24)
 
 
-def between(words: NDArray[np.uint32], low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
-    """Return numbers of [low, high)."""
+def between(
+    words: NDArray[np.uint32], low: NDArray[np.float64] | float, high: NDArray[np.float64] | float
+) -> NDArray[np.float64]:
+    """Numbers of [low, high)."""
     return low + uniform(words).astype(np.float64) * (high - low)
 
 
@@ -234,7 +236,7 @@ class ReferenceSampler:
     def _crop(
         self,
         random: BatchRandom,
-        points: NDArray[np.float32],
+        points: NDArray[np.floating],
         present: NDArray[np.bool_],
         sizes: NDArray[np.float64],
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

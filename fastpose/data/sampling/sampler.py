@@ -63,17 +63,19 @@ class ClipSampler:
         check_pack(packed)
         flips = checked_flips(packed)
         settings = replace(SamplingConfig() if settings is None else settings, **changes)
-        if settings.max_persons is None:
-            settings = replace(settings, max_persons=int(packed.num_persons.max(initial=1)))
+        persons = settings.max_persons
+        if persons is None:
+            persons = int(packed.num_persons.max(initial=1))
+            settings = replace(settings, max_persons=persons)
         self.packed, self.settings, self.num_joints = packed, settings, packed.keypoints.shape[1]
         self.train = bool(train)
         self.seed = checked_integer("seed", seed, 0, 2**64 - 1)
         self.threads = checked_integer("threads", threads, 0, 4096)
-        self.shape = (settings.max_persons, settings.clip_len, self.num_joints, 3)  # of a sample: M, T, V, 3
-        if settings.max_persons * settings.clip_len * self.num_joints > MAX_NOISE_ELEMENTS:
+        self.shape = (persons, settings.clip_len, self.num_joints, 3)  # of a sample: M, T, V, 3
+        if persons * settings.clip_len * self.num_joints > MAX_NOISE_ELEMENTS:
             raise ValueError(
                 f"max_persons · clip_len · joints: expected at most {MAX_NOISE_ELEMENTS}, "
-                f"got {settings.max_persons} · {settings.clip_len} · {self.num_joints}"
+                f"got {persons} · {settings.clip_len} · {self.num_joints}"
             )
         self._native = core.PackedSampler(
             packed.keypoints,

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,10 +63,10 @@ def surviving_tracks(bodies: Sequence[Track]) -> list[Track]:
 def assess(joints: NDArray[np.float32]) -> tuple[float, float]:
     """Return the share of noisy frames and the motion, in square metres, of a body [n, 25, 12]."""
     points = joints[..., :3].astype(np.float64)
-    present = joints.any(axis=-1)[..., None]
-    sizes = np.where(present, points, -np.inf).max(axis=1) - np.where(present, points, np.inf).min(axis=1)
+    present = np.any(joints, axis=-1)
+    seen = present[..., None]
+    sizes = np.where(seen, points, -np.inf).max(axis=1) - np.where(seen, points, np.inf).min(axis=1)
     noisy = sizes[:, 0] > WIDEST_PER_HEIGHT * sizes[:, 1]  # of a frame without joints both are -inf
-    present = present[..., 0]
     motion = variance(points[present])
     if present[~noisy].any():
         motion = min(motion, variance(points[~noisy][present[~noisy]]))
@@ -124,11 +125,12 @@ def _pack_file(path: str, max_bodies: int) -> _Clip:
     error, content = parse_skeleton(text)
     if error is not None:
         return _Clip(error=f"{path}: {error[2]}", bytes=len(text))
+    assert content is not None
     num_frames, lost_joints, bodies = content
-    found = {"lost_joints": lost_joints, "bytes": len(text)}
+    found: dict[str, Any] = {"lost_joints": lost_joints, "bytes": len(text)}
     if not bodies:
         return _Clip(error=f"{path}: no body in any of its {num_frames} frames", **found)
-    joints, _ = select_bodies([track for _, *track in bodies], num_frames, max_bodies)
+    joints, _ = select_bodies([(frames, joints) for _, frames, joints in bodies], num_frames, max_bodies)
     color = JOINT_FIELDS.index("colorX")
     state = joints[..., JOINT_FIELDS.index("trackingState"), None]
     scores = np.select([state == 2, state == 1], [1, 0.5], 0).astype(np.float32)

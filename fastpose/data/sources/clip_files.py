@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -171,7 +172,7 @@ def _read_pickles(names: Mapping[Path, str], options: ReadOptions) -> Iterator[C
 
 
 def _in_split(
-    path: Path, clips: Mapping[str, CheckedClip], splits: object, split: str | None
+    path: Path, clips: Mapping[str, CheckedClip], splits: Mapping[str, Any] | None, split: str | None
 ) -> list[CheckedClip]:
     if split is None:
         return list(clips.values())
@@ -206,6 +207,7 @@ def _read_fields(
 
     def gathered() -> Iterator[ClipGroup]:
         if clips:
+            assert layout is not None
             yield ClipGroup(pack_unlabelled(clips, layout, "keypoint files"), list(files))
             clips.clear()
             files.clear()

@@ -1,8 +1,9 @@
 """NTU RGB+D 60 and 120: folders of `.skeleton` files into packed clips."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -131,8 +132,8 @@ def _samples(paths: Sequence[Path], log: PackLog) -> list[tuple[Path, NtuName]]:
 
 def _decoded(
     samples: Sequence[tuple[Path, NtuName]], threads: int, progress: bool
-) -> Iterator[tuple[Sequence[tuple[Path, NtuName]], dict]]:
-    """Yield chunks of samples with what ``pack_skeletons`` makes of them."""
+) -> Iterator[tuple[Sequence[tuple[Path, NtuName]], Mapping[str, Any]]]:
+    """Chunks of samples with what ``pack_skeletons`` makes of them."""
     from tqdm import tqdm
 
     start, num_bytes = time.perf_counter(), 0

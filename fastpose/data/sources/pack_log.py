@@ -1,7 +1,7 @@
 """What a reader left out while packing, and why."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,7 +60,7 @@ class PackLog:
             lines += [f"  {detail}" for _, detail in items[:SHOWN_PER_REASON] if detail]
         return lines
 
-    def need_clips(self, clips: Sequence[object], source: str | Path) -> None:
+    def need_clips(self, clips: Sized, source: str | Path) -> None:
         """Refuse an empty result.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def _checked(
 
 
 def _splits(
-    path: str | Path, split_names: Mapping[str, object] | None, clips: Mapping[str, CheckedClip], log: PackLog
+    path: str | Path, split_names: Mapping[str, Any] | None, clips: Mapping[str, CheckedClip], log: PackLog
 ) -> dict[str, list[int]]:
     if not split_names:
         log.notes.append('no splits in the file: all clips form the split "all"')

@@ -8,6 +8,7 @@ import math
 import pickle
 import re
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,14 +18,14 @@ _NUMERIC = re.compile(r"[<>|=]?([biufcSU]\d+|\?)")
 class _Dtype:
     """Stands for ``numpy.dtype`` in a pickle: a kind and byte order, no fields, no subarrays."""
 
-    def __init__(self, code: object = "f8", align: object = False, copy: object = False) -> None:
+    def __init__(self, code: Any = "f8", align: object = False, copy: object = False) -> None:
         code = code.decode("ascii") if isinstance(code, bytes) else code
         self.is_object = code in ("O", "O8", "|O")
         if not self.is_object and not (isinstance(code, str) and _NUMERIC.fullmatch(code)):
             raise pickle.UnpicklingError(f"an array of dtype {code!r} is not allowed, only plain numbers")
         self.dtype = np.dtype("O" if self.is_object else code)
 
-    def __setstate__(self, state: object) -> None:
+    def __setstate__(self, state: Any) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) >= 5 else None
         order = order.decode("ascii") if isinstance(order, bytes) else order
         if order not in ("<", ">", "|", "=") or any(part is not None for part in state[2:5]):
@@ -36,16 +37,16 @@ class _Dtype:
 class _Array(np.ndarray):
     """Stands for ``numpy.ndarray`` in a pickle; ``plain`` makes it one."""
 
-    def __setstate__(self, state: object) -> None:
+    def __setstate__(self, state: Any) -> None:
         version, shape, dtype, fortran, data = state if len(state) == 5 else (0, *state)
         if not isinstance(dtype, _Dtype):
             raise pickle.UnpicklingError("an array without a dtype")
         if dtype.is_object and not (isinstance(data, list) and len(data) == _size(shape)):
             raise pickle.UnpicklingError("an object array whose shape and contents disagree")
-        super().__setstate__((version, shape, dtype.dtype, bool(fortran), data))
+        super().__setstate__(cast(Any, (version, shape, dtype.dtype, bool(fortran), data)))
 
 
-def _size(shape: object) -> int:
+def _size(shape: Any) -> int:
     if not isinstance(shape, tuple) or not all(isinstance(side, int) and side >= 0 for side in shape):
         raise pickle.UnpicklingError(f"an array of shape {shape!r}")
     return math.prod(shape)
@@ -55,7 +56,7 @@ def _reconstruct(_subtype: object, _shape: object, _dtype: object) -> _Array:
     return _Array((0,), np.int8)
 
 
-def _frombuffer(buffer: object, dtype: object, shape: object, order: object = "C") -> np.ndarray:
+def _frombuffer(buffer: Any, dtype: object, shape: Any, order: object = "C") -> np.ndarray:
     if not isinstance(dtype, _Dtype) or dtype.is_object or order not in ("C", "F", "A", "K"):
         raise pickle.UnpicklingError("an array that is no plain buffer of numbers")
     flat = np.frombuffer(buffer, dtype.dtype)
@@ -64,7 +65,7 @@ def _frombuffer(buffer: object, dtype: object, shape: object, order: object = "C
     return flat.reshape(shape, order="F" if order == "F" else "C")
 
 
-def _scalar(dtype: object, data: object = None) -> object:
+def _scalar(dtype: object, data: Any = None) -> object:
     if not isinstance(dtype, _Dtype) or dtype.is_object:
         raise pickle.UnpicklingError("a scalar that is no number")
     data = data.encode("latin1") if isinstance(data, str) else data

@@ -69,6 +69,7 @@ def read_skeleton(path: str | os.PathLike) -> Skeleton:
     error, content = core.parse_skeleton(Path(path).read_bytes())
     if error is not None:
         raise DecodeError(os.fspath(path), *error)
+    assert content is not None
     num_frames, lost_joints, bodies = content
     return Skeleton(num_frames, [SkeletonBody(*body) for body in bodies], lost_joints)
 

@@ -72,7 +72,9 @@ def find_faults(packed: PackedClips) -> dict[int, str]:
     num_placed, num_small = (
         np.add.reduceat(joints.sum(axis=1), packed.offsets[:-1]) for joints in (placed, small)
     )
-    return {int(i): _fault(packed, i) for i in np.flatnonzero(num_small >= NORMALISED_SHARE * num_placed)}
+    return {
+        int(i): _fault(packed, int(i)) for i in np.flatnonzero(num_small >= NORMALISED_SHARE * num_placed)
+    }
 
 
 def _fault(packed: PackedClips, clip: int) -> str:

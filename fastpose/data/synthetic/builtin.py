@@ -4,6 +4,7 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.ntu import pack_ntu
@@ -35,7 +36,7 @@ def load_synthetic(seed: int = 0) -> PackedClips:
 
 
 def pack_synthetic(
-    folder: str | Path | None = None, *, seed: int = 0, progress: bool = False, **settings: object
+    folder: str | Path | None = None, *, seed: int = 0, progress: bool = False, **settings: Any
 ) -> tuple[PackedClips, PackLog]:
     """Make the synthetic data set and pack it as ``pack_ntu`` packs real files, with X-Sub splits only.
 

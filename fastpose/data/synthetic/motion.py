@@ -3,10 +3,11 @@
 Each moves the handles of ``pose`` in place, for times ``t`` [T] from 0 to 1, as a right-handed person would.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fastpose.data.synthetic.body import LEFT, RIGHT, Pose
 
@@ -24,8 +25,8 @@ class Style:
     amplitude: float  # about 1
     tempo: float  # about 1; higher is faster
 
-    def around(self, point: Sequence[float], spread: float = 1.0) -> np.ndarray:
-        """Return a target near ``point`` [3]."""
+    def around(self, point: ArrayLike, spread: float = 1.0) -> np.ndarray:
+        """A target near ``point`` [3]."""
         return np.asarray(point) + self.rng.normal(0, spread * TARGET_SPREAD, 3)
 
     def cycles(self, low: float, high: float) -> float:
@@ -39,13 +40,13 @@ class Style:
 Motion = Callable[[Pose, np.ndarray, Style], None]
 
 
-def keyframes(t: np.ndarray, times: Sequence[float], values: Sequence) -> np.ndarray:
-    """Return values at ``t`` [T] that rest at each keyframe and ease from one to the next, [T, ...]."""
-    times, values = np.asarray(times), np.asarray(values, float)
-    last = np.searchsorted(times, t, side="right").clip(1, len(times) - 1)
-    share = ((t - times[last - 1]) / (times[last] - times[last - 1])).clip(0, 1)
-    share = (share * share * (3 - 2 * share)).reshape(-1, *[1] * (values.ndim - 1))
-    return values[last - 1] * (1 - share) + values[last] * share
+def keyframes(t: np.ndarray, times: ArrayLike, values: ArrayLike) -> np.ndarray:
+    """Values at ``t`` [T] that rest at each keyframe and ease from one to the next, [T, ...]."""
+    at, held = np.asarray(times), np.asarray(values, float)
+    last = np.searchsorted(at, t, side="right").clip(1, len(at) - 1)
+    share = ((t - at[last - 1]) / (at[last] - at[last - 1])).clip(0, 1)
+    share = (share * share * (3 - 2 * share)).reshape(-1, *[1] * (held.ndim - 1))
+    return held[last - 1] * (1 - share) + held[last] * share
 
 
 def pulse(t: np.ndarray, start: float, stop: float, ramp: float) -> np.ndarray:
@@ -214,10 +215,8 @@ def jump(pose, t, style):
 
 
 def bow(pose, t, style):
-    down = (
-        pulse(t, *(np.array([0.45, 0.6]) + style.rng.normal(0, 0.06, 2)).cumsum() * (1, 0.6), 0.22)
-        * style.amplitude
-    )
+    start, stop = (np.array([0.45, 0.6]) + style.rng.normal(0, 0.06, 2)).cumsum() * (1, 0.6)
+    down = pulse(t, start, stop, 0.22) * style.amplitude
     depth = style.rng.uniform(0.1, 0.7)
     pose.spine[:, 0] += depth * down
     pose.hips[:, 0] += 0.4 * depth * down

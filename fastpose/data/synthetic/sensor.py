@@ -108,4 +108,4 @@ def clipped_edges(table: np.ndarray) -> np.ndarray:
     """Return Kinect's flags (1 right, 2 left, 4 top, 8 bottom) of the edges that cut the body off, int [T]."""
     x, y = table[..., 3], table[..., 4]
     height, width = DEPTH_SIZE
-    return (x >= width).any(1) * 1 + (x < 0).any(1) * 2 + (y < 0).any(1) * 4 + (y >= height).any(1) * 8
+    return np.stack([x >= width, x < 0, y < 0, y >= height]).any(2).T @ np.array([1, 2, 4, 8])

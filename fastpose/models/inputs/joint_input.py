@@ -68,22 +68,28 @@ class JointInput:
             raise ValueError("joints = 'own' needs a layout: its joints are the model's")
         else:
             object.__setattr__(self, "layout", H36M17)
-        if self.published and (self.joints == "own" or self.layout not in (COCO17, H36M17)):
+        if self.published and (self.joints == "own" or self.source not in (COCO17, H36M17)):
             raise ValueError(
                 f"the published form is that of {COCO17.name!r} or {H36M17.name!r} keypoints as "
-                f"{H36M17.name!r} joints, got layout {self.layout.name!r} and joints = {self.joints!r}"
+                f"{H36M17.name!r} joints, got layout {self.source.name!r} and joints = {self.joints!r}"
             )
         try:
-            conversion(self.layout, self.target)
+            conversion(self.source, self.target)
         except ValueError as error:
             raise ValueError(f"{error}; --joints own trains a model of the layout's own joints") from None
 
     takes_images = False
 
     @property
+    def source(self) -> Layout:
+        """Layout of the batch's keypoints."""
+        assert isinstance(self.layout, Layout)  # a name, or none, gave way to what it stands for
+        return self.layout
+
+    @property
     def target(self) -> Layout:
         """Layout of the model's joints."""
-        return self.layout if self.joints == "own" else H36M17
+        return self.source if self.joints == "own" else H36M17
 
     @property
     def num_keypoints(self) -> int:
@@ -120,7 +126,7 @@ class JointInput:
             ValueError: keypoints of another layout, or of more persons than ``max_persons``.
         """
         keypoints = keypoints_of(batch)
-        check_joints(keypoints, self.layout)
+        check_joints(keypoints, self.source)
         if self.published:
             joints = self._published(keypoints, getattr(batch, "draws", None))
         else:
@@ -129,9 +135,9 @@ class JointInput:
 
     def _clean(self, keypoints: Tensor) -> Tensor:
         keypoints = torch.where(is_present(keypoints), keypoints, 0)
-        sources = conversion(self.layout, self.target)
-        points = unit_coordinates(merge_joints(keypoints[..., :2], sources, torch.mean), self.size)
-        scores = merge_joints(keypoints[..., 2:], sources, torch.amin)
+        parts = conversion(self.source, self.target)
+        points = unit_coordinates(merge_joints(keypoints[..., :2], parts, torch.mean), self.size)
+        scores = merge_joints(keypoints[..., 2:], parts, torch.amin)
         joints = torch.where(scores > 0, torch.cat([points, scores], dim=-1), 0)  # [B, M, T, V', 3]
         return fill_persons(joints, self.max_persons)
 
@@ -143,7 +149,7 @@ class JointInput:
             torch.where(present, keypoints[..., :2], 0) * keypoints.new_tensor([2 / width, 2 / height]) - 1
         )
         points = torch.where(seen, points, 0)  # an absent person lies in the middle of the frame
-        points = merge_joints(points, conversion(self.layout, self.target), torch.mean)
+        points = merge_joints(points, conversion(self.source, self.target), torch.mean)
         scores = torch.where(
             present, keypoints[..., 2:], 0
         )  # in the order of the source: the published fault

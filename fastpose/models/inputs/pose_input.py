@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch import Tensor
 from fastpose.data.pack.layouts import Layout, get_layout
 from fastpose.ops.presence import present_joints
 from fastpose.system.placement import volume_format
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 INPUTS = ("heatmap", "grayscale", "limb", "skeleton")
 HEATMAPS = ("implicit", "explicit")
@@ -42,8 +45,8 @@ class PoseInput:
             raise ValueError(f"heatmaps must be one of {', '.join(HEATMAPS)}, got {self.heatmaps!r}")
         if self.layout is not None:
             object.__setattr__(self, "layout", get_layout(self.layout))
-        if self.input == "limb" and not (self.layout and self.layout.limbs):
-            lacks = f"layout {self.layout.name!r} has none" if self.layout else "no layout is given"
+        if self.input == "limb" and not (self.fed and self.fed.limbs):
+            lacks = f"layout {self.fed.name!r} has none" if self.fed else "no layout is given"
             raise ValueError(f"the limb input needs a layout with limbs, and {lacks}")
         check_extent(self.max_persons, self.size)
         idle = []
@@ -62,7 +65,8 @@ class PoseInput:
         if self.input == "skeleton":
             return self.max_persons * num_keypoints * (3 if self.score_channel else 2)
         if self.input == "limb":
-            return len(self.layout.limbs)
+            assert self.fed is not None  # as __post_init__ checks
+            return len(self.fed.limbs)
         return 1 if self.input == "grayscale" else num_keypoints
 
     @property
@@ -78,6 +82,7 @@ class PoseInput:
     @property
     def fed(self) -> Layout | None:
         """The joints that the network sees; None where they were not named."""
+        assert not isinstance(self.layout, str)  # a name gave way to what it names
         return self.layout
 
     @property
@@ -107,7 +112,7 @@ class PoseInput:
 
     def misfit(self, layout: Layout, settings: Mapping[str, Any]) -> Layout | None:
         """Return ``layout`` where its joints, or the limbs that the network sees, are not those of this input."""
-        own = self.layout
+        own = self.fed
         if own is None:
             return None
         same = layout.joints == own.joints and (self.input != "limb" or layout.limbs == own.limbs)
@@ -141,7 +146,7 @@ class PoseInput:
             "size": self.size,
             "sigma": self.sigma,
             "mode": self.input,
-            "limbs": self.layout.limbs if self.layout and self.input == "limb" else None,
+            "limbs": self.fed.limbs if self.fed and self.input == "limb" else None,
             "joint_merge": self.joint_merge,
         }
 
@@ -154,8 +159,8 @@ class PoseInput:
 
     def _checked(self, batch: Any) -> Tensor:
         keypoints = keypoints_of(batch)
-        if self.layout is not None:
-            check_joints(keypoints, self.layout)
+        if self.fed is not None:
+            check_joints(keypoints, self.fed)
         return keypoints
 
     def _skeleton(self, keypoints: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
@@ -199,7 +204,7 @@ class ImplicitHeatmaps:
         return self.pose_input.drawing
 
 
-def is_drawn(x: Tensor | ImplicitHeatmaps) -> bool:
+def is_drawn(x: "Tensor | ImplicitHeatmaps") -> "TypeIs[Tensor]":
     """Return whether x is a tensor, and not heatmaps known by their keypoints."""
     return isinstance(x, Tensor)
 

@@ -1,10 +1,10 @@
 """What fastpose asks of a network, its own or a user's, and of the input that a network is given."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.sampling.batch import PoseBatch
@@ -27,11 +27,26 @@ class PoseModel(Protocol):
         ...
 
 
+class PoseModule(nn.Module):
+    """A ``torch.nn.Module`` that is a ``PoseModel``, as annotations name it; a user's network need not inherit it."""
+
+    __call__: Callable[..., ModelOutput]
+    pose_input: "ModelInput"  # of fastpose's own networks, with the numbers that go with it
+    num_classes: int
+    num_keypoints: int
+
+    def prepare_input(self, batch: PoseBatch, /) -> Any:
+        """Return what ``forward`` takes, made of the keypoints."""
+        raise NotImplementedError
+
+
 class ModelInput(Protocol):
     """How the networks of fastpose come from a batch of keypoints to their input."""
 
-    takes_images: bool
-    """Whether it is volumes of more than one pixel."""
+    @property
+    def takes_images(self) -> bool:
+        """Whether it is volumes of more than one pixel."""
+        ...
 
     @property
     def fed(self) -> Layout | None:

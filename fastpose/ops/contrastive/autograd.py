@@ -150,5 +150,5 @@ def _contrast_backward(grad, x, y, labels, tau, temperature, z, inverse, log_sum
             dz, dtau = blocked_backward(grad, y is not None, labels, temperature, state, symmetric)
         dx = dz[: x.shape[0]].clone() if needs_x else None
         dy = dz[x.shape[0] :].clone() if y is not None and needs_y else None
-        gradients = dx, dy, dtau.to(tau.dtype) if needs_tau else None
+        gradients = dx, dy, dtau.to(tau.dtype) if needs_tau and tau is not None else None
     return tuple(x.new_empty(0) if gradient is None else gradient for gradient in gradients)

@@ -34,7 +34,7 @@ def blocked_forward(
     for rows, keys in _blocks(len(z), count, anchors):
         cosines = z[rows] @ z[keys].T  # [rows, keys]
         both_ways = rows != keys and keys.start < anchors
-        if labels is not None:
+        if labels is not None and attraction is not None:
             attracted = cosines * _same_class(labels, rows, keys)
             attraction[rows] += attracted.sum(1)
             if both_ways:
@@ -62,6 +62,8 @@ def blocked_forward(
         losses = (losses[:count] + losses[count:]) / 2 if symmetric else losses[:count]
         counted = count
     else:
+        assert labels is not None  # without pairs
+        assert attraction is not None
         positives = (_class_sizes(labels) - 1).to(z.dtype)
         pulls = torch.where(positives > 0, 1 / positives.clamp_min(1), 0)
         losses = torch.where(positives > 0, log_sums - s * attraction * pulls, 0)
@@ -84,11 +86,11 @@ def _forward_of_present(x, y, present, temperature, symmetric, reduction) -> tup
         of_rows = x.new_zeros(0, x.shape[1]), *(x.new_zeros(0) for _ in range(3))
     if reduction == "none":
         loss = x.new_zeros(len(x)).masked_scatter_(present, loss)
-    widened = [
+    z, inverse, log_sums, pulls = (
         x.new_full((len(both), *value.shape[1:]), fill).index_put_((both,), value)
         for value, fill in zip(of_rows, (0.0, 0.0, math.inf, 0.0), strict=True)
-    ]
-    return loss, State(*widened, scale)
+    )
+    return loss, State(z, inverse, log_sums, pulls, scale)
 
 
 def blocked_backward(
@@ -112,7 +114,7 @@ def blocked_backward(
     dz = torch.zeros_like(z)
     for rows, keys in _blocks(len(z), count, anchors):
         weights = z[rows] @ z[keys].T  # [rows, keys], cosines so far
-        if fixed:
+        if weight is not None:
             weights.sub_(1).mul_(s).exp_().mul_(weight[rows, None] + weight[keys])
         else:
             weights.mul_(s)

@@ -4,7 +4,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch._C import _functorch
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 
 REDUCTIONS = ("mean", "sum", "none")
 

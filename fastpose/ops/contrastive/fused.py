@@ -165,8 +165,8 @@ def fused_backward(
             *losses, pairs, arrivals, *sizes, **constants, **tiles.meta(),
         )  # fmt: skip
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
-    dy = torch.empty_like(y, memory_format=torch.contiguous_format) if paired and needs[1] else None
-    dtau = torch.empty_like(tau) if needs[2] else None
+    dy = torch.empty_like(y, memory_format=torch.contiguous_format) if y is not None and needs[1] else None
+    dtau = torch.empty_like(tau) if needs[2] and tau is not None else None
     dots = x.new_empty(count, dtype=torch.float32)
     block, warps = row_block(width)
     launch(

@@ -4,6 +4,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -35,7 +36,8 @@ def checked_size(op: str, size: tuple[int, int]) -> tuple[int, int]:
         whole = isinstance(side, (Integral, torch.SymInt)) and not isinstance(side, bool)
         if not whole or not 1 <= side <= MAX_SIDE:
             raise ValueError(f"{op}: size must be two integers from 1 to {MAX_SIDE}, got {size!r}")
-    return tuple(side if isinstance(side, torch.SymInt) else int(side) for side in size)
+    sides = tuple(side if isinstance(side, torch.SymInt) else int(side) for side in size)
+    return cast("tuple[int, int]", sides)  # a SymInt stands for an int
 
 
 def checked_sigma(op: str, sigma: float) -> float:
@@ -52,10 +54,10 @@ def checked_mode(op: str, mode: str, joint_merge: str | None) -> HeatmapMode:
     if joint_merge is not None and joint_merge not in JOINT_MERGES:
         raise ValueError(f"{op}: joint_merge must be one of {', '.join(JOINT_MERGES)}, got {joint_merge!r}")
     if mode == "grayscale":
-        return f"grayscale_{joint_merge or 'sum'}"
+        return cast(HeatmapMode, f"grayscale_{joint_merge or 'sum'}")
     if joint_merge is not None:
         warnings.warn(f"{op}: joint_merge has no effect with {mode = }", stacklevel=CALLER)
-    return mode
+    return cast(HeatmapMode, mode)
 
 
 def check_dtype(op: str, dtype: torch.dtype) -> None:
@@ -72,7 +74,7 @@ def checked_limbs(
         return []
     if limbs is None:
         raise ValueError(f"{op}: mode='limb' needs limbs, pairs of joint indices")
-    pairs = limbs.tolist() if hasattr(limbs, "tolist") else list(limbs)
+    pairs = getattr(limbs, "tolist", lambda: list(limbs))()
     if not pairs:
         raise ValueError(f"{op}: limbs must hold at least one pair of joint indices, got none")
     for pair in pairs:
@@ -80,7 +82,7 @@ def checked_limbs(
             raise ValueError(f"{op}: limbs must be pairs of joint indices, got {pair!r}")
         for joint in pair:
             whole = isinstance(joint, Integral) and not isinstance(joint, bool)
-            if not whole or not 0 <= joint < num_joints:
+            if not whole or not 0 <= int(joint) < num_joints:
                 raise ValueError(
                     f"{op}: limbs must hold joint indices from 0 to {num_joints - 1}, got {pair!r}"
                 )

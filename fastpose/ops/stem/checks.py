@@ -31,7 +31,8 @@ def checked_padding(
     padding: int | tuple[int, int, int] | None, kernel: Sequence[int]
 ) -> tuple[int, int, int]:
     if padding is None:
-        return tuple(int(side) // 2 for side in kernel)
+        time, height, width = (int(side) // 2 for side in kernel)
+        return time, height, width
     return three_integers("pose_stem", "padding", padding, 0)
 
 

@@ -193,8 +193,8 @@ def _new_gradients(gradient, x, y, weight, bias, mean, variance, residual, relu,
     return empty_like(x), dresidual, *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
 
 
-def _rows(x):
-    return None if x is None else x.contiguous(memory_format=ROW_FORMATS[x.ndim])
+def _rows(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=ROW_FORMATS[x.ndim])
 
 
 def _address(x):
@@ -204,7 +204,7 @@ def _address(x):
 def _normalize(x, residual, weight, bias, mean, variance, relu, eps, given):
     from fastpose._native import native
 
-    x, residual = _rows(x), _rows(residual)
+    x, residual = _rows(x), None if residual is None else _rows(residual)
     weight, bias = dense_floats(weight, bias)
     y = empty_like(x)
     native.batch_norm(
@@ -224,14 +224,15 @@ def _forward(x, residual, weight, bias, relu, eps):
 
 @torch.library.impl(_library, "batch_norm_relu_evaluation", "CPU")
 def _evaluate(x, residual, weight, bias, mean, variance, relu, eps):
-    return _normalize(x, residual, weight, bias, *dense_floats(mean, variance), relu, eps, True)
+    mean, variance = dense_floats(mean, variance)
+    return _normalize(x, residual, weight, bias, mean, variance, relu, eps, True)
 
 
 @torch.library.impl(_library, "batch_norm_relu_backward", "CPU")
 def _backward(gradient, x, y, weight, bias, mean, variance, residual, relu, eps):
     from fastpose._native import native
 
-    gradient, x, y = _rows(gradient), _rows(x), _rows(y)
+    gradient, x, y = _rows(gradient), _rows(x), None if y is None else _rows(y)
     weight, bias = dense_floats(weight, bias)
     dx, dresidual, dweight, dbias = _new_gradients(
         gradient, x, y, weight, bias, mean, variance, residual, relu, eps
