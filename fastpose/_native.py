@@ -33,7 +33,7 @@ if _extension is None:  # a module is imported once, so this is said once
 
 
 def extension_obstacle() -> str | None:
-    """Why no native code can run, or None; it completes "backend='native' …"."""
+    """Return why no native code can run, or None; it completes "backend='native' …"."""
     if _extension is None:
         return f"needs the compiled extension fastpose._C, which could not be loaded ({_reason})"
     return None

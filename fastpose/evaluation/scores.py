@@ -81,8 +81,8 @@ def score_clips(
     try:
         with Prefetcher(_sample_batches(sampler, indices, levels, settings)) as batches:
             for views in batches:
-                parts.append(mean_scores(cast(PoseModel, model), views, placement)[0])
-                on_batch(len(parts[-1]))
+                scored.append(mean_scores(cast(PoseModel, model), views, placement)[0])
+                on_batch(len(scored[-1]))
     finally:
         model.train(was_training)
     scores = torch.cat(scored).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]

@@ -39,7 +39,7 @@ def _forward_block(block: ResidualBlock, layer: Callable[..., Tensor], x: Tensor
 
 
 def _narrow_conv_norm(layer: ConvNorm, x: Tensor, residual: Tensor | None = None) -> Tensor:
-    """The centre taps as a convolution [B, C, T, 1, 1] → [B, C', T', 1, 1]: what exported programs compute."""
+    """Apply the centre taps as a convolution [B, C, T, 1, 1] → [B, C', T', 1, 1], as exported programs do."""
     weight = layer.conv.weight
     time, height, width = weight.shape[2:]
     taps = weight[..., height // 2, width // 2, None, None]  # [C', C, time, 1, 1]

@@ -89,7 +89,7 @@ class PoseNetwork(PoseModule):
         self.reset_parameters()
 
     def make_backbone(self, in_channels: int) -> Backbone:
-        """The module [B, in_channels, T, H, W] → [B, D, T', H', W']."""
+        """Return the module [B, in_channels, T, H, W] → [B, D, T', H', W']."""
         raise NotImplementedError
 
     def reset_parameters(self) -> None:

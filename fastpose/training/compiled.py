@@ -29,7 +29,7 @@ class CompiledObjective:
     def __call__(
         self, model: PoseModule, batches: Views, epoch: int, autocast: Callable
     ) -> dict[str, Tensor]:
-        """What ``task.step`` returns."""
+        """Return what ``task.step`` returns."""
         size = len(labels_of(batches))
         if self._size is None:
             self._size = size

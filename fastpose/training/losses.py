@@ -75,7 +75,7 @@ class PoseLoss:
             terms |= self._contrast(clean, noisy, labels if view_labels is None else view_labels)
             weights |= self._weights()
         zero = logits.new_zeros(())
-        result = {"loss": cast(Tensor, sum(weights[name] * part for name, part in parts.items()))}
+        result = {"loss": cast(Tensor, sum(weights[name] * term for name, term in terms.items()))}
         for name in ("ce", "instance", "group", "supcon"):
             result[f"loss_{name}"] = terms.get(name, zero).detach()
         return result

@@ -67,7 +67,7 @@ class PoseTask:
         return {view: ModelOutput(logits=logits[i], features=features[i]) for i, view in enumerate(batches)}
 
     def step(self, model: PoseModule, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:
-        """Return "loss", its parts, and "output": the logits of the first view under the cross-entropy."""
+        """Return "loss", its terms, and "output": the logits of the first view under the cross-entropy."""
         with autocast():
             outputs = self.forward(model, batches)
         return self.objective(outputs, labels_of(batches), epoch)

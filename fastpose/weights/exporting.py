@@ -97,7 +97,7 @@ def export_model(model: PoseModule, card: ModelCard, target: Path, format: str) 
 
 
 def trace(model: PoseModule) -> ExportedProgram:
-    """The model as a program of torch's own operators, with the sizes that may vary left open.
+    """Return the model as a program of torch's own operators, with the sizes that may vary left open.
 
     Raises:
         ValueError: the model cannot be traced, or uses an operator that is not torch's own.
@@ -150,7 +150,7 @@ def check(run: Callable[[Tensor], Sequence[np.ndarray]], model: PoseModule) -> N
 
 
 def _random_input(model: PoseModule, sizes: dict[str, int]) -> Tensor:
-    """A normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
+    """Return a normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
     shape = list(model.pose_input.shape(_keypoints(model)))
     most = {"frames": getattr(model, "maxlen", math.inf)}
     for axis, name in model.pose_input.axes.items():
@@ -160,7 +160,7 @@ def _random_input(model: PoseModule, sizes: dict[str, int]) -> Tensor:
 
 
 def _keypoints(model: PoseModule) -> Tensor:
-    """Keypoints [1, 1, 1, V, 3] without content, to ask for the shape of the input."""
+    """Return keypoints [1, 1, 1, V, 3] without content, to ask for the shape of the input."""
     return torch.empty(1, 1, 1, model.num_keypoints, 3, device="meta")
 
 

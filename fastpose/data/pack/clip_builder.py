@@ -72,7 +72,7 @@ def check_clip(clip: object, layout: Layout, default_name: str) -> CheckedClip:
 
 
 def check_image_size(size: Any) -> tuple[int, int]:
-    """(h, w) as two positive ints.
+    """Return (h, w) as two positive ints.
 
     Raises:
         ValueError: anything else.
@@ -142,7 +142,7 @@ def _check_label(value: Any) -> int:
 
 
 def class_name_tuple(class_names: Sequence[str] | int | None, labels: np.ndarray | None) -> tuple[str, ...]:
-    """Class names as given, or numbered: as many as the int given, else the largest label + 1.
+    """Return class names as given, or numbered: as many as the int given, else the largest label + 1.
 
     Raises:
         ValueError: names that are no distinct strings, or a count below 1.

@@ -62,7 +62,7 @@ def uniform(words: NDArray[np.uint32]) -> NDArray[np.float32]:
 def between(
     words: NDArray[np.uint32], low: NDArray[np.float64] | float, high: NDArray[np.float64] | float
 ) -> NDArray[np.float64]:
-    """Numbers of [low, high)."""
+    """Return numbers of [low, high)."""
     return low + uniform(words).astype(np.float64) * (high - low)
 
 

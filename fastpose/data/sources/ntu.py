@@ -133,7 +133,7 @@ def _samples(paths: Sequence[Path], log: PackLog) -> list[tuple[Path, NtuName]]:
 def _decoded(
     samples: Sequence[tuple[Path, NtuName]], threads: int, progress: bool
 ) -> Iterator[tuple[Sequence[tuple[Path, NtuName]], Mapping[str, Any]]]:
-    """Chunks of samples with what ``pack_skeletons`` makes of them."""
+    """Yield chunks of samples with what ``pack_skeletons`` makes of them."""
     from tqdm import tqdm
 
     start, num_bytes = time.perf_counter(), 0

@@ -26,7 +26,7 @@ class Style:
     tempo: float  # about 1; higher is faster
 
     def around(self, point: ArrayLike, spread: float = 1.0) -> np.ndarray:
-        """A target near ``point`` [3]."""
+        """Return a target near ``point`` [3]."""
         return np.asarray(point) + self.rng.normal(0, spread * TARGET_SPREAD, 3)
 
     def cycles(self, low: float, high: float) -> float:
@@ -41,7 +41,7 @@ Motion = Callable[[Pose, np.ndarray, Style], None]
 
 
 def keyframes(t: np.ndarray, times: ArrayLike, values: ArrayLike) -> np.ndarray:
-    """Values at ``t`` [T] that rest at each keyframe and ease from one to the next, [T, ...]."""
+    """Return values at ``t`` [T] that rest at each keyframe and ease from one to the next, [T, ...]."""
     at, held = np.asarray(times), np.asarray(values, float)
     last = np.searchsorted(at, t, side="right").clip(1, len(at) - 1)
     share = ((t - at[last - 1]) / (at[last] - at[last - 1])).clip(0, 1)

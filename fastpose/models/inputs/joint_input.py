@@ -135,9 +135,9 @@ class JointInput:
 
     def _clean(self, keypoints: Tensor) -> Tensor:
         keypoints = torch.where(is_present(keypoints), keypoints, 0)
-        parts = conversion(self.source, self.target)
-        points = unit_coordinates(merge_joints(keypoints[..., :2], parts, torch.mean), self.size)
-        scores = merge_joints(keypoints[..., 2:], parts, torch.amin)
+        sources = conversion(self.source, self.target)
+        points = unit_coordinates(merge_joints(keypoints[..., :2], sources, torch.mean), self.size)
+        scores = merge_joints(keypoints[..., 2:], sources, torch.amin)
         joints = torch.where(scores > 0, torch.cat([points, scores], dim=-1), 0)  # [B, M, T, V', 3]
         return fill_persons(joints, self.max_persons)
 
