@@ -2,7 +2,7 @@
 
     python examples/own_model.py [PACKED]
 
-PACKED is a file of `python -m fastpose pack` with the splits "train" and "test"; by default a few generated clips.
+PACKED is a file of `fastpose pack` with the splits "train" and "test"; by default a few generated clips.
 The network needs two methods: `prepare_input`, which makes its input of a batch, and `forward`, which returns a
 `ModelOutput`.
 """

@@ -2,7 +2,7 @@
 
     python examples/pyskl_to_curve.py [PICKLE [OPTION …]]
 
-Options are those of `python -m fastpose train`, such as `--preset robust --epochs 40`. Without a pickle a small one
+Options are those of `fastpose train`, such as `--preset robust --epochs 40`. Without a pickle a small one
 is made. Everything is written to a new temporary folder.
 """
 

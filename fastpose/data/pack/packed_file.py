@@ -66,8 +66,7 @@ def read(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             texts = file.metadata() or {}
             if texts.get("format") != FORMAT:
                 raise ValueError(
-                    f"{path}: a safetensors file, but not packed clips; "
-                    "make those with `python -m fastpose.pack`"
+                    f"{path}: a safetensors file, but not packed clips; make those with `fastpose pack`"
                 )
             if texts.get("version") != VERSION:
                 raise ValueError(

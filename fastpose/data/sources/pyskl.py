@@ -117,7 +117,7 @@ def _joint_count(path: str | Path, annotations: Sequence[object]) -> int:
             raise ValueError(
                 f"{path}: 3D keypoints {list(shape)}, but 2D pixels [M, T, V, 2] are needed: use the data "
                 "set's 2D annotation file, or for NTU RGB+D pack the .skeleton files with "
-                "`python -m fastpose.pack ntu`"
+                "`fastpose pack ntu`"
             )
         if len(shape) == 4 and shape[3] == 2:
             return shape[2]
