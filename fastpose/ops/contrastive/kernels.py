@@ -1,10 +1,10 @@
 """What the Triton kernels of the contrastive losses share.
 
-R rows z are normalised, in the operands' format, padded with zeros to whole tiles; every row is compared with
+R rows z are normalised, in the operands' dtype, padded with zeros to whole tiles; every row is compared with
 every other, tile by tile, and no matrix of all pairs is stored. Programs own their output and walk tiles in
 order. The one atomic operation counts arrivals, so that the last program of a launch can reduce, again in
-order: equal bits in every run. Paired rows: clip i is row i (clean) and row N + i (noisy), each the other's
-positive, which stays out of the tiles: its cosine is a float32 dot product of its own.
+order: results are bitwise identical on every run. Paired rows: clip i is row i (clean) and row N + i (noisy),
+each the other's positive, which stays out of the tiles: its cosine is a float32 dot product of its own.
 """
 
 import triton

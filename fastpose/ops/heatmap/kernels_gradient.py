@@ -1,9 +1,9 @@
 """Triton kernels for the gradient of the maps, and their launch.
 
 One program owns one joint of one person in one frame and gathers over the windows of what it draws, so there
-are no atomics and two runs give equal bits. A pixel's gradient goes to the mark that gave it its value: of
-equal ones the first person, then (grayscale by maximum) the first joint. Multiply-adds are not contracted, so
-that equal marks have equal values wherever they are computed.
+are no atomics, and results are bitwise identical on every run. A pixel's gradient goes to the mark that gave it
+its value: of equal ones the first person, then (grayscale by maximum) the first joint. Multiply-adds are not
+contracted, so that equal marks have equal values wherever they are computed.
 """
 
 import torch

@@ -2,7 +2,8 @@
 
 A program owns [KH, KW, OUTPUTS] of the gradient for one channel and one frame of the kernel, and sums over the
 windows of a fixed share of the frames; the shares are added up afterwards. Nothing is atomic and no order of
-sums depends on the launch, so two runs give equal bits. As in the convolution, lanes of a warp are outputs.
+sums depends on the launch, so results are bitwise identical on every run. As in the convolution, lanes of a
+warp are outputs.
 """
 
 from collections.abc import Sequence

@@ -59,9 +59,9 @@ def pose_stem(
         stride: in frames, rows and columns, or one for all.
         padding: zeros at both ends of frames, rows and columns, or one for all; None is half the kernel.
         dtype: of the result; None is that of autocast where it is on, else that of the weight.
-        backend: "native" (C++, on the CPU, writes float32 and bfloat16, bits that do not depend on the number of
-            threads), "triton" (on a CUDA device, does not write float64, equal bits on every run), "reference"
-            (the definition in torch, anywhere; float64 where an argument is) or "auto": the first that can serve,
+        backend: "native" (C++, on the CPU; writes float32 and bfloat16, bitwise identical for any number of threads),
+            "triton" (on a CUDA device; writes all but float64, bitwise identical on every run), "reference" (the
+            definition in torch, anywhere; float64 where an argument is) or "auto": the first that can serve,
             and for limbs on a CUDA device the drawn maps. Differentiable in keypoints and weight; the first two
             once, and in the keypoints as ``render_heatmaps`` is.
 
