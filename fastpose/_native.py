@@ -5,6 +5,8 @@ import warnings
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+__all__ = ["extension_obstacle", "native"]
+
 
 def _load() -> tuple[ModuleType | None, str]:
     """Return the extension, else None and the reason; FASTPOSE_NO_EXTENSION=1 hides it."""

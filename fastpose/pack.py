@@ -1,6 +1,7 @@
 """``python -m fastpose.pack``: turn a data set into one packed file."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -75,7 +76,13 @@ def npz(source: Source, *, out: Out, layout: OwnLayout, image_size: ImageSize = 
     return pack_to_file(out, pack_npz, source, **settings, on_error=on_error, progress=True)
 
 
-COMMANDS = {"ntu": ntu, "pyskl": pyskl, "penn-action": penn_action, "npz": npz, "synthetic": synthetic}
+COMMANDS: dict[str, Callable[..., str]] = {
+    "ntu": ntu,
+    "pyskl": pyskl,
+    "penn-action": penn_action,
+    "npz": npz,
+    "synthetic": synthetic,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:

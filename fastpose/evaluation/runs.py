@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -85,8 +85,8 @@ def changed_data(
     size: tuple[int, int] | None,
 ) -> DataConfig:
     """Return the data settings a run was trained with, with whatever is not None put in place."""
-    sampled = {"clip_len": clip_len, "size": size}
-    sampled = {name: value for name, value in sampled.items() if value is not None}
+    given: dict[str, Any] = {"clip_len": clip_len, "size": size}
+    sampled = {name: value for name, value in given.items() if value is not None}
     changed = replace(trained, sampling=replace(trained.sampling, **sampled))
     if test_split is not None:
         changed = replace(changed, test_split=test_split, test_on="test")

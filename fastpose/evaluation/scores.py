@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -167,7 +167,7 @@ def fuse_scores(members: Sequence[ClipScores], weights: Sequence[float] | None =
             raise ValueError(f"the models have different numbers of classes: {sorted(classes)}")
     fused = {}
     for alpha in first.by_alpha:
-        total = sum(
+        total: Any = sum(
             weight * member.by_alpha[alpha] for weight, member in zip(weights, members, strict=True) if weight
         )
         fused[alpha] = total / sum(weights)

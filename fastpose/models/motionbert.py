@@ -16,7 +16,7 @@ from fastpose.models.inputs.joint_input import JointInput
 from fastpose.models.inputs.protocol import PoseModule, as_input
 from fastpose.models.outputs import ModelOutput
 
-MOTIONBERT_LITE = {"dim_feat": 256, "mlp_ratio": 4}
+MOTIONBERT_LITE: dict[str, Any] = {"dim_feat": 256, "mlp_ratio": 4}
 
 
 class ActionHead(nn.Module):
@@ -62,6 +62,9 @@ class MotionBERT(PoseModule):
     """
 
     pose_input: JointInput
+    backbone: DSTformer
+    head: "ActionHead"
+    maxlen: int
     head_prefix = "head."
     input_type = JointInput
     takes_images = False

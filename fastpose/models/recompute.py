@@ -58,9 +58,9 @@ class Segmented(nn.Module):
 @torch.compiler.disable(
     reason="the compiler knows no checkpoints whose passes differ in what they do to buffers"
 )
-def _recompute(module: nn.Module, run: Callable[[Any], Tensor], x: Any) -> Tensor:
-    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
-        return nullcontext(), kept_statistics(module)
+def _recompute(part: nn.Module, run: Callable[[Any], Tensor], x: Any) -> Tensor:
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), kept_statistics(part)
 
     return checkpoint(run, x, use_reentrant=False, context_fn=contexts)
 

@@ -7,7 +7,7 @@ import torch
 
 
 def call_once_differentiable(
-    gradient: Callable, op: str, *arguments: Any, alternative: str = "backend='reference'"
+    gradient: Callable[..., Any], op: str, *arguments: Any, alternative: str = "backend='reference'"
 ) -> Any:
     """Return ``gradient(*arguments)``; to differentiate that again is an error.
 

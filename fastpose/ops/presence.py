@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from fastpose.ops.limits import MAX_COORDINATE
+from fastpose.ops.limits import MAX_COORDINATE as MAX_COORDINATE
 
 
 def present_joints(keypoints: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -268,7 +269,7 @@ def write_features(path: Path, results: Results) -> None:
     if not listed:
         raise ValueError(f"{path}: there are no features to write, since no clip was classified")
     files, parts, predictions = zip(*listed, strict=True)
-    arrays = {
+    arrays: dict[str, Any] = {
         "features": np.stack([prediction.features for prediction in predictions]),
         "files": np.array(files),
         "names": np.array([prediction.name for prediction in predictions]),

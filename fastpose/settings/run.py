@@ -41,8 +41,8 @@ class RunConfig:
         """Return changed settings that another setting keeps from having any effect, each as a sentence."""
         idle = []
         if self.data.sampling.crop == "frame":
-            names, reason = ("crop_padding", "min_box", "crop_area", "crop_aspect"), "crop = 'frame'"
-            idle += [(name, reason) for name in names if is_changed(self.data.sampling, name)]
+            unused, reason = ("crop_padding", "min_box", "crop_area", "crop_aspect"), "crop = 'frame'"
+            idle += [(name, reason) for name in unused if is_changed(self.data.sampling, name)]
         of_schedule = {"step": ("lr_decay",), "one_cycle": ("pct_start", "div_factor", "final_div_factor")}
         for schedule, names in of_schedule.items():
             if self.optim.schedule != schedule:

@@ -43,7 +43,7 @@ def cpu_name() -> str:
 
 def describe() -> dict[str, object]:
     """Return versions, processor and GPU as a flat dictionary that can be written as JSON."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)

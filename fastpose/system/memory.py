@@ -35,7 +35,11 @@ class LiveBytes(TorchDispatchMode):
         self._sizes: dict[int, int] = {}
 
     def __torch_dispatch__(
-        self, function: Callable, types: Any, arguments: tuple = (), keywords: dict | None = None
+        self,
+        function: Callable[..., Any],
+        types: Any,
+        arguments: tuple[Any, ...] = (),
+        keywords: dict[str, Any] | None = None,
     ) -> Any:
         for tensor in tree_leaves((arguments, keywords)):
             self._note(tensor, fresh=False)

@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ class Prefetcher(Iterator[T]):
         self.close()
 
 
-def _produce(source: Iterable[T], items: queue.Queue, stop: threading.Event) -> None:
+def _produce(source: Iterable[T], items: queue.Queue[Any], stop: threading.Event) -> None:
     try:
         for item in source:
             items.put((item, None))
@@ -66,7 +66,7 @@ def _produce(source: Iterable[T], items: queue.Queue, stop: threading.Event) -> 
         items.put((None, error))
 
 
-def _shut(items: queue.Queue, stop: threading.Event) -> None:
+def _shut(items: queue.Queue[Any], stop: threading.Event) -> None:
     stop.set()
     # At most one put is blocked; room for it lets the thread see the stop.
     while not items.empty():

@@ -139,7 +139,7 @@ def _any_number(key: str) -> str:
     return re.sub(r"\.\d+(?=\.)", ".#", key)
 
 
-def _kind(tensor: Tensor) -> tuple:
+def _kind(tensor: Tensor) -> tuple[Any, ...]:
     return tensor.shape, tensor.is_floating_point()
 
 

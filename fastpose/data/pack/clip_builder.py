@@ -240,7 +240,7 @@ def assemble(
     splits: Mapping[str, Iterable[str | int]] | None,
     source: str,
     progress: bool = False,
-) -> dict:
+) -> dict[str, Any]:
     """Lay checked clips end to end: the fields of ``PackedClips``; ``progress`` shows a bar.
 
     Raises:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,12 +78,12 @@ class Layout:
             index[left], index[right] = right, left
         return index
 
-    def to_json(self) -> dict:
-        """Return a dict of plain lists, ready for ``json.dumps``; ``from_json`` is its inverse."""
+    def to_json(self) -> dict[str, Any]:
+        """A dict of plain lists, ready for ``json.dumps``; ``from_json`` is its inverse."""
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod
-    def from_json(cls, fields: Mapping) -> "Layout":
+    def from_json(cls, fields: Mapping[str, Any]) -> "Layout":
         """Build from {name, joints, pairs, limbs}; pairs and limbs may be missing (none).
 
         Raises:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -162,8 +163,8 @@ class PackedClips:
             f"splits: {splits or 'none'}, source: {self.source or 'unknown'})"
         )
 
-    def __reduce__(self) -> tuple:
-        """Let a loaded pack travel to other processes as its path: they map the same file."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A loaded pack travels to other processes as its path: they map the same file."""
         if self.path is not None:
             return PackedClips.load, (self.path,)
         return _rebuild, ({field: getattr(self, field) for field in self.__slots__},)
@@ -247,7 +248,7 @@ class PackedClips:
     @classmethod
     def from_clips(
         cls,
-        clips: Iterable[PoseClip | Mapping],
+        clips: Iterable[PoseClip | Mapping[str, Any]],
         *,
         layout: str | Path | Layout,
         class_names: Sequence[str] | int | None = None,
@@ -345,5 +346,5 @@ def _kept(positions: np.ndarray) -> np.ndarray:
     return positions[positions >= 0]
 
 
-def _rebuild(fields: dict) -> PackedClips:
+def _rebuild(fields: dict[str, Any]) -> PackedClips:
     return PackedClips(**fields)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from fastpose.ops.limits import MAX_COORDINATE
+from fastpose.ops.limits import MAX_COORDINATE as MAX_COORDINATE
 
 
 def present_joints(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.bool_]:

@@ -141,4 +141,4 @@ class ClipSampler:
         return {name: getattr(self, name) for name in ("packed", "settings", "train", "seed", "threads")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state)
+        self.__init__(**state)  # type: ignore[misc]

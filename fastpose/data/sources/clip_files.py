@@ -197,7 +197,7 @@ def _read_packed(names: Mapping[Path, str], options: ReadOptions) -> Iterator[Cl
 
 
 def _read_fields(
-    read: Callable[[Path], list[dict]], names: Mapping[Path, str], options: ReadOptions
+    read: Callable[[Path], list[dict[str, Any]]], names: Mapping[Path, str], options: ReadOptions
 ) -> Iterator[ClipGroup | Problem]:
     """Yield clips of files that hold keypoints by name, gathered over files of one layout."""
     clips: list[CheckedClip] = []
@@ -254,13 +254,13 @@ def _layout_of(fields: Mapping[str, object], options: ReadOptions) -> Layout:
     return LAYOUTS[name]
 
 
-def _npz_clips(path: Path) -> list[dict]:
+def _npz_clips(path: Path) -> list[dict[str, Any]]:
     with open(path, "rb"):  # says itself why a file cannot be opened
         return [read_npz(path, FIELDS)]
 
 
-def _json_clips(path: Path) -> list[dict]:
-    """Read one clip as an object or as bare nested lists of numbers, or a list of objects, a clip each."""
+def _json_clips(path: Path) -> list[dict[str, Any]]:
+    """One clip as an object or as bare nested lists of numbers, or a list of objects, a clip each."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

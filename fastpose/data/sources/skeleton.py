@@ -59,7 +59,7 @@ class Skeleton:
     lost_joints: int = 0
 
 
-def read_skeleton(path: str | os.PathLike) -> Skeleton:
+def read_skeleton(path: str | os.PathLike[str]) -> Skeleton:
     """Read an NTU RGB+D ``.skeleton`` file; each number is ``np.float32(float(token))``.
 
     Raises:

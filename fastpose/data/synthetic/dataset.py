@@ -103,8 +103,8 @@ def _write_clip(folder: Path, seed: int, clip: NtuName) -> None:
 
 
 def skeleton_text(num_frames: int, tracks: list[BodyTrack]) -> bytes:
-    """Return the `.skeleton` file of some bodies."""
-    bodies = [[] for _ in range(num_frames)]
+    """The `.skeleton` file of some bodies."""
+    bodies: list[list[bytes]] = [[] for _ in range(num_frames)]
     blocks = iter(_joint_blocks(np.concatenate([track.table for track in tracks])))
     for track in tracks:
         lean = (track.table[:, 20, :3] - track.table[:, 0, :3]) * 1.4

@@ -8,6 +8,7 @@ Source: Zhu et al., "MotionBERT: A Unified Perspective on Learning Human Motion 
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,12 +24,12 @@ TEST_RATIO = 2.0  # of crop_scale
 TRAIN_RATIOS = (1.0, 3.0)
 
 
-def to_camera(keypoints: NDArray, image_size: tuple[int, int]) -> NDArray:
-    """Map pixels [..., 2] of an image of (h, w) to -1..1 along its longer side, from its top left corner."""
+def to_camera(keypoints: NDArray[Any], image_size: tuple[int, int]) -> NDArray[Any]:
+    """Pixels [..., 2] of an image of (h, w) to -1..1 along its longer side, from its top left corner."""
     return keypoints / max(image_size) * 2 - 1
 
 
-def match_persons(keypoints: NDArray) -> NDArray:
+def match_persons(keypoints: NDArray[Any]) -> NDArray[Any]:
     """Give each of two persons the keypoints nearest to where its first joints were one frame before.
 
     Two persons change places, from a frame on, where the first one's joints are nearer to the second's of the
@@ -70,10 +71,10 @@ def match_clips(packed: PackedClips) -> PackedClips:
     return packed if keypoints is packed.keypoints else replace(packed, keypoints=keypoints, path=None)
 
 
-def to_h36m(keypoints: NDArray) -> NDArray:
-    """Return COCO-17 keypoints [..., 17, 2] as H36M-17; scores stay in COCO's order, a fault of the published code."""
-    sources = conversion(COCO17, H36M17)
-    return np.stack([keypoints[..., list(joints), :].mean(axis=-2) for joints in sources], axis=-2)
+def to_h36m(keypoints: NDArray[Any]) -> NDArray[Any]:
+    """COCO-17 keypoints [..., 17, 2] as H36M-17; their scores stay in COCO's order, a fault of the published code."""
+    parts = conversion(COCO17, H36M17)
+    return np.stack([keypoints[..., list(joints), :].mean(axis=-2) for joints in parts], axis=-2)
 
 
 def resample(length: int, count: int, random: np.random.Generator | None = None) -> NDArray[np.int64]:
@@ -92,17 +93,17 @@ def resample(length: int, count: int, random: np.random.Generator | None = None)
     return np.sort(np.minimum((position + up * (count - 1)) // count, length - 1))
 
 
-def with_scores(keypoints: NDArray, scores: NDArray) -> NDArray[np.float32]:
-    """Return keypoints [M, T, V, 2] and scores [M, T, V] as joints [M, T, V, 3]."""
+def with_scores(keypoints: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float32]:
+    """Keypoints [M, T, V, 2] and scores [M, T, V] as joints [M, T, V, 3]."""
     return np.concatenate([keypoints, scores[..., None]], axis=-1).astype(np.float32)
 
 
-def two_persons(joints: NDArray) -> NDArray:
-    """Return joints [1, T, V, 3] with a second person of zeros; those of two persons as they are."""
+def two_persons(joints: NDArray[Any]) -> NDArray[Any]:
+    """Joints [1, T, V, 3] with a second person of zeros; those of two persons as they are."""
     return joints if len(joints) > 1 else np.concatenate([joints, np.zeros_like(joints)])
 
 
-def random_move(joints: NDArray, draws: ArrayLike) -> NDArray:
+def random_move(joints: NDArray[Any], draws: ArrayLike) -> NDArray[Any]:
     """Turn, scale and shift all persons about the middle of the frame, each changing evenly over time.
 
     Args:
@@ -120,7 +121,7 @@ def random_move(joints: NDArray, draws: ArrayLike) -> NDArray:
     return np.stack(moved, axis=-1).astype(joints.dtype)
 
 
-def crop_scale(joints: NDArray, ratio: float) -> NDArray:
+def crop_scale(joints: NDArray[Any], ratio: float) -> NDArray[Any]:
     """Place the box of all joints with a score, ``ratio`` times as wide, in [-1, 1].
 
     Joints outside are clipped to it. Absent persons' zeros are moved too. All is 0 where fewer than four joints

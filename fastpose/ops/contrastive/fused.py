@@ -76,7 +76,7 @@ def fused_forward(
         kernels.normalize_kernel, (programs,),
         x, y if paired else x, x if counts is None else counts, state.z, state.inverse, bias, positive,
         state.log_sums, state.pulls, arrivals, *tau_and_temperature, count, width, x.stride(0),
-        y.stride(0) if paired else 0,
+        y.stride(0) if y is not None else 0,
         WIDTH=columns, BLOCK=block, COUNTED=counts is not None, num_warps=warps, **common,
     )  # fmt: skip
     processors, capability = _processors_and_capability(x.device)
@@ -173,7 +173,7 @@ def fused_backward(
         kernels.rows_grad_kernel, (count,),
         pairs, x, y if paired else x, state.inverse, state.pulls, state.scale, grad, grad_stride,
         x if dx is None else dx, x if dy is None else dy, dots, dots if dtau is None else dtau, arrivals,
-        *tau_and_temperature, count, width, x.stride(0), y.stride(0) if paired else 0, padded, splits,
+        *tau_and_temperature, count, width, x.stride(0), y.stride(0) if y is not None else 0, padded, splits,
         WIDTH=columns, BLOCK=block, NEEDS_X=dx is not None, NEEDS_Y=dy is not None,
         NEEDS_TAU=dtau is not None, num_warps=warps, **common,
     )  # fmt: skip
