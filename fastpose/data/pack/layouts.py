@@ -79,7 +79,7 @@ class Layout:
         return index
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of plain lists, ready for ``json.dumps``; ``from_json`` is its inverse."""
+        """Return a dict of plain lists, ready for ``json.dumps``; ``from_json`` is its inverse."""
         return json.loads(json.dumps(asdict(self)))
 
     @classmethod

@@ -164,7 +164,7 @@ class PackedClips:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A loaded pack travels to other processes as its path: they map the same file."""
+        """Let a loaded pack travel to other processes as its path: they map the same file."""
         if self.path is not None:
             return PackedClips.load, (self.path,)
         return _rebuild, ({field: getattr(self, field) for field in self.__slots__},)

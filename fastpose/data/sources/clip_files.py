@@ -260,7 +260,7 @@ def _npz_clips(path: Path) -> list[dict[str, Any]]:
 
 
 def _json_clips(path: Path) -> list[dict[str, Any]]:
-    """One clip as an object or as bare nested lists of numbers, or a list of objects, a clip each."""
+    """Read one clip as an object or as bare nested lists of numbers, or a list of objects, a clip each."""
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:

@@ -103,7 +103,7 @@ def _write_clip(folder: Path, seed: int, clip: NtuName) -> None:
 
 
 def skeleton_text(num_frames: int, tracks: list[BodyTrack]) -> bytes:
-    """The `.skeleton` file of some bodies."""
+    """Return the `.skeleton` file of some bodies."""
     bodies: list[list[bytes]] = [[] for _ in range(num_frames)]
     blocks = iter(_joint_blocks(np.concatenate([track.table for track in tracks])))
     for track in tracks:

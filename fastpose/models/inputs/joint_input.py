@@ -161,8 +161,8 @@ class JointInput:
         return crop_scale(joints, low + (high - low) * draws[:, NUM_MOVE_DRAWS].to(joints.dtype))
 
 
-def merge_joints(x: Tensor, parts: tuple[tuple[int, ...], ...], merge: Callable[..., Tensor]) -> Tensor:
-    """Joints [..., V, C] of one layout as those of another: each its one part, or ``merge`` of several."""
+def merge_joints(x: Tensor, sources: tuple[tuple[int, ...], ...], merge: Callable[..., Tensor]) -> Tensor:
+    """Return joints [..., V, C] of one layout as those of another: each its one source, or ``merge`` of several."""
     joints = x.unbind(-2)
     merged = [
         joints[source[0]] if len(source) == 1 else merge(torch.stack([joints[each] for each in source]), 0)

@@ -25,7 +25,7 @@ TRAIN_RATIOS = (1.0, 3.0)
 
 
 def to_camera(keypoints: NDArray[Any], image_size: tuple[int, int]) -> NDArray[Any]:
-    """Pixels [..., 2] of an image of (h, w) to -1..1 along its longer side, from its top left corner."""
+    """Map pixels [..., 2] of an image of (h, w) to -1..1 along its longer side, from its top left corner."""
     return keypoints / max(image_size) * 2 - 1
 
 
@@ -72,9 +72,9 @@ def match_clips(packed: PackedClips) -> PackedClips:
 
 
 def to_h36m(keypoints: NDArray[Any]) -> NDArray[Any]:
-    """COCO-17 keypoints [..., 17, 2] as H36M-17; their scores stay in COCO's order, a fault of the published code."""
-    parts = conversion(COCO17, H36M17)
-    return np.stack([keypoints[..., list(joints), :].mean(axis=-2) for joints in parts], axis=-2)
+    """Return COCO-17 keypoints [..., 17, 2] as H36M-17; scores stay in COCO's order, a fault of the published code."""
+    sources = conversion(COCO17, H36M17)
+    return np.stack([keypoints[..., list(joints), :].mean(axis=-2) for joints in sources], axis=-2)
 
 
 def resample(length: int, count: int, random: np.random.Generator | None = None) -> NDArray[np.int64]:
@@ -94,12 +94,12 @@ def resample(length: int, count: int, random: np.random.Generator | None = None)
 
 
 def with_scores(keypoints: NDArray[Any], scores: NDArray[Any]) -> NDArray[np.float32]:
-    """Keypoints [M, T, V, 2] and scores [M, T, V] as joints [M, T, V, 3]."""
+    """Return keypoints [M, T, V, 2] and scores [M, T, V] as joints [M, T, V, 3]."""
     return np.concatenate([keypoints, scores[..., None]], axis=-1).astype(np.float32)
 
 
 def two_persons(joints: NDArray[Any]) -> NDArray[Any]:
-    """Joints [1, T, V, 3] with a second person of zeros; those of two persons as they are."""
+    """Return joints [1, T, V, 3] with a second person of zeros; those of two persons as they are."""
     return joints if len(joints) > 1 else np.concatenate([joints, np.zeros_like(joints)])
 
 
