@@ -1,4 +1,4 @@
-"""What commands share: how each reads its options, tells its help, and ends."""
+"""What commands share: how each reads its options, prints its help, and ends."""
 
 import argparse
 import difflib
@@ -62,7 +62,7 @@ def parse_arguments(
         argv: The arguments; by default those of the process.
         command: The command's name, "train".
         default: Instance that holds the defaults; by default those of the dataclass.
-        common: Nested fields that bare --help tells, the others being named only; none to tell all.
+        common: Nested fields that bare --help lists in full, the others by name only; none to list all.
     """
     import tyro
 

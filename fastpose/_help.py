@@ -166,7 +166,7 @@ def _rows(options: Sequence[Option], width: int, *, brief: bool = False) -> list
 
 
 def _overview(group: Group, common: Sequence[str], column: int, width: int) -> list[str]:
-    """Return the lines of a group of which only the names are told."""
+    """Return the lines of a group of which only the names are listed."""
     names = " ".join(option.flag for option in group.options if option.name not in common)
     pad = " " * column
     flags = textwrap.wrap(names, width - column, break_on_hyphens=False, break_long_words=False)
@@ -193,9 +193,9 @@ def format_help(
             function, whose parameters have their texts by `tyro.conf.arg`.
         program: What the command is called, "fastpose train".
         default: Instance that holds the defaults; by default those of the dataclass.
-        common: Fields of nested groups that most users need: those groups are then told by the names of their
-            options alone. Without them everything is told in full.
-        topic: Tell only this group in full, or "all" of them.
+        common: Fields of nested groups that most users need: they are then listed in full, the groups' other options
+            by name alone. Without them everything is listed in full.
+        topic: List only this group in full, or "all" of them.
 
     Raises:
         ValueError: There is no such group; the message names those there are.

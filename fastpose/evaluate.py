@@ -1,4 +1,4 @@
-"""`python -m fastpose.evaluate RUN [RUN …]`: accuracy of trained runs over the noise level."""
+"""`fastpose evaluate RUN [RUN …]`: accuracy of trained runs over the noise level."""
 
 import sys
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""`python -m fastpose.export RUN --out FILE`: a trained model for other programs."""
+"""`fastpose export RUN --out FILE`: a trained model for other programs."""
 
 import sys
 from dataclasses import dataclass, field

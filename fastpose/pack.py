@@ -1,4 +1,4 @@
-"""``python -m fastpose.pack``: turn a data set into one packed file."""
+"""``fastpose pack``: turn a data set into one packed file."""
 
 import sys
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`python -m fastpose.predict RUN FILE [FILE …]`: what a trained model says of clips."""
+"""`fastpose predict RUN FILE [FILE …]`: what a trained model says of clips."""
 
 import sys
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""`python -m fastpose.report benchmarks`: tables and bar charts of a saved benchmark run."""
+"""`fastpose report benchmarks`: tables and bar charts of a saved benchmark run."""
 
 import sys
 from pathlib import Path

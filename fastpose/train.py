@@ -1,4 +1,4 @@
-"""`python -m fastpose.train`: train, measure the curve of accuracy over noise, compare.
+"""`fastpose train`: train, measure the curve of accuracy over noise, compare.
 
 Without arguments it makes the built-in synthetic data set, trains a supervised and a contrastive skeleton
 model on it, and compares their robustness.

@@ -48,7 +48,7 @@ def run(
     out: Path | None = None,
     embed: Path | None = None,
 ) -> int:
-    """Classify files, print a table, tell problems on the error stream, write what was asked for.
+    """Classify files, print a table, report problems on the error stream, write what was asked for.
 
     Args:
         predictor: the model.
@@ -106,7 +106,7 @@ def predict_files(
 ) -> Results:
     """Classify the clips in ``paths``, in their order; reading and sampling run beside the model.
 
-    What cannot be used is among the problems of the result, and never an error. ``on_clips`` is told the
+    What cannot be used is among the problems of the result, and never an error. ``on_clips`` is called with the
     number of clips classified. Without ``keep_features`` those of the predictions are empty.
     """
     results = Results([], [], [])

@@ -26,7 +26,7 @@ ROBUST_OPTIM = {
 # The published learning rates and schedule of MotionBERT's action recognition.
 MOTIONBERT_OPTIM = {"lr": 1e-4, "head_lr": 1e-3, "schedule": "step", "lr_decay": 0.99}
 
-# The report's values are the defaults. "first-run" is what a bare `python -m fastpose.train` does.
+# The report's values are the defaults. "first-run" is what a bare `fastpose train` does.
 PRESET_ARMS: dict[str, tuple[Arm, ...]] = {
     "first-run": ("supervised", "contrastive"),
     "motionbert-published": ("supervised",),

@@ -65,7 +65,7 @@ class LiveBytes(TorchDispatchMode):
 
 @contextmanager
 def counted_bytes(device: torch.device) -> Iterator[Callable[[], int]]:
-    """Yield a function that tells the most bytes of tensors made within that lived at once; on CUDA, allocated."""
+    """Yield a function that returns the most bytes of tensors made within that lived at once; on CUDA, allocated."""
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)

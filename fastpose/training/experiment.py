@@ -23,6 +23,7 @@ from fastpose.settings import Arm, RunConfig
 from fastpose.settings.files import from_file, to_json
 from fastpose.system.environment import describe
 from fastpose.system.files import write_text
+from fastpose.system.placement import Placement
 from fastpose.training.batch_size import choose_batch_size
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
@@ -101,7 +102,9 @@ def make_folder(folder: Path, config: RunConfig, *, overwrite: bool) -> None:
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, to_json(config))
-    write_text(folder / "environment.json", json.dumps(describe(), indent=2) + "\n")
+    placement = Placement.choose(config.optim.device, config.optim.precision)
+    environment = {**describe(), "placement": str(placement)}
+    write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
 
 
 def run_experiment(

@@ -23,7 +23,7 @@ class GraphedStep:
     Args:
         step: takes a batch's views and an epoch, and returns tensors. It must not read anything on the host that
             the device computes. It works on all of its state in place.
-        task: tells the phases of the loss.
+        task: says which phase of the loss an epoch is in.
         capture: runs a function for recording, and returns what it returned and a function to replay it.
     """
 

@@ -12,7 +12,7 @@ from fastpose.data.pack.layouts import Layout
 from fastpose.weights.weight_files import read_weights
 
 BACKBONE = "backbone."
-# Keys whose shape tells of a setting: which axis, and what it counts.
+# Keys whose shape follows from a setting: which axis, and what it counts.
 TELLING_AXES = {"backbone.temp_embed": (1, "frames at most (maxlen)")}
 
 

@@ -120,7 +120,5 @@ def _reason(error: Exception, path: Path) -> str:
         return "its zip archive is cut off or broken"
     if isinstance(error, safetensors.SafetensorError):
         return str(error)
-    telling = str(error).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
-    return "it cannot be read as safetensors or as a file of torch.save" + (
-        f" ({telling})" if telling else ""
-    )
+    reason = str(error).partition("WeightsUnpickler error:")[2].strip().partition("\n")[0]
+    return "it cannot be read as safetensors or as a file of torch.save" + (f" ({reason})" if reason else "")

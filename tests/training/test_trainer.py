@@ -146,6 +146,8 @@ def test_experiment_writes_everything_and_refuses_to_overwrite(tmp_path, capsys)
         expected = {"config.json", "environment.json", "metrics.csv", WEIGHTS, CHECKPOINT}
         assert expected | {"robustness.csv", "robustness.png"} <= files
         assert json.loads((folder / "config.json").read_text())["seed"] == config.seed
+        environment = json.loads((folder / "environment.json").read_text())
+        assert environment["placement"] == "float32 on cpu"
     assert len(rows_of(tmp_path / "robustness.csv")) == 4 * 2
     text = capsys.readouterr().out
     assert "mean ± spread" in text

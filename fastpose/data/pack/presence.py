@@ -13,7 +13,7 @@ def present_joints(keypoints: NDArray[np.floating], scores: NDArray[np.floating]
 
 
 def tell_stray_joints(count: int) -> str:
-    """Tell people what became of ``count`` joints, as ``count_stray_joints`` found them."""
+    """Say what became of ``count`` joints, as ``count_stray_joints`` found them."""
     return f"{count} joints lie more than {MAX_COORDINATE:,.0f} pixels from the image and count as missing"
 
 

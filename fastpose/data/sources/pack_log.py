@@ -23,7 +23,7 @@ class PackLog:
         on_error: "skip" or "raise".
         skipped: names, each with its own detail or "", by reason.
         lost_joints: joints lost to numbers that are not finite.
-        notes: decisions worth telling, a sentence each.
+        notes: decisions worth reporting, a sentence each.
     """
 
     on_error: OnError = "skip"

@@ -69,7 +69,7 @@ def normalize_kernel(
         return
 
     present = True
-    if COUNTED:  # a count that is not a number tells of a label out of range: the loss becomes so too
+    if COUNTED:  # a count is not a number where a label is out of range: the loss becomes so too
         present = ~((tl.load(counts_ptr + i) <= 0) | (tl.load(counts_ptr + count + i) <= 0))
     x_row = x_ptr + i.to(tl.int64) * stride_x
     x_scale = row_scale(x_row, width, BLOCK)
