@@ -3,8 +3,18 @@
 #include <algorithm>
 #include <array>
 
+#ifdef FASTPOSE_FAST_FLOAT
+#include <fast_float/fast_float.h>
+#endif
+
 namespace fastpose {
 namespace {
+
+#ifdef FASTPOSE_FAST_FLOAT
+using fast_float::from_chars;
+#else
+using std::from_chars;
+#endif
 
 constexpr std::array<double, 23> kPowersOfTen = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
@@ -70,7 +80,7 @@ double nearest_double(const char* first, const char* last, const Decimal& decima
                                 : digits * kPowersOfTen[static_cast<std::size_t>(decimal.exponent)];
   }
   double value = 0;
-  if (std::from_chars(first, last, value).ec == std::errc::result_out_of_range) {
+  if (from_chars(first, last, value).ec == std::errc::result_out_of_range) {
     return decimal.exponent > 0 ? std::numeric_limits<double>::infinity() : 0.0;
   }
   return value;

@@ -15,15 +15,15 @@ void differentiate(const HeatmapGradientJob& job) {
   constexpr std::int64_t kFramesPerRange = 16;
   const PoseMaps& maps = job.maps;
   const auto* values = static_cast<const Element*>(job.gradient);
-  const auto& [of_clip, of_channel, of_frame, of_row, of_column] = job.strides;
+  const std::array<std::int64_t, 5>& strides = job.strides;
   guarded_loop(parallel_for, maps.batch * maps.frames, job.threads, kFramesPerRange,
-               [&, of_clip, of_channel, of_frame, of_row, of_column](std::int64_t begin, std::int64_t end) {
+               [&](std::int64_t begin, std::int64_t end) {
                  FrameGradient gradient(maps);
                  for (std::int64_t unit = begin; unit < end; ++unit) {
                    const std::int64_t clip = unit / maps.frames, frame = unit % maps.frames;
                    gradient.place(clip, frame);
                    gradient.write<Element>(
-                       {values + clip * of_clip + frame * of_frame, of_channel, of_row, of_column},
+                       {values + clip * strides[0] + frame * strides[2], strides[1], strides[3], strides[4]},
                        job.result);
                  }
                });

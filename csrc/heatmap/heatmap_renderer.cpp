@@ -113,12 +113,13 @@ class UnitRenderer {
 
   // Persons merge by maximum in `group_`, which is then moved to `sums_`.
   void paint_sums() {
-    for (auto first = active().begin(); first != active().end();) {
-      const auto last = std::find_if(first, active().end(),
-                                     [&](const Mark* mark) { return mark->group != (*first)->group; });
-      const std::span<const Mark* const> group(first, last);
-      for (const Mark* mark : group) paint_maximum(*mark, group_.data(), 1);
-      for (const Mark* mark : group) {
+    for (std::size_t i = 0; i < active_count_;) {
+      const std::size_t first = i;
+      const std::int64_t group = active_[first]->group;
+      for (; i < active_count_ && active_[i]->group == group; ++i) {
+        paint_maximum(*active_[i], group_.data(), 1);
+      }
+      for (const Mark* mark : active().subspan(first, i - first)) {
         for_each_block(*mark, [this](std::int64_t at) {
           Floats sum, value;
           load(sums_.data() + at, sum);
@@ -128,7 +129,6 @@ class UnitRenderer {
           store(Floats{}, group_.data() + at);  // another person's window may come by here
         });
       }
-      first = last;
     }
     for (const Mark* mark : active()) {
       for_each_block(*mark, [this](std::int64_t at) {

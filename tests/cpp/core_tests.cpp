@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -145,6 +146,9 @@ void test_thread_pool_nested_and_concurrent() {
     });
   }
   for (std::thread& caller : callers) caller.join();
+}
+
+void test_thread_pool_after_fork() {
   const pid_t child = fork();
   if (child == 0) _exit(nested_sum() == kNestedSum ? 0 : 1);
   int status = 1;
@@ -166,12 +170,15 @@ void test_thread_pool_where_no_thread_is_left() {
 
 }  // namespace
 
-int main() {
+// core_tests [without_fork]
+int main(int argc, char** argv) {
   test_plain_numbers_agree_with_strtod();
   test_plain_numbers_refuse_other_shapes();
   test_parser_and_selection();
   test_packing();
   test_thread_pool_covers_every_index_once();
   test_thread_pool_nested_and_concurrent();
+  if (argc > 1 && std::string_view(argv[1]) == "without_fork") return 0;
+  test_thread_pool_after_fork();
   test_thread_pool_where_no_thread_is_left();
 }
