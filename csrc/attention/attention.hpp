@@ -15,7 +15,7 @@ struct Attention {
   std::int64_t heads;
   std::int64_t dim;     // of a head; products of queries and keys are scaled by dim^-1/2
   ElementType element;  // kFloat32 or kBFloat16; arithmetic is float32
-  int threads;          // of the pool; results do not depend on it
+  int threads;          // of the pool; results are bitwise identical for any number
 };
 
 // qkv is [tokens, 3, heads, dim], output [tokens, heads, dim]. Every element of the result is written. False:

@@ -1,4 +1,4 @@
-// Number formats of the arrays that operators read and write.
+// Dtypes of the arrays that operators read and write.
 #pragma once
 
 namespace fastpose {

@@ -1,8 +1,9 @@
-// Number formats of the arrays that operators read and write: to float32 and back.
+// Dtypes of the arrays that operators read and write: their elements to float32 and back.
 #pragma once
 
 #include <bit>
 #include <cstdint>
+#include <type_traits>
 
 #include "base/floats.hpp"
 
@@ -116,7 +117,7 @@ void write(const Floats& block, Element* values) {
   Block<Element> encoded;
 #if defined(__x86_64__) && defined(__OPTIMIZE__) && !defined(__clang__)
   // In assembly, for a template has no target of its own; GCC inlines it into a function that has.
-  if constexpr (Target::kRoundsToBFloat16 && sizeof(Element) == sizeof(BFloat16)) {
+  if constexpr (Target::kRoundsToBFloat16 && std::is_same_v<Element, BFloat16>) {
     asm("vcvtneps2bf16 %1, %0" : "=v"(encoded) : "v"(block));
     store(encoded, values);
     return;

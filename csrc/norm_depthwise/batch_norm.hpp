@@ -14,7 +14,7 @@ struct BatchNorm {
   bool relu;
   float eps;
   ElementType element;  // of the rows: kFloat32 or kBFloat16; arithmetic is float32, totals float64
-  int threads;          // of the pool; results do not depend on it
+  int threads;          // of the pool; results are bitwise identical for any number
 };
 
 struct BatchNormForward {

@@ -17,7 +17,7 @@ struct DepthwiseConv {
   Volume kernel;
   Volume stride;
   ElementType element;  // of input and output: kFloat32 or kBFloat16; sums are float32
-  int threads;          // of the pool; results do not depend on it
+  int threads;          // of the pool; results are bitwise identical for any number
 
   Volume output() const {
     Volume size;

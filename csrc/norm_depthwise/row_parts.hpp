@@ -19,7 +19,7 @@ inline constexpr std::int64_t kPartElements = 1 << 10;  // of each of several ar
 inline constexpr std::int64_t kRangeElements = 128 << 10;
 inline constexpr std::int64_t kStepRows = 4;
 
-// Rows in parts, and these in ranges, whose sums are merged in order: results do not depend on who computed
+// Rows in parts, and these in ranges, whose sums are merged in order: bitwise identical whoever computed
 // them.
 struct Parts {
   std::int64_t rows;

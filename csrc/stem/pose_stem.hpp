@@ -19,7 +19,7 @@ struct PoseStem {
   Volume stride;
   Volume padding;
   ElementType element;  // of the output: kFloat32 or kBFloat16; sums are float32
-  int threads;          // of the pool; results do not depend on it
+  int threads;          // of the pool; results are bitwise identical for any number
 
   Volume input() const { return {maps.frames, maps.height, maps.width}; }
   Volume output() const {

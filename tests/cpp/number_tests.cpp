@@ -1,4 +1,4 @@
-// Number formats and the exponential, eight floats at a time, against scalar definitions, by one set of
+// Dtypes and the exponential, eight floats at a time, against scalar definitions, by one set of
 // instructions.
 #include <algorithm>
 #include <bit>
