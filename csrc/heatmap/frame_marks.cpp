@@ -6,46 +6,19 @@
 #include "base/instructions.hpp"
 
 namespace fastpose {
+namespace {
 
-FrameMarks::FrameMarks(const PoseMaps& maps, std::int64_t parts)
-    : maps_(maps),
-      geometry_(maps.height, maps.width, maps.sigma),
-      marks_(static_cast<std::size_t>(parts * maps.persons)),
-      tables_(marks_.size() * static_cast<std::size_t>(geometry_.column_capacity + geometry_.row_capacity)),
-      rival_(static_cast<std::size_t>(maps.width + kLanes)) {
-  float* table = tables_.data();
-  std::int64_t index = 0;
-  for (Mark& mark : marks_) {
-    mark.group = index++ / maps.persons;
-    mark.channel = maps.is_grayscale() ? 0 : mark.group;
-    mark.columns = table;
-    mark.rows = table + geometry_.column_capacity;
-    table = mark.rows + geometry_.row_capacity;
-  }
-}
-
-struct FrameMarks::Placing {
-  FrameMarks& all;
+struct Placing {
+  FrameMarks& marks;
   std::int64_t clip, frame, first_part;
 
   template <class Target>
   void run() {
-    const PoseMaps& maps = all.maps_;
-    for (std::int64_t person = 0; person < maps.persons; ++person) {
-      const float* pose = maps.keypoints + maps.pose_offset(clip, person, frame);
-      for (std::int64_t i = person; i < std::ssize(all.marks_); i += maps.persons) {
-        Mark& mark = all.marks_[static_cast<std::size_t>(i)];
-        const std::int64_t part = first_part + mark.group;
-        if (maps.mode == HeatmapMode::kLimb) {
-          const Limb limb = maps.limbs[static_cast<std::size_t>(part)];
-          place_limb(all.geometry_, pose + limb.a * 3, pose + limb.b * 3, mark);
-        } else {
-          place_joint(all.geometry_, pose + part * 3, mark);
-        }
-      }
-    }
+    marks.place_here(clip, frame, first_part);
   }
 };
+
+}  // namespace
 
 void FrameMarks::place(std::int64_t clip, std::int64_t frame, std::int64_t first_part) {
   Placing placing{*this, clip, frame, first_part};

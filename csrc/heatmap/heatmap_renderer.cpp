@@ -87,9 +87,9 @@ class UnitRenderer {
   void place_marks(std::int64_t unit) {
     const std::int64_t frame = unit % job_.maps.frames, rest = unit / job_.maps.frames;
     if (plan_.groups < plan_.parts) {
-      marks_.place(rest / plan_.parts, frame, rest % plan_.parts);
+      marks_.place_here(rest / plan_.parts, frame, rest % plan_.parts);
     } else {
-      marks_.place(rest, frame, 0);
+      marks_.place_here(rest, frame, 0);
     }
   }
 
