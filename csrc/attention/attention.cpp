@@ -79,7 +79,7 @@ void multiply(const Factor& left, const Matrix& right, std::int64_t rows, std::i
   }
 }
 
-// Floats of two blocks by number; those of the second begin at kLanes.
+// Lanes of two blocks by number; those of the second begin at kLanes.
 template <int... kLane>
 void pick(const Floats& first, const Floats& second, Floats& result) {
 #if defined(__clang__)

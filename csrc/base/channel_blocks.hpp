@@ -27,7 +27,7 @@ struct ChannelBlocks {
     return block * kLanes + channel - begin(block);
   }
 
-  // Floats past the last channel are read as 0 and not written.
+  // Lanes past the last channel are read as 0 and not written.
   template <class Element>
   void read_block(const Element* values, Floats& lanes) const {
     if (channels >= kLanes) {
