@@ -15,6 +15,11 @@ settings.register_profile("explore", max_examples=1000, derandomize=False, print
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the longest tests, so that no process waits for the last of them."""
+    items.sort(key=lambda item: item.path.name != "test_interpreter.py")
+
+
 def pytest_runtest_setup(item):
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         message = "no CUDA device: run on a machine with one; FASTPOSE_REQUIRE_GPU=1 makes this a failure"
