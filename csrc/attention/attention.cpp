@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
+#include <type_traits>
 
 #include "base/floats.hpp"
 #include "base/guarded.hpp"
@@ -168,7 +169,7 @@ void softmax_backward(const float* weights, float* gradient, std::int64_t stride
 }
 
 // Works on one head of one sequence at a time, in scratch memory that stays zero where it is padding.
-template <class Element, int kMostColumns>
+template <class Element, class Target>
 class HeadAttention {
  public:
   HeadAttention(const Attention& attention, bool backward)
@@ -231,6 +232,10 @@ class HeadAttention {
   }
 
  private:
+  static constexpr std::int64_t kTokensAhead = 4;
+  static constexpr std::int64_t kLineElements = 64 / sizeof(Element);
+  static constexpr int kMostColumns = Target::kVectorRegisters >= 32 ? 4 : 2;
+
   struct Place {
     std::int64_t token;    // the first of the sequence
     std::int64_t channel;  // the first of the head
@@ -256,30 +261,55 @@ class HeadAttention {
     for (std::int64_t i = 0; i < length_; ++i) softmax(weights_.row(i), length_, padded_length_);
   }
 
+  // Tokens of a sequence can lie far apart, where no processor expects the next: those are fetched ahead.
   void read(const Element* source, std::int64_t token_stride, float factor, const Matrix& target) {
-    for (std::int64_t i = 0; i < length_; ++i, source += token_stride * attention_.inner) {
+    const std::int64_t step = token_stride * attention_.inner;
+    for (std::int64_t i = 0; i < length_; ++i, source += step) {
+      if (i + kTokensAhead < length_) {
+        for (std::int64_t c = 0; c < attention_.dim; c += kLineElements) {
+          __builtin_prefetch(source + kTokensAhead * step + c);
+        }
+      }
       float* row = target.row(i);
-      for (std::int64_t c = 0; c < attention_.dim; ++c) row[c] = factor * widen(source[c]);
+      if (copies(factor)) {
+        std::memcpy(row, source, row_bytes());
+        continue;
+      }
+      std::int64_t c = 0;
+      for (; c + kLanes <= attention_.dim; c += kLanes) {
+        Floats values;
+        fastpose::read<Target>(source + c, values);
+        store(values * factor, row + c);
+      }
+      for (; c < attention_.dim; ++c) row[c] = factor * widen(source[c]);
     }
   }
 
   void write(const Matrix& source, float factor, Element* target, std::int64_t token_stride) {
     for (std::int64_t i = 0; i < length_; ++i, target += token_stride * attention_.inner) {
       const float* row = source.row(i);
-      for (std::int64_t c = 0; c < attention_.dim; c += kLanes) {
-        Floats values;
-        load(row + c, values);
-        Block<Element> block;
-        encode<Element>(values * factor, block);
-        const auto count = static_cast<std::size_t>(std::min(kLanes, attention_.dim - c));
-        if (count == kLanes) {
-          store(block, target + c);
-        } else {
-          std::memcpy(target + c, &block, count * sizeof(Element));
-        }
+      if (copies(factor)) {
+        std::memcpy(target, row, row_bytes());
+        continue;
       }
+      Floats values;
+      Block<Element> block;
+      std::int64_t c = 0;
+      for (; c + kLanes <= attention_.dim; c += kLanes) {
+        load(row + c, values);
+        encode<Element>(values * factor, block);
+        store(block, target + c);
+      }
+      if (c == attention_.dim) continue;
+      load(row + c, values);
+      encode<Element>(values * factor, block);
+      std::memcpy(target + c, &block, static_cast<std::size_t>(attention_.dim - c) * sizeof(Element));
     }
   }
+
+  // The library's copy has more cache lines under way than a loop of vectors.
+  static bool copies(float factor) { return std::is_same_v<Element, float> && factor == 1; }
+  std::size_t row_bytes() const { return static_cast<std::size_t>(attention_.dim) * sizeof(Element); }
 
   const Attention& attention_;
   std::int64_t length_, padded_length_, padded_dim_;
@@ -300,8 +330,7 @@ struct Range {
 
   template <class Target>
   void run() {
-    constexpr int kMostColumns = Target::kVectorRegisters >= 32 ? 4 : 2;
-    HeadAttention<Element, kMostColumns> head(attention, output_gradient != nullptr);
+    HeadAttention<Element, Target> head(attention, output_gradient != nullptr);
     for (std::int64_t unit = begin; unit < end; ++unit) {
       if (output_gradient != nullptr) {
         head.backward(qkv, output_gradient, result, unit);
