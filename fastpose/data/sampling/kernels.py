@@ -165,13 +165,14 @@ def choose_frames(
             frame = ((2 * i + 1) * long // (2 * CLIP_LEN)).to(tl.int32)
         frame = tl.where(length < CLIP_LEN, short_frame, frame)
         tl.store(frames + position * CLIP_LEN + at, frame, mask=inside)
-    for index in range(INPUT_DRAWS // 4):
-        w0, w1, w2, w3 = random_words(seed, name_hash, epoch, stream, INPUT, block + index)
-        row = draws + position * INPUT_DRAWS + 4 * index
-        tl.store(row, uniform(w0), mask=inside)
-        tl.store(row + 1, uniform(w1), mask=inside)
-        tl.store(row + 2, uniform(w2), mask=inside)
-        tl.store(row + 3, uniform(w3), mask=inside)
+    if INPUT_DRAWS > 0:  # `draws` is None otherwise, and a loop without turns is compiled all the same
+        for index in range(INPUT_DRAWS // 4):
+            w0, w1, w2, w3 = random_words(seed, name_hash, epoch, stream, INPUT, block + index)
+            row = draws + position * INPUT_DRAWS + 4 * index
+            tl.store(row, uniform(w0), mask=inside)
+            tl.store(row + 1, uniform(w1), mask=inside)
+            tl.store(row + 2, uniform(w2), mask=inside)
+            tl.store(row + 3, uniform(w3), mask=inside)
 
 
 @triton.jit

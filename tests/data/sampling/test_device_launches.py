@@ -1,0 +1,61 @@
+"""The device sampler's kernels compiled for what its callers pass: see support.dry_launch."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from support.dry_launch import dry_launches
+from support.effort import FULL
+from support.sampling import make_pack
+
+from fastpose.data import DeviceClipSampler
+from fastpose.data.sampling.batch import AlphaRange
+
+ARCHITECTURES = (80, 90, 100)
+RULES = [
+    {},
+    {"frame_rule": "resample", "crop": "frame"},
+    {"frame_rule": "resample", "clip_len": 16, "size": (64, 48), "max_persons": 1},
+    {"clip_len": 1, "size": (1, 1), "max_persons": 3, "flip_probability": 0.0},
+]
+REQUESTS = [
+    (8, {}),
+    (16, {"alpha": 0.1, "draw_frames": True, "flip": True}),
+    (1, {"alpha": AlphaRange(0.0, 0.2), "epoch": 2**32 - 1, "stream": 15}),
+    (7, {"alpha": np.full(7, 0.1), "draw_frames": False, "flip": False}),
+]
+CASES = list(
+    zip(
+        [True, False, True, False, False, True, False, True],
+        RULES * 2,
+        REQUESTS + REQUESTS[1:] + REQUESTS[:1],
+        strict=False,
+    )
+)
+if FULL:
+    CASES = list(itertools.product([True, False], RULES, REQUESTS))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES if FULL else (90,))
+@pytest.mark.parametrize(("train", "rules", "request_"), CASES)
+def test_any_request_compiles(architecture, train, rules, request_):
+    count, request = request_
+    pack = make_pack([(1 + i % 2, 20 + i) for i in range(33)], 17)
+    with dry_launches(architecture) as launches:
+        batch = DeviceClipSampler(pack, train=train, device="cpu", seed=2**63 + 5, **rules).batch(
+            np.arange(count), **request
+        )
+    assert [launch.kernel for launch in launches] == ["choose_frames", "place_joints"]
+    assert launches[1].grid == (count,)
+    assert (batch.draws is None) == (not train)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_training_and_evaluation_compile_everywhere(architecture):
+    pack = make_pack([(1, 9)], 25)  # sizes of 1 are specialised
+    with dry_launches(architecture) as launches:
+        for train in (True, False):
+            sampler = DeviceClipSampler(pack, train=train, device="cpu")
+            sampler.batch(torch.zeros(1, dtype=torch.int64), alpha=0.1)
+    assert len(launches) == 4
