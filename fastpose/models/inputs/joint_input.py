@@ -24,6 +24,7 @@ from fastpose.models.inputs.pose_input import (
     fill_persons,
     is_present,
     keypoints_of,
+    scaled_coordinates,
     unit_coordinates,
 )
 
@@ -145,9 +146,7 @@ class JointInput:
         height, width = self.size
         present = is_present(keypoints)  # [B, M, T, V, 1]
         seen = present.flatten(2).any(2)[:, :, None, None, None]
-        points = (
-            torch.where(present, keypoints[..., :2], 0) * keypoints.new_tensor([2 / width, 2 / height]) - 1
-        )
+        points = scaled_coordinates(torch.where(present, keypoints[..., :2], 0), width, height)
         points = torch.where(seen, points, 0)  # an absent person lies in the middle of the frame
         points = merge_joints(points, conversion(self.source, self.target), torch.mean)
         scores = torch.where(
@@ -173,9 +172,10 @@ def merge_joints(x: Tensor, sources: tuple[tuple[int, ...], ...], merge: Callabl
 
 def random_move(joints: Tensor, draws: Tensor) -> Tensor:
     """Return ``motionbert_published.random_move`` of joints [B, M, T, V, 3], each clip with its draws [B, 8]."""
-    low = draws.new_tensor([-math.radians(MAX_ANGLE), SCALES[0], -MAX_SHIFT, -MAX_SHIFT])[:, None]
-    high = draws.new_tensor([math.radians(MAX_ANGLE), SCALES[1], MAX_SHIFT, MAX_SHIFT])[:, None]
-    ends = low + (high - low) * draws.reshape(-1, 4, 2)  # angle, scale, x, y at the first and the last frame
+    most = math.radians(MAX_ANGLE)
+    ranges = (-most, most), SCALES, (-MAX_SHIFT, MAX_SHIFT), (-MAX_SHIFT, MAX_SHIFT)  # of angle, scale, x, y
+    drawn = draws.reshape(-1, 4, 2).unbind(1)  # at the first and the last frame
+    ends = torch.stack([low + (high - low) * x for (low, high), x in zip(ranges, drawn, strict=True)], dim=1)
     time = torch.linspace(0, 1, joints.shape[2], dtype=draws.dtype, device=draws.device)
     values = torch.lerp(ends[..., :1], ends[..., 1:], time)  # [B, 4, T]
     angle, scale, shift_x, shift_y = values[:, :, None, :, None].unbind(1)  # [B, 1, T, 1] each

@@ -294,8 +294,15 @@ def is_present(keypoints: Tensor) -> Tensor:
 def unit_coordinates(x: Tensor, size: tuple[int, int]) -> Tensor:
     """Map pixels of ``size`` (H, W) in [..., C], x and y first, to [-1, 1] from the first pixel to the last."""
     height, width = size
-    scale = x.new_tensor([2 / max(width - 1, 1), 2 / max(height - 1, 1), 1][: x.shape[-1]])
-    return x * scale - x.new_tensor([1, 1, 0][: x.shape[-1]])
+    return scaled_coordinates(x, max(width - 1, 1), max(height - 1, 1))
+
+
+def scaled_coordinates(x: Tensor, width: float, height: float) -> Tensor:
+    """Map 0 to -1, and ``width`` and ``height`` to 1, in x and y of [..., C]; what follows them stays.
+
+    Numbers, not a tensor of them, which each call would copy to the device.
+    """
+    return torch.cat([x[..., :1] * (2 / width) - 1, x[..., 1:2] * (2 / height) - 1, x[..., 2:]], dim=-1)
 
 
 def fill_persons(x: Tensor, max_persons: int) -> Tensor:
