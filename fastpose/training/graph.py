@@ -17,8 +17,8 @@ EAGER_STEPS = 3  # in which kernels are compiled and libraries find their algori
 class GraphedStep:
     """Runs ``step`` as it is a few times, then captures it, and from then on replays what was captured.
 
-    There is a graph for each shape of the batch and each phase of the loss; they share their memory. Where
-    capturing fails, steps go on being launched one by one, which is said once.
+    There is a graph for each shape of the batch and each phase of the loss; they share their memory. Where one
+    cannot be captured, such steps go on being launched one by one, which is said once of each.
 
     Args:
         step: takes a batch's views and an epoch, and returns tensors. It must not read anything on the host that
@@ -34,14 +34,14 @@ class GraphedStep:
         self._capture = capture or Capture()
         self._graphs: dict[tuple, tuple[Views, dict[str, Tensor], Callable[[], None]]] = {}
         self._runs: dict[tuple, int] = {}
-        self.failed = False
+        self.failed: set[tuple] = set()  # shapes and phases without a graph
 
     def __call__(self, batches: Views, epoch: int) -> dict[str, Tensor]:
         """Return what ``step`` returns; the caller's own dictionary, whose tensors the next call overwrites."""
         phase = self._task.phase(epoch)
         key = (phase, *((view, *batch.keypoints.shape) for view, batch in batches.items()))
         self._runs[key] = self._runs.get(key, 0) + 1
-        if self.failed or self._runs[key] <= EAGER_STEPS:
+        if key in self.failed or self._runs[key] <= EAGER_STEPS:
             return self._step(batches, epoch)
         if key not in self._graphs and not self._try_to_capture(key, batches, phase):
             return self._step(batches, epoch)
@@ -58,10 +58,12 @@ class GraphedStep:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            self.failed = True
+            self.failed.add(key)
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            shape = list(next(iter(batches.values())).keypoints.shape)
             warnings.warn(
-                f"the step cannot be captured as a CUDA graph ({reason}); training goes on without one",
+                f"steps on keypoints {shape} from epoch {phase} on cannot be captured as a CUDA graph ({reason}); "
+                "they go on without one",
                 stacklevel=3,
             )
             return False

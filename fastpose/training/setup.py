@@ -64,8 +64,9 @@ class Setup:
         model = build_model(self.card)
         self.report = None if config.model.init is None else _load_first_weights(model, config.model.init)
         self.model = self.placement.place(model)
-        self.optimizer = make_optimizer(self.model, optim, graphed=graphs(optim, self.placement.device))
-        self.average = MovingAverage(self.model, optim.ema) if optim.ema else None
+        graphed = graphs(optim, self.placement.device)
+        self.optimizer = make_optimizer(self.model, optim, graphed=graphed)
+        self.average = MovingAverage(self.model, optim.ema, graphed=graphed) if optim.ema else None
         recompute_activations(self.model, optim.checkpoint_activations)
         parts = self.task, self.model, self.optimizer, optim, self.placement
         self.memory = StepMemory(*parts)

@@ -61,11 +61,10 @@ class TrainingStep:
             ValueError: the batch does not fit in memory; the sentence names a size that does.
         """
         set_rate(self.optimizer, rate)
+        if self.average is not None:
+            self.average.advance()
         try:
-            result = self._take(batches, epoch)
-            if self.average is not None:
-                self.average.update_parameters(self.model)
-            return result
+            return self._take(batches, epoch)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -85,4 +84,6 @@ class TrainingStep:
         )
         nn.utils.clip_grad_norm_(self.model.parameters(), self.optim.grad_clip)
         self.optimizer.step()
+        if self.average is not None:
+            self.average.take_in(self.model)
         return result

@@ -5,9 +5,10 @@ from torch import nn
 from fastpose.training.averaging import MovingAverage
 
 
-def test_weights_are_averaged_with_a_rising_decay_and_statistics_taken_over():
+@pytest.mark.parametrize("graphed", [False, True])
+def test_weights_are_averaged_with_a_rising_decay_and_statistics_taken_over(graphed):
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    average = MovingAverage(model, decay=0.3)
+    average = MovingAverage(model, decay=0.3, graphed=graphed)
     expected = None
     for count in range(8):
         with torch.no_grad():
@@ -24,12 +25,13 @@ def test_weights_are_averaged_with_a_rising_decay_and_statistics_taken_over():
     assert not torch.equal(average.module[0].weight, model[0].weight)
 
 
-def test_an_update_reads_nothing_from_the_device():
+@pytest.mark.parametrize("graphed", [False, True])
+def test_an_update_reads_nothing_from_the_device(graphed):
     """The meta device has no values: reading one, which on a GPU would wait for it, is an error there."""
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).to("meta")
     with pytest.raises(RuntimeError, match="meta"):
         model[0].weight.sum().item()
-    average = MovingAverage(model, decay=0.9)
+    average = MovingAverage(model, decay=0.9, graphed=graphed)
     for _ in range(3):
         average.update_parameters(model)
     assert average.n_averaged == 3
