@@ -82,7 +82,7 @@ class _ShiftedSum(torch.autograd.Function):
         grad_x = grad.new_empty(grad.shape[0], 3, grad.shape[1])
         grad_x[:, 1] = grad
         grad_x[:-batch, 0] = grad[batch:]
-        grad_x[-batch:, 0] = 0
+        grad_x[-batch:, 0].zero_()
         grad_x[batch:, 2] = grad[:-batch]
-        grad_x[:batch, 2] = 0
+        grad_x[:batch, 2].zero_()
         return grad_x.flatten(1), None

@@ -19,7 +19,7 @@ Size3 = tuple[int, int, int]
 
 
 class BatchNorm(nn.BatchNorm3d):
-    """Batch norm of volumes [B, C, T, H, W] or of rows [N, C]."""
+    """Batch norm of volumes [B, C, T, H, W] or of rows [N, C]; ``count_batch`` counts for all of a network's."""
 
     num_batches_tracked: Tensor  # which nn.BatchNorm3d may do without, as without a momentum
     momentum: float
@@ -31,8 +31,6 @@ class BatchNorm(nn.BatchNorm3d):
     def forward(self, x: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
         """Normalise, add ``residual``, then apply ReLU on request."""
         self._check_input_dim(x)
-        if self.training:
-            self.num_batches_tracked.add_(1)
         return batch_norm_relu(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum,
             self.eps, residual=residual, relu=relu,
@@ -40,12 +38,18 @@ class BatchNorm(nn.BatchNorm3d):
 
     def forward_depthwise(self, x: Tensor, conv: "Convolution", *, relu: bool) -> Tensor:
         """Return ``conv(self(x, relu=relu))`` for a depthwise convolution, in one pass."""
-        if self.training:
-            self.num_batches_tracked.add_(1)
         return batch_norm_depthwise(
             x, self.running_mean, self.running_var, self.weight, self.bias, conv.weight, conv.stride,
             self.training, self.momentum, self.eps, relu=relu,
         )  # fmt: skip
+
+
+def count_batch(network: nn.Module) -> None:
+    """Add a batch to those that the batch norms of ``network`` count in training: in one kernel, not in one each."""
+    norms = (module for module in network.modules() if isinstance(module, BatchNorm) and module.training)
+    counts = [norm.num_batches_tracked for norm in norms]
+    if counts:
+        torch._foreach_add_(counts, 1)  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Convolution(nn.Conv3d):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps, PoseInput, keypoints_of
 from fastpose.models.inputs.protocol import PoseModule, as_input
-from fastpose.models.layers import BatchNorm, ResidualBlock
+from fastpose.models.layers import BatchNorm, ResidualBlock, count_batch
 from fastpose.models.outputs import ModelOutput
 from fastpose.models.recompute import Segmented
 
@@ -139,6 +139,7 @@ class PoseNetwork(PoseModule):
         volume: Tensor = as_input(self, x)  # or ImplicitHeatmaps, which the first convolution takes
         self.pose_input.check(volume, self.in_channels)
         dtype = self.cls_head.fc_cls.weight.dtype
+        count_batch(self.backbone)
         if self.takes_images:
             features = self.backbone(volume).mean((2, 3, 4), dtype=dtype)  # accumulated in dtype
         else:

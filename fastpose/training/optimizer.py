@@ -36,7 +36,7 @@ def make_optimizer(model: nn.Module, optim: OptimConfig, *, graphed: bool) -> to
         return torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay, fused=True)
     device = next(model.parameters()).device
     for group in groups:
-        group["lr"] = torch.tensor(optim.lr, device=device)
+        group["lr"] = torch.full((), optim.lr, device=device)
     return torch.optim.AdamW(groups, weight_decay=optim.weight_decay, fused=True, capturable=True)
 
 

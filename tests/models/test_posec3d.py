@@ -89,6 +89,19 @@ def test_pooling_keeps_the_format_under_autocast():
     torch.testing.assert_close(narrow.grad.float(), wide.grad, rtol=2**-6, atol=2**-6)
 
 
+def test_batches_are_counted_once_by_each_norm_that_trains():
+    model = create_model("posec3d", input="skeleton", num_classes=3)
+    x = torch.randn(2, model.in_channels, 4, 1, 1)
+    model.train()
+    model.backbone.layer1.eval()  # frozen
+    for _ in range(3):
+        model(x)
+    model.eval()(x)
+    counts = {name: int(b) for name, b in model.named_buffers() if name.endswith("num_batches_tracked")}
+    assert len(counts) == 43
+    assert all(count == (0 if ".layer1." in name else 3) for name, count in counts.items())
+
+
 def test_initial_weights():
     torch.manual_seed(0)
     model = create_model("posec3d", input="skeleton", num_classes=60)

@@ -1,0 +1,55 @@
+"""Training steps as a GPU would be given them: nothing crosses from the host, and how many operators work."""
+
+import pytest
+import torch
+from support.clips import waving_clips
+from support.fake_cuda import Operators, trace_step
+
+from fastpose.settings import LossConfig, ModelConfig, OptimConfig, RunConfig
+
+# Working operators of a step of three streams, launched one by one; a number may fall, and must not rise.
+MODELS = {
+    "skeleton": (ModelConfig(), 2025),
+    "heatmap": (ModelConfig(input="heatmap"), 1277),
+    "x3d": (ModelConfig(model="x3d_shallow", input="heatmap"), 973),
+    "motionbert": (ModelConfig(model="motionbert"), 5134),
+}
+OTHERS = {
+    "limb": ModelConfig(input="limb"),
+    "grayscale": ModelConfig(input="grayscale"),
+    "c3d": ModelConfig(model="c3d_light", input="heatmap"),
+}
+LOSS = LossConfig(gamma1=1.0, gamma2=0.3, supcon_weight=0.1)
+
+
+def config_of(model: ModelConfig, **optim) -> RunConfig:
+    optim = OptimConfig(batch_size=32, device="cuda", compile="off", ema=0.99, **optim)
+    return RunConfig(arm="contrastive", model=model, loss=LOSS, optim=optim)
+
+
+def test_a_copy_is_noticed():
+    """Lists of numbers and whole tensors are copies; a number on the host is an argument of a kernel."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), Operators() as operators:
+        x = torch.empty(3, device="cuda")
+        x.fill_(torch.tensor(1.0))
+        x * torch.tensor(2.0)
+        assert operators.copies == []
+        torch.tensor([1.0, 2.0, 3.0]).to("cuda")
+        assert len(operators.copies) == 1
+        x.copy_(torch.empty(3))
+        assert len(operators.copies) == 2
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_steps_of_three_streams(name):
+    model, most = MODELS[name]
+    operators = trace_step(config_of(model, share_clean=False), waving_clips())
+    assert operators.copies == []
+    assert operators.working.total() <= most, operators.working.most_common()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_steps_of_other_models(name):
+    assert trace_step(config_of(OTHERS[name]), waving_clips()).copies == []
