@@ -87,6 +87,7 @@ def _class_means(x, y, labels_x, labels_y, num_classes):
         kernels.means_kernel, (ceil_div(num_classes, block_k), ceil_div(width, block_d), 2),
         x, y, labels_x.contiguous(), labels_y.contiguous(), *means, count, num_classes, width,
         x.stride(0), y.stride(0), BLOCK_K=block_k, BLOCK_N=32, BLOCK_D=block_d, num_warps=4, num_stages=3,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return means
 
@@ -105,5 +106,6 @@ def _class_means_backward(grad_x, grad_y, labels_x, labels_y, counts, dtype):
         *(counts if grad is None else grad.contiguous() for grad in (grad_x, grad_y)),
         labels_x.contiguous(), labels_y.contiguous(), counts, dx, dy, count, num_classes, width,
         BLOCK_N=block_n, BLOCK_D=block_d, NEEDS_X=grad_x is not None, NEEDS_Y=grad_y is not None, num_warps=4,
+        enable_fp_fusion=True,
     )  # fmt: skip
     return gradients

@@ -77,7 +77,8 @@ def fused_forward(
         x, y if paired else x, x if counts is None else counts, state.z, state.inverse, bias, positive,
         state.log_sums, state.pulls, arrivals, *tau_and_temperature, count, width, x.stride(0),
         y.stride(0) if y is not None else 0,
-        WIDTH=columns, BLOCK=block, COUNTED=counts is not None, num_warps=warps, **common,
+        WIDTH=columns, BLOCK=block, COUNTED=counts is not None, num_warps=warps,
+        enable_fp_fusion=True, **common,
     )  # fmt: skip
     processors, capability = _processors_and_capability(x.device)
     tiles = forward_tiles(columns, total, precision, capability, paired)
@@ -90,8 +91,8 @@ def fused_forward(
         kernels.sums_kernel, (row_tiles, splits),
         state.z, bias, state.z if labels is None else labels, positive, partial, row_loss, state.log_sums,
         state.pulls, loss, state.scale, arrivals, *tau_and_temperature, count, anchors, total,
-        WIDTH=columns, PRECISION=DOT_PRECISION[precision], BLOCK=1024, REDUCTION=reduction, **common,
-        **tiles.meta(),
+        WIDTH=columns, PRECISION=DOT_PRECISION[precision], BLOCK=1024, REDUCTION=reduction,
+        enable_fp_fusion=True, **common, **tiles.meta(),
     )  # fmt: skip
     return loss, state
 
@@ -152,17 +153,17 @@ def fused_backward(
             height = min(rows, total - first)
             launch(
                 kernels.weights_kernel, (ceil_div(height, weighing.rows), ceil_div(total, weighing.keys)),
-                *losses, panel, arrivals, *sizes, first, **constants, **weighing.meta(),
+                *losses, panel, arrivals, *sizes, first, enable_fp_fusion=True, **constants, **weighing.meta(),
             )  # fmt: skip
             launch(
                 kernels.product_kernel, (ceil_div(height, tiles.rows), column_tiles, splits),
                 panel, state.z, pairs, anchors, total, padded, first,
-                WIDTH=columns, PRECISION=DOT_PRECISION[precision], **tiles.meta(),
+                WIDTH=columns, PRECISION=DOT_PRECISION[precision], enable_fp_fusion=True, **tiles.meta(),
             )  # fmt: skip
     else:
         launch(
             kernels.pairs_grad_kernel, (ceil_div(total, tiles.rows), column_tiles, splits),
-            *losses, pairs, arrivals, *sizes, **constants, **tiles.meta(),
+            *losses, pairs, arrivals, *sizes, enable_fp_fusion=True, **constants, **tiles.meta(),
         )  # fmt: skip
     dx = torch.empty_like(x, memory_format=torch.contiguous_format) if needs[0] else None
     dy = torch.empty_like(y, memory_format=torch.contiguous_format) if y is not None and needs[1] else None
@@ -175,7 +176,7 @@ def fused_backward(
         x if dx is None else dx, x if dy is None else dy, dots, dots if dtau is None else dtau, arrivals,
         *tau_and_temperature, count, width, x.stride(0), y.stride(0) if y is not None else 0, padded, splits,
         WIDTH=columns, BLOCK=block, NEEDS_X=dx is not None, NEEDS_Y=dy is not None,
-        NEEDS_TAU=dtau is not None, num_warps=warps, **common,
+        NEEDS_TAU=dtau is not None, num_warps=warps, enable_fp_fusion=True, **common,
     )  # fmt: skip
     return dx, dy, dtau
 

@@ -25,7 +25,9 @@ def compiled(kernel, architecture, constants, element="fp32", **options):
     pointers |= {name: element for name in ("z_ptr", "x_ptr", "y_ptr", "weights_ptr") if name in pointers}
     constants = dict(constants)
     options |= {name: constants.pop(name) for name in ("num_warps", "num_stages") if name in constants}
-    cubin = compile_kernel(kernel, architecture, pointers, constants, SCALARS, **options)
+    cubin = compile_kernel(
+        kernel, architecture, pointers, constants, SCALARS, enable_fp_fusion=True, **options
+    )
     assert cubin.spills == 0
     assert cubin.stack == 0
     assert cubin.shared <= SHARED_MEMORY[architecture] * 1024
