@@ -157,6 +157,44 @@ def test_duplicates():
     assert loss.item() == pytest.approx(math.log(11), rel=1e-5)  # 11 keys at cosine 1
 
 
+def assert_bounded(loss_of, o, n, temperature, factor):
+    """Results are finite, and those of float64 within what cosines off by a rounding make of the longest gradient."""
+    truth = results(loss_of, "reference", o.double(), n.double(), torch.tensor(temperature).double())
+    largest = (1 / temperature, 2 / temperature, 2 / temperature, 2 / temperature**2)
+    found = results(loss_of, "triton", o, n, torch.tensor(temperature))
+    for value, expected, bound in zip(found, truth, largest, strict=True):
+        if expected is not None:
+            assert value.isfinite().all()
+            assert (value - expected).abs().max() <= 2e-6 / temperature * bound * factor
+
+
+# One clip has nothing but its positive; width 1 has nothing but equal and opposite rows; wide rows take panels.
+@pytest.mark.parametrize(("count", "width", "dtype"), [(1, 2, FLOAT32), (5, 1, FLOAT32), (1, 300, BFLOAT16)])
+@pytest.mark.parametrize(("temperature", "factor"), [(0.001, 1.0), (0.0112, 1.0), (0.0232, 2.0**16)])
+@pytest.mark.parametrize("kind", ["one", "symmetric", "detached", "group", "group symmetric", "supervised"])
+def test_opposite_rows(monkeypatch, kind, temperature, factor, count, width, dtype):
+    """Keys that are none (padding, classes of one view) weigh nothing where their weights would be infinite."""
+    if width == 300:
+        monkeypatch.setattr(tiles, "FEW", 0)
+        monkeypatch.setattr(tiles, "SMALL", 0)
+    o, n = torch.zeros(2, count, width, dtype=dtype)
+    o[:, 0], n[:, 0] = torch.tensor([1, 1, 1, 0, -1])[:count], torch.tensor([-1, -2, -1, 0, 3])[:count]
+    labels, labels_n = torch.tensor([0, 1, 1, 1, 3])[:count], torch.tensor([0, 2, 2, 2, 3])[:count]
+
+    def loss_of(o, n, tau, backend):
+        if kind == "supervised":
+            loss = supervised_contrastive_loss(torch.cat([o, n]), labels.repeat(2), tau, backend=backend)
+        elif kind.startswith("group"):
+            loss = group_contrastive_loss(
+                o, n, labels, 4, labels_n, tau, kind == "group symmetric", backend=backend
+            )
+        else:
+            loss = contrastive_loss(o, n, tau, kind == "symmetric", kind == "detached", backend=backend)
+        return loss * factor
+
+    assert_bounded(loss_of, o, n, temperature, factor)
+
+
 @pytest.mark.parametrize("scale", [1e-42, 1e-30, 1e30])
 def test_rows_of_any_length(scale):
     o, n = rows(4, 3), rows(4, 3, 1)

@@ -105,21 +105,22 @@ def blocked_backward(
     z, inverse, log_sums, pulls, scale = state
     s = 1 / temperature
     count = len(z) // 2 if paired else len(z)
-    # Clips that take no part are rows of zeros that are no anchors: their weights meet zeros only.
+    # Clips that take no part are rows of zeros that are no anchors: their weights, once finite, meet zeros only.
     anchors = 2 * count if symmetric else count
     g = (grad * scale).to(z.dtype).expand(count)
     g = g.repeat(2) if paired else g  # [R]
     fixed = _bound_holds(s, z.dtype)
-    weight = g * torch.exp(s - log_sums) if fixed else None
+    weight = g * torch.exp(-log_sums) if fixed else None
     dz = torch.zeros_like(z)
     for rows, keys in _blocks(len(z), count, anchors):
         weights = z[rows] @ z[keys].T  # [rows, keys], cosines so far
         if weight is not None:
-            weights.sub_(1).mul_(s).exp_().mul_(weight[rows, None] + weight[keys])
+            weights.mul_(s).exp_().mul_(weight[rows, None] + weight[keys])
         else:
             weights.mul_(s)
-            of_keys = torch.exp(weights - log_sums[keys]).mul_(g[keys])
-            weights.sub_(log_sums[rows, None]).exp_().mul_(g[rows, None]).add_(of_keys)
+            # A key's share of a sum that it is in is no more than 1; what is in none could reach infinity.
+            of_keys = (weights - log_sums[keys]).clamp_max_(0).exp_().mul_(g[keys])
+            weights.sub_(log_sums[rows, None]).clamp_max_(0).exp_().mul_(g[rows, None]).add_(of_keys)
         if labels is not None:
             shares = g * pulls
             weights -= _same_class(labels, rows, keys) * (shares[rows, None] + shares[keys])

@@ -21,8 +21,9 @@ from fastpose.ops.contrastive.tiles import (
 )
 from fastpose.ops.launch import ceil_div, launch, rows_contiguous
 
-# Below this temperature exp(s (cos - 1)) times 1 / (Σ of such) can leave float32: 2 s log2(e) > 126.
-LOWEST_FIXED_BOUND = 2 * 1.4426950408889634 / 126
+# Below this temperature exp(s (cos - 1)) can leave float32's normal numbers, which end at 2**-126: 2 s log2(e) > 125,
+# less a bit for rows that rounding to bf16 made longer than 1.
+LOWEST_FIXED_BOUND = 2 * 1.4426950408889634 / 125
 
 
 @functools.cache

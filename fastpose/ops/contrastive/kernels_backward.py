@@ -29,7 +29,6 @@ def loss_terms(
     grad_ptr,
     grad_stride,
     scale,
-    s2,
     count,
     total,
     PAIRED: tl.constexpr,
@@ -42,13 +41,22 @@ def loss_terms(
         clip = tl.where(rows < count, rows, rows - count)
     grad = tl.load(grad_ptr + clip.to(tl.int64) * grad_stride, in_range, 0.0) * scale
     log_sum = tl.load(log_sum_ptr + rows, in_range, float("inf")) * LOG2E
-    weight = log_sum if ROW_MAX else grad * tl.exp2(s2 - log_sum)
+    weight = log_sum if ROW_MAX else grad * tl.exp2(-log_sum)
     share = grad
     label = rows
     if not PAIRED:
         share = grad * tl.load(pull_ptr + rows, in_range, 0.0)
         label = tl.load(labels_ptr + rows, in_range, 0)
     return grad, weight, share, label
+
+
+@triton.jit
+def share_of_sum(logits, log_sum):
+    """Return exp2(logits - log_sum), which is no more than 1 for a key in the sum.
+
+    Padding and absent classes are in none: there it could be infinite, and the row of zeros that it multiplies no 0.
+    """
+    return tl.exp2(tl.minimum(logits - log_sum, 0.0, propagate_nan=tl.PropagateNan.ALL))
 
 
 @triton.jit
@@ -70,10 +78,10 @@ def tile_weights(
     key_grad, key_weight, key_share, key_label = of_keys
     if ROW_MAX:
         logits = cosines * s2
-        weights = tl.exp2(logits - row_weight[:, None]) * row_grad[:, None]
-        weights += tl.exp2(logits - key_weight[None, :]) * key_grad[None, :]
+        weights = share_of_sum(logits, row_weight[:, None]) * row_grad[:, None]
+        weights += share_of_sum(logits, key_weight[None, :]) * key_grad[None, :]
     else:
-        weights = tl.exp2(cosines * s2 - s2) * (row_weight[:, None] + key_weight[None, :])
+        weights = tl.exp2(cosines * s2) * (row_weight[:, None] + key_weight[None, :])  # each below 2**64
     if not PAIRED:
         same = row_label[:, None] == key_label[None, :]
         weights -= tl.where(same, row_share[:, None] + key_share[None, :], 0.0)
@@ -124,7 +132,7 @@ def pairs_grad_kernel(
     s2 = LOG2E * inverse_temperature(tau_ptr, temperature, TAU_IS_TENSOR)
     scale = tl.load(scale_ptr)
     of_rows = loss_terms(
-        first_row + tl.arange(0, BLOCK_M), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale, s2,
+        first_row + tl.arange(0, BLOCK_M), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale,
         count, total, PAIRED, ROW_MAX,
     )  # fmt: skip
     z = load_tile(z_ptr, first_row, 0, WIDTH, BLOCK_M, BLOCK_D)
@@ -138,7 +146,7 @@ def pairs_grad_kernel(
         )
         of_keys = loss_terms(
             first_key + tl.arange(0, BLOCK_N), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale,
-            s2, count, total, PAIRED, ROW_MAX,
+            count, total, PAIRED, ROW_MAX,
         )  # fmt: skip
         weights = tile_weights(
             cosines, of_rows, of_keys, first_row, first_key, s2, count, BLOCK_M, BLOCK_N, PAIRED, ROW_MAX
@@ -191,12 +199,12 @@ def weights_kernel(
     )
     scale = tl.load(scale_ptr)
     of_rows = loss_terms(
-        first_row + tl.arange(0, BLOCK_M), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale, s2,
+        first_row + tl.arange(0, BLOCK_M), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale,
         count, total, PAIRED, ROW_MAX,
     )  # fmt: skip
     of_keys = loss_terms(
         first_key + tl.arange(0, BLOCK_N), labels_ptr, log_sum_ptr, pull_ptr, grad_ptr, grad_stride, scale,
-        s2, count, total, PAIRED, ROW_MAX,
+        count, total, PAIRED, ROW_MAX,
     )  # fmt: skip
     weights = tile_weights(
         cosines, of_rows, of_keys, first_row, first_key, s2, count, BLOCK_M, BLOCK_N, PAIRED, ROW_MAX

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
 from fastpose.ops.contrastive import blocked
+from fastpose.ops.contrastive.reference import class_means
 from fastpose.ops.contrastive.state import State
 
 TAU = 0.3
@@ -78,6 +79,61 @@ def test_float32_on_both_sides_of_the_fixed_bound(tau):
     truth = results(loss_of, "reference", o, n, tau)
     for value, expected in zip(results(loss_of, "blocked", o.float(), n.float(), tau), truth, strict=True):
         assert (value - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+ROWS = st.lists(
+    st.sampled_from([(0, 0, 0), (1, 0, 0), (-1, 0, 0), (-5, 0, 0), (1, 1 / 64, 0), (-1, 0, 1 / 64), (2, -1, 3)]),
+    min_size=4, max_size=4,
+)  # fmt: skip
+CLASSES = st.lists(st.integers(0, 2), min_size=4, max_size=4)
+OPPOSITE = {
+    "clean": [(1, 0, 0)] * 4,
+    "noisy": [(-1, 0, 0)] * 4,
+    "classes": [0, 1, 1, 1],
+    "noisy_classes": [0, 2, 2, 2],
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["instance", "group", "supervised"])
+@given(
+    clean=ROWS, noisy=ROWS, classes=CLASSES, noisy_classes=CLASSES,
+    count=st.integers(1, 4), width=st.integers(1, 3), tau=st.sampled_from([1e-3, 0.0112, 0.0228, 0.0232, 0.3]),
+    symmetric=st.booleans(), detach=st.booleans(), factor=st.sampled_from([1.0, 2.0**16]),
+)  # fmt: skip
+@example(**OPPOSITE, count=1, width=3, tau=0.0112, symmetric=False, detach=False, factor=1.0)
+@example(**OPPOSITE, count=4, width=1, tau=1e-3, symmetric=True, detach=False, factor=1.0)
+@example(**OPPOSITE, count=3, width=1, tau=0.0112, symmetric=False, detach=True, factor=1.0)
+@example(**OPPOSITE, count=1, width=3, tau=0.0232, symmetric=True, detach=False, factor=2.0**16)
+def test_extremes(
+    kind, dtype, clean, noisy, classes, noisy_classes, count, width, tau, symmetric, detach, factor
+):
+    """Equal and opposite rows, rows of zeros, lone rows, classes of one view, gradients scaled as for float16."""
+    o, n = (torch.tensor(view, dtype=dtype)[:count, :width] for view in (clean, noisy))
+    labels, labels_n = torch.tensor(classes)[:count], torch.tensor(noisy_classes)[:count]
+    tau = torch.tensor(tau, dtype=dtype).item()
+
+    def loss_of(o, n, tau, backend):
+        if kind == "instance":
+            loss = contrastive_loss(o, n, tau, symmetric, detach, backend=backend)
+        elif kind == "group":
+            loss = group_contrastive_loss(o, n, labels, 4, labels_n, tau, symmetric, detach, backend=backend)
+        else:
+            loss = supervised_contrastive_loss(torch.cat([o, n]), labels.repeat(2), tau, backend=backend)
+        return loss * factor
+
+    truth = results(loss_of, "reference", o.double(), n.double(), tau)
+    views = [o, n] if kind != "group" else [class_means(x, y, 4)[0] for x, y in ((o, labels), (n, labels_n))]
+    lengths = torch.cat(views).double().norm(dim=1)
+    slope = 2 / tau / lengths[lengths > 0].min().item() if lengths.any() else 0  # no gradient is longer
+    # A cosine off by one rounding changes its logit by eps / tau, and gradients by as much of the longest one.
+    error = 16 * torch.finfo(dtype).eps / tau * factor
+    found = results(loss_of, "blocked", o, n, tau)
+    for value, expected, largest in zip(found, truth, (1 / tau, slope, slope, 2 / tau**2), strict=True):
+        if detach and expected is None:
+            assert value is None
+        else:
+            torch.testing.assert_close(value.double(), expected, rtol=0, atol=error * largest)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
