@@ -85,7 +85,7 @@ def fused_forward(
     tiles = forward_tiles(columns, total, precision, capability, paired)
     row_tiles = ceil_div(anchors, tiles.rows)
     assert row_tiles < programs  # a counter for each, and one more
-    splits = key_splits(row_tiles, ceil_div(total, tiles.keys), processors)
+    splits = key_splits(row_tiles, ceil_div(total, tiles.keys), processors * tiles.programs)
     partial = x.new_empty((4, splits, anchors), dtype=torch.float32)
     row_loss = x.new_empty(anchors, dtype=torch.float32)
     launch(

@@ -25,6 +25,7 @@ class Tiles:
     columns: int
     warps: int
     stages: int
+    programs: int = 1  # that one multiprocessor has room for, where that is known to be more
 
     def meta(self) -> dict[str, int]:
         """Return the arguments of a launch; a kernel has those of the blocks that it cuts."""
@@ -50,9 +51,9 @@ def padded_rows(rows: int) -> int:
     return ceil_div(rows, block) * block
 
 
-def key_splits(programs: int, key_tiles: int, processors: int) -> int:
-    """Return into how many parts the keys are cut, so that a small problem occupies every multiprocessor."""
-    return max(1, min(processors // programs, key_tiles, 16))
+def key_splits(programs: int, key_tiles: int, room: int) -> int:
+    """Return into how many parts the keys are cut, so that a small problem fills the device's ``room`` for programs."""
+    return max(1, min(room // programs, key_tiles, 16))
 
 
 def forward_tiles(width: int, rows: int, precision: str, capability: int, paired: bool) -> Tiles:
@@ -71,9 +72,14 @@ def forward_tiles(width: int, rows: int, precision: str, capability: int, paired
     depth = width if width <= 256 else 64
     if rows <= SMALL:
         return Tiles(64, 64, depth, 0, 4, 2)
-    keys = 128 if paired and width != 256 else 64
-    if paired and width > 256 and capability >= 90:
-        keys = 256
+    if paired and width <= 128:
+        # Up to 128 registers a thread, and 98 KB on 90, 50 KB on 80, 83 KB on 100: two programs fit, and one can take
+        # exponentials while the other multiplies. 128 keys take over 200 registers on 80 and 100.
+        keys, stages = {8: (64, 2), 9: (128, 2)}.get(capability // 10, (64, 3))
+        return Tiles(128, keys, depth, 0, 8, stages, programs=2)
+    keys = 64
+    if paired and width > 256:
+        keys = 256 if capability >= 90 else 128
     return Tiles(128, keys, depth, 0, 8, 3 if capability >= 90 and (paired or width <= 256) else 2)
 
 

@@ -11,7 +11,8 @@ from fastpose.ops.contrastive import kernels_class_means as means_kernels
 from fastpose.ops.contrastive import kernels_forward as forward
 from fastpose.ops.contrastive import tiles
 
-SHARED_MEMORY = {80: 163, 90: 227, 100: 227}  # KiB that one block can have
+SHARED_MEMORY = {80: 163, 90: 227, 100: 227}  # KiB that one program can have; a multiprocessor has 1 more
+REGISTERS = 65536  # of a multiprocessor
 MANY, FEW = 10**5, 500  # rows: large and small tiles
 SCALARS = {"temperature": "fp32"} | dict.fromkeys(("width", "stride_x", "stride_y", "padded"), "i32_16")
 COMMON = {"PAIRED": True, "TAU_IS_TENSOR": False}
@@ -34,6 +35,12 @@ def compiled(kernel, architecture, constants, element="fp32", **options):
     return cubin
 
 
+def assert_room(cubin, architecture, warps, programs):
+    """So many programs fit on one multiprocessor, which keeps 1 KiB for each beside what it asks for."""
+    assert programs * warps * 32 * -(-cubin.registers // 8) * 8 <= REGISTERS
+    assert programs * (cubin.shared + 1024) <= (SHARED_MEMORY[architecture] + 1) * 1024
+
+
 # precision, padded width, rows, paired, row maxima. Full: each crossed with each; else where tiles are largest.
 PAIRS = [("bf16", 128, MANY, True, False), ("bf16", 1024, MANY, True, False)]
 if FULL:
@@ -53,6 +60,7 @@ def test_pairs(direction, architecture, precision, width, rows, paired, row_max)
     if direction == "forward":
         cut = tiles.forward_tiles(width, rows, precision, architecture, paired)
         cubins = [compiled(forward.sums_kernel, architecture, constants | REDUCED | cut.meta(), element)]
+        assert_room(cubins[0], architecture, cut.warps, cut.programs)
     elif tiles.takes_panels(width, rows, cut):
         cut = tiles.weights_tiles(precision, architecture, plain)
         cubins = [compiled(backward.weights_kernel, architecture, constants | cut.meta(), element)]
@@ -65,6 +73,21 @@ def test_pairs(direction, architecture, precision, width, rows, paired, row_max)
             assert cubin.count(MATRIX_INSTRUCTION[architecture]) > 0
         assert cubin.count("LDGSTS") + cubin.count("UTMALDG") > 0  # keys arrive asynchronously
         assert cubin.count("STG.E.128") > 0 or direction == "forward"
+
+
+@pytest.mark.parametrize("row_max", [False, True])
+@pytest.mark.parametrize("rows", [2 * 4096, 2 * 16384])
+@pytest.mark.parametrize(("architecture", "width"), [(80, 128), (90, 128), (100, 128)])
+def test_two_forward_programs_share_a_multiprocessor(architecture, width, rows, row_max):
+    """For the symmetric loss of 4096 and 16384 clips; with row maxima also for a temperature on the device."""
+    cut = tiles.forward_tiles(width, rows, "bf16", architecture, True)
+    assert cut.programs == 2
+    constants = REDUCED | COMMON | {"TAU_IS_TENSOR": row_max, "ROW_MAX": row_max}
+    constants |= {"WIDTH": width, "PRECISION": tiles.DOT_PRECISION["bf16"]} | cut.meta()
+    cubin = compiled(forward.sums_kernel, architecture, constants, "bf16")
+    assert_room(cubin, architecture, cut.warps, 2)
+    splits = tiles.key_splits(rows // cut.rows, rows // cut.keys, 132 * cut.programs)
+    assert 132 < rows // cut.rows * splits <= 2 * 132  # of an H100
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
