@@ -108,7 +108,7 @@ def weights_tiles(precision: str, capability: int, plain: bool) -> Tiles:
     """Return tiles of a panel; ``plain`` as above."""
     if precision == "fp32" and capability < 90 and plain:
         return Tiles(64, 64, 32, 0, 4, 2)
-    keys = 128 if plain else 64
+    keys = 128 if plain and (precision != "fp32" or capability < 100) else 64
     if precision != "bf16":
         return Tiles(128, keys, 32, 0, 8, 2)
     return Tiles(128, 256 if plain and 90 <= capability < 100 else keys, 64, 0, 8, 3)
