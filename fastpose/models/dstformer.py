@@ -34,7 +34,11 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map tokens [N, T, J, C] → [N, T, J, C]."""
-        return self.proj(attend(self.qkv(x), self.num_heads, self.axis))
+        if self.axis == 2 or x.device.type == "cpu":
+            return self.proj(attend(self.qkv(x), self.num_heads, self.axis))
+        # torch's attention takes frames last but one: tokens in that order are copied, not qkv of three times the size.
+        x = x.transpose(1, 2).contiguous()  # [N, J, T, C]
+        return self.proj(attend(self.qkv(x), self.num_heads, axis=2)).transpose(1, 2)
 
 
 class FeedForward(nn.Module):

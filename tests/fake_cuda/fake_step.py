@@ -12,7 +12,7 @@ MODELS = {
     "skeleton": (ModelConfig(), 2025),
     "heatmap": (ModelConfig(input="heatmap"), 1277),
     "x3d": (ModelConfig(model="x3d_shallow", input="heatmap"), 973),
-    "motionbert": (ModelConfig(model="motionbert"), 5134),
+    "motionbert": (ModelConfig(model="motionbert"), 3814),
 }
 OTHERS = {
     "limb": ModelConfig(input="limb"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake_temporarily
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -24,6 +25,9 @@ from fastpose.training.setup import Setup
 # An operator for tensors without values, which torch lacks for rates that are tensors.
 _library = torch.library.Library("aten", "IMPL")
 _library.impl("_fused_adamw_.tensor_lr", lambda *_, **__: None, "Meta")
+
+# What a GPU chooses for bf16; torch's build without CUDA knows no choice there.
+_flash_attention = torch.ops.aten._scaled_dot_product_flash_attention
 
 VIEWS = (
     "_reshape_alias alias as_strided chunk detach expand permute select slice split split_with_sizes squeeze t "
@@ -102,6 +106,7 @@ def _fake_device() -> Iterator[None]:
         patch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
         patch.setattr(nn.Module, "to", _move)
         patch.setattr(setups, "build_model", build_really)
+        patch.setattr(F, "scaled_dot_product_attention", lambda *qkv: _flash_attention(*qkv)[0])
         # Of fake tensors torch takes those one by one that it takes in one kernel on a device.
         patch.setattr(torch.utils._foreach_utils, "_has_foreach_support", lambda tensors, device: True)
         patch.setattr(nn.utils.clip_grad, "_has_foreach_support", lambda tensors, device: True)
