@@ -44,7 +44,8 @@ class MovingAverage(AveragedModel):
     @torch.no_grad()
     def take_in(self, model: nn.Module) -> None:
         """Take in the weights of ``model`` with the share that is set, in few kernels and without reading any."""
-        averages, weights = list(self.module.parameters()), list(model.parameters())
+        averages: list[Tensor] = list(self.module.parameters())
+        weights: list[Tensor] = list(model.parameters())
         if isinstance(self._share, Tensor):  # of which torch makes no lerp of many
             changes = torch._foreach_sub(weights, averages)  # pyright: ignore[reportPrivateImportUsage]
             torch._foreach_mul_(changes, self._share)  # pyright: ignore[reportPrivateImportUsage]

@@ -47,6 +47,8 @@ class Setup:
             warnings.warn(sentence, stacklevel=2)
         self.config = config
         self.placement = Placement.choose(optim.device, optim.precision)
+        if self.placement.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # shapes are the same in every step
         if config.loss.contrast_precision != "auto" and self.placement.device.type != "cuda":
             warnings.warn(
                 f"contrast_precision = {config.loss.contrast_precision!r} has no effect on the CPU",

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from fastpose.training.loggers import CsvLog, TensorBoardLog
 from fastpose.training.optimizer import restore_optimizer
 from fastpose.training.schedules import learning_rate_factor
 from fastpose.training.setup import Setup
+from fastpose.training.side_stream import SideStream
 from fastpose.training.task import Views
 from fastpose.weights.runs import WEIGHTS, write_weights
 
@@ -57,6 +59,7 @@ class Trainer:
         self.checkpoint_seconds, self.quiet = checkpoint_seconds, quiet
         self.early_stop = EarlyStop(self.config.optim.patience) if self.config.optim.patience else None
         self._device = setup.placement.device
+        self._side_stream = SideStream(self._device) if self._device.type == "cuda" else None
         self._fits = False  # whether a batch was found to fit in memory
         if setup.report is not None:
             self._echo(str(setup.report))
@@ -167,10 +170,11 @@ class Trainer:
         started = time.perf_counter()
         sums: dict[str, Tensor] = {}
         correct = torch.zeros((), device=self._device)
-        with Prefetcher(self.batches(epoch, steps)) as prefetcher:
-            for step, batches in enumerate(prefetcher):
+        source, side = self.batches(epoch, steps), self._side_stream
+        with Prefetcher[Any](source if side is None else side.draw(source)) as prefetcher:
+            for step, drawn in enumerate(prefetcher):
                 rate = optim.lr * learning_rate_factor(epoch * steps + step, steps, optim)
-                batches = {view: batch.to(self._device) for view, batch in batches.items()}
+                batches: Views = drawn if side is None else side.take(drawn)
                 if not self._fits:
                     self.setup.memory.check(batches, epoch)
                     self._fits = True

@@ -56,6 +56,12 @@ class PoseBatch:
             if (ours := getattr(self, name)) is not None:
                 ours.copy_(getattr(other, name), non_blocking=True)
 
+    def record_stream(self, stream: torch.Stream) -> None:
+        """Keep the memory of a batch on the device until ``stream`` has read it, though another one has made it."""
+        for tensor in self._tensors():
+            if tensor is not None:
+                tensor.record_stream(stream)
+
     @staticmethod
     def cat(batches: "Sequence[PoseBatch]") -> "PoseBatch":
         """Return one batch of all the clips of ``batches``, which are of the same shape."""
