@@ -1,11 +1,20 @@
 """Triton kernels of the stem: what all of them share, the convolution, and its launch.
 
-The convolution is bound by writing its result, so every program owns a tile of it, [ROWS, COLUMNS, OUTPUTS] of
-one frame, and writes each element once. It looks for the joints or limbs whose windows reach the tile; the
-others cost it one comparison. A joint is a product of a column and a row: its rows are convolved along x first,
-then along y. Where windows of several persons meet, and for limbs, pixels are added one by one.
-Lanes of a warp are outputs, neighbours in memory, so the tile's pixels are registers and what depends on pixels
-alone is computed once for all columns or rows that share it.
+A program owns a block of one frame, COLUMNS wide, and 32 of its outputs, and goes down it in strips of ROWS rows,
+whose sums stay in registers and are written once. Lanes first look for the joints (or limbs) that reach each strip;
+where none does, zeros are written. A joint's maps are convolved row by row of pixels, as a product of matrices:
+[COLUMNS, TAPS] of what outputs see through the kernel's columns, times [TAPS, OUTPUTS] of each of the kernel's rows.
+A joint's row is its column profile times a number. Where windows of several persons meet, and for limbs, a row is
+the maximum over persons.
+
+The matrix units take operands of 11 significant bits (TF32) and sum in float32. Results of 16 bits are made of
+operands rounded to that; float32 results of operands in two such parts, which leaves out products of two low parts
+(under 2^-22 of the value).
+
+A lane's share of a matrix is fixed by the instruction (PTX ISA, mma.m16n8k8 with .tf32). Filters and the pixels that
+lanes see are stored in the order of lanes, so that 16-byte loads bring the operands to where they are used, and the
+kernel's outputs are numbered such that a lane's sums are neighbours in memory. The order is one of speed alone:
+reshapes undo it, whatever the layout.
 """
 
 from collections.abc import Sequence
@@ -17,6 +26,8 @@ from torch import Tensor
 
 from fastpose.ops.heatmap.kernels import (
     LOG2_E,
+    MAX_PROGRAMS,
+    MAX_UNROLLED_PERSONS,
     dense_keypoints,
     grid,
     joint_value,
@@ -32,9 +43,13 @@ from fastpose.ops.heatmap.kernels_gradient import pixel_range
 from fastpose.ops.heatmap.modes import HeatmapMode
 from fastpose.ops.launch import launch
 
-MAX_OUTPUTS = 32  # of a program
-MAX_ROWS, MAX_COLUMNS = 8, 4  # of a tile, in pixels
-REGISTERS = {"heatmap": 128, "grayscale_sum": 128, "limb": 160}  # of a lane, at most: as few as spill nothing
+MAX_OUTPUTS = 32  # of a program of the gradients
+COLUMNS, OUTPUTS = tl.constexpr(16), tl.constexpr(32)  # of a tile
+MAX_ROWS = {1: 8, 2: 4}  # of a tile, by parts of the filters: as many as registers hold
+MAX_STRIPS = 4
+MAX_HELD_TAPS = tl.constexpr(64)  # of one joint's filters, kept in registers
+MAX_LANE_ENTRIES = 128  # more marks of single persons cost registers
+REGISTERS = 255  # of a lane, at most
 
 
 @triton.jit
@@ -104,71 +119,270 @@ def owned_value(
 
 
 @triton.jit
-def add_product(
-    tile,  # [ROWS, COLUMNS, OUTPUTS]
-    filters,  # [KH, KW, OUT_CHANNELS]
-    rows,  # KH of [ROWS, 1, 1]: a factor of the pixels that outputs see through the kernel's rows
-    columns,  # KW of [1, COLUMNS, 1]
-    top, first_y, last_y, output,
-    KH: tl.constexpr, KW: tl.constexpr, ROW_SPAN: tl.constexpr, OUT_CHANNELS: tl.constexpr,
-):  # fmt: skip
-    """Return ``tile`` and the convolution of a product of rows, which are 0 outside first..last, and columns."""
-    for ky in tl.static_range(KH):
-        if (top + ky <= last_y) & (top + ky + ROW_SPAN > first_y):
-            line = tl.zeros_like(columns[0] * output)
-            for kx in tl.static_range(KW):
-                tap = filters + (ky * KW + kx) * OUT_CHANNELS + output
-                line += columns[kx] * tl.load(tap, mask=output < OUT_CHANNELS, other=0.0)
-            tile += rows[ky] * line
-    return tile
+def round_to_tf32(x):
+    """Return the nearest number of 11 significant bits."""
+    bits = x.to(tl.int32, bitcast=True)
+    return ((bits + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
 
 
 @triton.jit
-def add_joint(
-    tile, filters, pose, joint, first_x, last_x, first_y, last_y, decay, top, row, column, output,
-    KH: tl.constexpr, KW: tl.constexpr, ROW_SPAN: tl.constexpr, OUT_CHANNELS: tl.constexpr,
+def arrange_filters(
+    weight,  # [OUT_CHANNELS, C, KT, KH, KW] of the strides
+    filters,  # float32 [C, KT, output tiles, PARTS, KH, TAPS * OUTPUTS]
+    pixels,  # int32 [COLUMNS * TAPS]: pixels to the right of a tile's first
+    output_stride, channel_stride, kt_stride, ky_stride, kx_stride,
+    num_elements, SX,
+    OUT_CHANNELS: tl.constexpr, KT: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, TAPS: tl.constexpr,
+    PARTS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Return ``tile`` and the convolution of a joint whose window no other person's meets."""
-    centre_x, centre_y, score, _drawn = load_joint(pose, joint)
-    rows, columns = (), ()
-    for ky in tl.static_range(KH):
-        rows = rows + (score * profile(row + ky, centre_y, first_y, last_y, decay),)  # noqa: RUF005
-    for kx in tl.static_range(KW):
-        columns = columns + (profile(column + kx, centre_x, first_x, last_x, decay),)  # noqa: RUF005
-    return add_product(
-        tile, filters, rows, columns, top, first_y, last_y, output, KH, KW, ROW_SPAN, OUT_CHANNELS
-    )
+    """Write the operands of the products in the order of lanes; 0 for outputs and taps that are none."""
+    output_tiles: tl.constexpr = (OUT_CHANNELS + OUTPUTS - 1) // OUTPUTS
+    element = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    place = element % (TAPS * OUTPUTS)  # [TAPS / 8, 2, 8, 4, 2, 2]
+    line = element // (TAPS * OUTPUTS)
+    tap = place // 256 * 8 + place % 2 * 4 + place // 4 % 4
+    column = (place // 128 % 2 * 2 + place // 2 % 2) * 8 + place // 16 % 8  # of the product's [COLUMNS, OUTPUTS]
+    ky = line % KH
+    part = line // KH % PARTS
+    output = line // (KH * PARTS) % output_tiles * OUTPUTS + column % 8 // 2 * 8 + column // 8 * 2 + column % 2
+    volume = (line // (KH * PARTS * output_tiles)).to(tl.int64)
+    source = weight + output.to(tl.int64) * output_stride + volume // KT * channel_stride
+    source += volume % KT * kt_stride + ky.to(tl.int64) * ky_stride + tap.to(tl.int64) * kx_stride
+    known = (element < num_elements) & (output < OUT_CHANNELS) & (tap < KW)
+    value = tl.load(source, mask=known, other=0.0).to(tl.float32)
+    high = round_to_tf32(value)
+    tl.store(filters + element, tl.where(part == 0, high, value - high), mask=element < num_elements)
+    if tl.program_id(0) == 0:
+        place = tl.arange(0, COLUMNS * TAPS)  # [TAPS / 8, 8, 4, 2, 2]
+        tap = place // 128 * 8 + place % 2 * 4 + place // 4 % 4
+        tl.store(pixels + place, (place // 2 % 2 * 8 + place // 16 % 8) * SX + tap)
 
 
 @triton.jit
-def add_rows(
-    tile, filters, frame_pose, person_stride, person, num_persons, limbs, mark, first_y, last_y, radius, decay,
-    height, width, top, row, column, output,
-    LIMBS: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, ROW_SPAN: tl.constexpr,
-    OUT_CHANNELS: tl.constexpr,
+def load_line(line, TAPS: tl.constexpr):
+    """Return [TAPS, OUTPUTS] of the kernel's row."""
+    flat = tl.load(line + tl.arange(0, TAPS * OUTPUTS))
+    flat = flat.reshape(TAPS // 8, OUTPUTS // 16, 8, 4, 2, 2).permute(0, 5, 3, 1, 4, 2)
+    return flat.reshape(TAPS, OUTPUTS)
+
+
+@triton.jit
+def strips_of(
+    x_first, x_last, y_first, y_last, seen_x, seen_x_last, seen_y,
+    STRIPS: tl.constexpr, STEP: tl.constexpr, SPAN: tl.constexpr,
 ):  # fmt: skip
-    """Return ``tile`` and the convolution of the pixels of rows first..last that are this person's, row by row."""
-    for y in range(first_y, last_y + 1):
-        rows, columns = (), ()
+    """Return a bit for each strip that sees pixels of a window; the first sees rows from seen_y on."""
+    bits = tl.zeros_like(x_first)
+    near = (x_first <= seen_x_last) & (x_last >= seen_x)
+    for strip in tl.static_range(STRIPS):
+        top = seen_y + strip * STEP
+        bits |= tl.where(near & (y_first < top + SPAN) & (y_last >= top), 1 << strip, 0)
+    return bits
+
+
+@triton.jit
+def find_marks(
+    frame_pose, person_stride, num_persons, limbs, num_marks, radius, height, width, seen_x, seen_x_last, seen_y,
+    LIMBS: tl.constexpr, PERSONS: tl.constexpr, ENTRIES: tl.constexpr, STRIPS: tl.constexpr, STEP: tl.constexpr,
+    SPAN: tl.constexpr,
+):  # fmt: skip
+    """Return (entries [ENTRIES], a bit for each strip that an entry reaches).
+
+    An entry is a mark of one person, mark * PERSONS + person, doubled; or with 1 added, a mark of all persons: of
+    those whose windows meet, and with PERSONS = 0 of all.
+    """
+    entry = tl.arange(0, ENTRIES)
+    if PERSONS == 0:
+        known = tl.minimum(entry, num_marks - 1)
+        strips = tl.zeros_like(entry)
+        for person in range(num_persons):
+            x_first, x_last, y_first, y_last = mark_window(
+                frame_pose + person * person_stride, limbs, known, radius, height, width, LIMBS
+            )
+            strips |= strips_of(
+                x_first, x_last, y_first, y_last, seen_x, seen_x_last, seen_y, STRIPS, STEP, SPAN
+            )
+        strips = tl.where(entry < num_marks, strips, 0)
+        entry = entry * 2 + 1
+    else:
+        known = tl.minimum(entry // PERSONS, num_marks - 1)
+        windows = ()
+        own, strips, meets = tl.zeros_like(entry), tl.zeros_like(entry), entry < 0
+        for person in tl.static_range(PERSONS):
+            x_first, x_last, y_first, y_last = mark_window(
+                frame_pose + person * person_stride, limbs, known, radius, height, width, False
+            )
+            for other in tl.static_range(person):
+                meets_x = (windows[other][0] <= x_last) & (windows[other][1] >= x_first)
+                meets |= meets_x & (windows[other][2] <= y_last) & (windows[other][3] >= y_first)
+            windows = windows + ((x_first, x_last, y_first, y_last),)  # noqa: RUF005
+            bits = strips_of(
+                x_first, x_last, y_first, y_last, seen_x, seen_x_last, seen_y, STRIPS, STEP, SPAN
+            )
+            strips |= bits
+            own = tl.where(entry % PERSONS == person, bits, own)
+        strips = tl.where(meets, tl.where(entry % PERSONS == 0, strips, 0), own)
+        strips = tl.where(entry < num_marks * PERSONS, strips, 0)
+        entry = entry * 2 + meets.to(tl.int32)
+    return entry, strips
+
+
+@triton.jit
+def add_row(
+    tiles,  # ROWS of [COLUMNS, OUTPUTS]
+    values,  # [COLUMNS * TAPS] of a row of pixels, in the order of lanes
+    lines,  # KH of (high [TAPS, OUTPUTS], low), if they are held
+    filters,
+    STEP: tl.constexpr,  # rows of pixels below the tile's first
+    ROWS: tl.constexpr, KH: tl.constexpr, SY: tl.constexpr, TAPS: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Return ``tiles`` and the convolution of a row of pixels."""
+    seen = values.reshape(TAPS // 8, 8, 4, 2, 2).permute(3, 1, 0, 4, 2).reshape(COLUMNS, TAPS)
+    high = round_to_tf32(seen)
+    low = seen - high
+    sums = ()
+    for row in tl.static_range(ROWS):
+        tile = tiles[row]
+        if STEP - row * SY >= 0 and STEP - row * SY < KH:
+            if KH * TAPS <= MAX_HELD_TAPS:
+                line = lines[STEP - row * SY]
+            else:
+                line = load_lines(filters, STEP - row * SY, KH, TAPS, PARTS)
+            if PARTS == 2:
+                tile = tl.dot(low, line[0], tile, input_precision="tf32")
+                tile = tl.dot(high, line[1], tile, input_precision="tf32")
+            tile = tl.dot(high, line[0], tile, input_precision="tf32")
+        sums = sums + (tile,)  # noqa: RUF005
+    return sums
+
+
+@triton.jit
+def load_lines(filters, KY: tl.constexpr, KH: tl.constexpr, TAPS: tl.constexpr, PARTS: tl.constexpr):
+    """Return the parts of the kernel's row, the high one first."""
+    lines = (load_line(filters + KY * (TAPS * OUTPUTS), TAPS),)
+    if PARTS == 2:
+        lines = lines + (load_line(filters + (KH + KY) * (TAPS * OUTPUTS), TAPS),)  # noqa: RUF005
+    return lines
+
+
+@triton.jit
+def largest_values(
+    frame_pose, person_stride, num_persons, limbs, mark, y, x, radius, decay, width, LIMBS: tl.constexpr
+):
+    """Return the maximum over persons on pixels x [N] of row y."""
+    largest = tl.zeros_like(x).to(tl.float32)
+    for person in range(num_persons):
+        pose = frame_pose + person * person_stride
+        largest = tl.maximum(largest, mark_value(pose, limbs, mark, y, x, radius, decay, LIMBS))
+    return tl.where((x >= 0) & (x < width), largest, 0.0)
+
+
+@triton.jit
+def rows_of_all(
+    frame_pose, person_stride, num_persons, limbs, mark, radius, height, width, seen_x, seen_x_last,
+    LIMBS: tl.constexpr,
+):  # fmt: skip
+    """Return (first, last) row of pixels of the windows of all persons that reach the tile's columns."""
+    first, last = height, -1
+    for person in range(num_persons):
+        x_first, x_last, y_first, y_last = mark_window(
+            frame_pose + person * person_stride, limbs, mark, radius, height, width, LIMBS
+        )
+        near = (x_first <= seen_x_last) & (x_last >= seen_x) & (y_last >= 0)
+        first = tl.where(near, tl.minimum(first, y_first), first)
+        last = tl.where(near, tl.maximum(last, y_last), last)
+    return first, last
+
+
+@triton.jit
+def add_mark(
+    tiles, filters, entry, frame_pose, person_stride, num_persons, limbs, radius, decay, height, width, x, seen_x,
+    seen_x_last, seen_y,
+    LIMBS: tl.constexpr, PERSONS: tl.constexpr, ROWS: tl.constexpr, KH: tl.constexpr, SY: tl.constexpr,
+    TAPS: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Return ``tiles`` and the convolution of what an entry draws."""
+    lines = ()
+    if KH * TAPS <= MAX_HELD_TAPS:
         for ky in tl.static_range(KH):
-            rows = rows + ((row + ky == y).to(tl.float32),)  # noqa: RUF005
-        for kx in tl.static_range(KW):
-            value = owned_value(
-                frame_pose, person_stride, person, num_persons, limbs, mark, y, column + kx, radius, decay,
-                height, width, LIMBS,
-            )  # fmt: skip
-            columns = columns + (value,)  # noqa: RUF005
-        tile = add_product(tile, filters, rows, columns, top, y, y, output, KH, KW, ROW_SPAN, OUT_CHANNELS)
-    return tile
+            lines = lines + (load_lines(filters, ky, KH, TAPS, PARTS),)  # noqa: RUF005
+    every = (entry & 1) == 1
+    if PERSONS == 0:
+        mark = entry >> 1
+        first, last = rows_of_all(
+            frame_pose, person_stride, num_persons, limbs, mark, radius, height, width, seen_x, seen_x_last, LIMBS
+        )
+    else:
+        mark = (entry >> 1) // PERSONS
+        joint = frame_pose + ((entry >> 1) % PERSONS) * person_stride + mark * 3
+        # Whoever reaches the tile is drawn; of those whose windows meet, values are computed apart.
+        centre_x, centre_y, score = tl.load(joint), tl.load(joint + 1), tl.load(joint + 2)
+        x_first, x_last = pixel_range(centre_x, centre_x, radius, width, True)
+        first, last = pixel_range(centre_y, centre_y, radius, height, True)
+        columns = score * profile(x, centre_x, x_first, x_last, decay)
+        if PERSONS > 1:
+            if every:
+                first, last = rows_of_all(
+                    frame_pose, person_stride, num_persons, limbs, mark, radius, height, width, seen_x,
+                    seen_x_last, LIMBS,
+                )  # fmt: skip
+    first_step, last_step = first - seen_y, last - seen_y
+    for step in tl.static_range((ROWS - 1) * SY + KH):
+        if (first_step <= step) & (last_step >= step):
+            y = seen_y + step
+            if PERSONS == 0:
+                values = largest_values(
+                    frame_pose, person_stride, num_persons, limbs, mark, y, x, radius, decay, width, LIMBS
+                )
+            else:
+                distance = tl.cast(seen_y, tl.float32) + step - centre_y
+                values = columns * tl.exp2(decay * (distance * distance))
+                if PERSONS > 1:
+                    if every:
+                        values = largest_values(
+                            frame_pose, person_stride, num_persons, limbs, mark, y, x, radius, decay, width, LIMBS
+                        )
+            tiles = add_row(tiles, values, lines, filters, step, ROWS, KH, SY, TAPS, PARTS)
+    return tiles
+
+
+@triton.jit
+def no_sums(ROWS: tl.constexpr):
+    """Return the sums of a strip to which nothing was added."""
+    tiles = ()
+    for _ in tl.static_range(ROWS):
+        tiles = tiles + (tl.zeros([COLUMNS, OUTPUTS], tl.float32),)  # noqa: RUF005
+    return tiles
+
+
+@triton.jit
+def store_tiles(
+    out,  # of the strip's first element
+    tiles, rows_left, columns_left, outputs_left,
+    ROWS: tl.constexpr, OUT_HEIGHT: tl.constexpr, OUT_WIDTH: tl.constexpr, OUT_CHANNELS: tl.constexpr,
+):  # fmt: skip
+    column = tl.arange(0, COLUMNS)[:, None]
+    output = tl.arange(0, OUTPUTS)[None, :]
+    for row in tl.static_range(ROWS):
+        inside = column < columns_left
+        if OUT_HEIGHT % ROWS != 0:
+            inside = column < tl.where(rows_left > row, columns_left, 0)
+        if (OUTPUTS + OUT_CHANNELS) % OUTPUTS != 0:
+            inside = inside & (output < outputs_left)
+        tile = tiles[row].reshape(COLUMNS, 4, 4, 2).permute(0, 2, 1, 3).reshape(COLUMNS, OUTPUTS)
+        start = tl.cast(row, tl.int64) * (OUT_WIDTH * OUT_CHANNELS)
+        target = out + start + (column * OUT_CHANNELS + output)
+        tl.store(target, tile.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def convolve_maps(
     keypoints,  # float32 [B, M, T, V, 3]
     limbs,  # int32 [L, 2]; LIMBS only
-    weight,  # float32 [C, KT, KH, KW, OUT_CHANNELS]
+    filters,  # of arrange_filters
+    pixels,  # likewise
     out,  # [B, OUT_FRAMES, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS]
-    num_tiles,
+    num_blocks,
     num_persons,
     num_frames,
     num_joints,
@@ -177,7 +391,7 @@ def convolve_maps(
     width,
     radius,
     decay,  # of exp2
-    OUT_FRAMES: tl.constexpr,  # constants, as 64-bit divisions by others are dear for so small a tile
+    OUT_FRAMES: tl.constexpr,
     OUT_HEIGHT: tl.constexpr,
     OUT_WIDTH: tl.constexpr,
     OUT_CHANNELS: tl.constexpr,
@@ -192,82 +406,95 @@ def convolve_maps(
     PX: tl.constexpr,
     LIMBS: tl.constexpr,
     GRAYSCALE: tl.constexpr,  # all joints share the channel 0
-    MARKS: tl.constexpr,  # power of two, at least the number of marks
+    PERSONS: tl.constexpr,  # their number if they are few and draw joints, else 0
+    ENTRIES: tl.constexpr,  # power of two, at least the number of marks of PERSONS
     ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-    OUTPUTS: tl.constexpr,
+    STRIPS: tl.constexpr,
+    TAPS: tl.constexpr,  # power of two, at least 8 and KW
+    PARTS: tl.constexpr,
+    WIDE: tl.constexpr,  # whether blocks count beyond 32 bits, where divisions are dear
 ):
-    place = program_index()
-    if place >= num_tiles:
+    place = program_index() if WIDE else tl.program_id(0)
+    if place >= num_blocks:
         return
     column_tiles: tl.constexpr = (OUT_WIDTH + COLUMNS - 1) // COLUMNS
     output_tiles: tl.constexpr = (OUT_CHANNELS + OUTPUTS - 1) // OUTPUTS
-    row_tiles: tl.constexpr = (OUT_HEIGHT + ROWS - 1) // ROWS
-    first_output = (place % output_tiles).to(tl.int32) * OUTPUTS
+    row_blocks: tl.constexpr = (OUT_HEIGHT + ROWS * STRIPS - 1) // (ROWS * STRIPS)
+    SPAN: tl.constexpr = (ROWS - 1) * SY + KH
+    output_tile = (place % output_tiles).to(tl.int32)
     left = (place // output_tiles % column_tiles).to(tl.int32) * COLUMNS
-    image = place // output_tiles // column_tiles // row_tiles
-    top = (place // output_tiles // column_tiles % row_tiles).to(tl.int32) * ROWS
+    block_top = (place // output_tiles // column_tiles % row_blocks).to(tl.int32) * (ROWS * STRIPS)
+    image = (place // output_tiles // column_tiles // row_blocks).to(tl.int64)
     clip = image // OUT_FRAMES
     out_frame = (image % OUT_FRAMES).to(tl.int32)
 
-    output = first_output + tl.arange(0, OUTPUTS)[None, None, :]
-    row = (top + tl.arange(0, ROWS)[:, None, None]) * SY - PY
-    column = (left + tl.arange(0, COLUMNS)[None, :, None]) * SX - PX
-    seen_y = top * SY - PY  # the pixels of the maps that the tile sees
-    seen_x = left * SX - PX
-    ROW_SPAN: tl.constexpr = (ROWS - 1) * SY + 1
-    seen_y_last = seen_y + ROW_SPAN + KH - 2
+    seen_x = left * SX - PX  # the pixels of the maps that the block sees
     seen_x_last = seen_x + (COLUMNS - 1) * SX + KW - 1
-
-    mark = tl.arange(0, MARKS)
-    known = tl.minimum(mark, num_marks - 1)
-    tile = tl.zeros([ROWS, COLUMNS, OUTPUTS], tl.float32)
-    for kt in range(KT):
-        frame = out_frame * ST + kt - PT
-        if (frame >= 0) & (frame < num_frames):
-            frame_pose, person_stride = poses_of(keypoints, clip, frame, num_persons, num_frames, num_joints)
-            reaches = mark < 0
-            for person in range(num_persons):
-                x_first, x_last, y_first, y_last = mark_window(
-                    frame_pose + person * person_stride, limbs, known, radius, height, width, LIMBS
+    x = seen_x + tl.load(pixels + tl.arange(0, COLUMNS * TAPS))
+    out += ((image * OUT_HEIGHT + block_top) * OUT_WIDTH + left) * OUT_CHANNELS + output_tile * OUTPUTS
+    columns_left, outputs_left = OUT_WIDTH - left, OUT_CHANNELS - output_tile * OUTPUTS
+    VOLUME: tl.constexpr = PARTS * KH * TAPS * OUTPUTS
+    filters += output_tile * VOLUME
+    if KT == 1:
+        frame = out_frame * ST - PT
+        known_frame = tl.minimum(tl.maximum(frame, 0), num_frames - 1)
+        frame_pose, person_stride = poses_of(keypoints, clip, known_frame, num_persons, num_frames, num_joints)
+        entries, strips = find_marks(
+            frame_pose, person_stride, num_persons, limbs, num_marks, radius, height, width, seen_x, seen_x_last,
+            block_top * SY - PY, LIMBS, PERSONS, ENTRIES, STRIPS, ROWS * SY, SPAN,
+        )  # fmt: skip
+        strips = tl.where(frame == known_frame, strips, 0)
+    strips_left = (OUT_HEIGHT - block_top + ROWS - 1) // ROWS
+    for strip in range(tl.minimum(strips_left, STRIPS)):
+        top = block_top + strip * ROWS
+        seen_y = top * SY - PY
+        if KT == 1:
+            waiting = tl.where((strips >> strip) % 2 == 1, entries, 2 * ENTRIES)
+            entry = tl.min(waiting)
+            if entry >= 2 * ENTRIES:
+                store_tiles(
+                    out, no_sums(ROWS), OUT_HEIGHT - top, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH,
+                    OUT_CHANNELS,
+                )  # fmt: skip
+            else:
+                tiles = no_sums(ROWS)
+                while entry < 2 * ENTRIES:
+                    channel = 0 if GRAYSCALE else (entry >> 1) // max(PERSONS, 1)
+                    volume = tl.cast(channel, tl.int64) * (output_tiles * VOLUME)
+                    tiles = add_mark(
+                        tiles, filters + volume, entry, frame_pose, person_stride, num_persons, limbs, radius,
+                        decay, height, width, x, seen_x, seen_x_last, seen_y, LIMBS, PERSONS, ROWS, KH, SY, TAPS,
+                        PARTS,
+                    )  # fmt: skip
+                    entry = tl.min(tl.where(waiting > entry, waiting, 2 * ENTRIES))
+                store_tiles(
+                    out, tiles, OUT_HEIGHT - top, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS
                 )
-                near = (x_first <= seen_x_last) & (x_last >= seen_x)
-                reaches = reaches | (near & (y_first <= seen_y_last) & (y_last >= seen_y))
-            reaches = reaches & (mark < num_marks)
-            current = tl.min(tl.where(reaches, mark, MARKS))
-            while current < MARKS:
-                channel = 0 if GRAYSCALE else current
-                volume = tl.cast(channel, tl.int64) * KT + kt
-                filters = weight + volume * (KH * KW * OUT_CHANNELS)
-                for person in range(num_persons):
-                    pose = frame_pose + person * person_stride
-                    x_first, x_last, y_first, y_last = mark_window(
-                        pose, limbs, current, radius, height, width, LIMBS
+        else:
+            tiles = no_sums(ROWS)
+            for kt in range(KT):
+                frame = out_frame * ST + kt - PT
+                if (frame >= 0) & (frame < num_frames):
+                    frame_pose, person_stride = poses_of(
+                        keypoints, clip, frame, num_persons, num_frames, num_joints
                     )
-                    first_y, last_y = tl.maximum(y_first, seen_y), tl.minimum(y_last, seen_y_last)
-                    if (x_first <= seen_x_last) & (x_last >= seen_x) & (first_y <= last_y):
-                        if is_product(
-                            frame_pose, person_stride, person, num_persons, current, x_first, x_last,
-                            y_first, y_last, radius, height, width, LIMBS,
-                        ):  # fmt: skip
-                            tile = add_joint(
-                                tile, filters, pose, current, x_first, x_last, y_first, y_last, decay, seen_y,
-                                row, column, output, KH, KW, ROW_SPAN, OUT_CHANNELS,
-                            )  # fmt: skip
-                        else:
-                            tile = add_rows(
-                                tile, filters, frame_pose, person_stride, person, num_persons, limbs, current,
-                                first_y, last_y, radius, decay, height, width, seen_y, row, column, output,
-                                LIMBS, KH, KW, ROW_SPAN, OUT_CHANNELS,
-                            )  # fmt: skip
-                current = tl.min(tl.where(reaches & (mark > current), mark, MARKS))
-
-    start = ((image * OUT_HEIGHT + top) * OUT_WIDTH + left) * OUT_CHANNELS
-    out_row = tl.arange(0, ROWS)[:, None, None]
-    out_column = tl.arange(0, COLUMNS)[None, :, None]
-    offset = (out_row.to(tl.int64) * OUT_WIDTH + out_column) * OUT_CHANNELS + output
-    inside = (top + out_row < OUT_HEIGHT) & (left + out_column < OUT_WIDTH) & (output < OUT_CHANNELS)
-    tl.store(out + start + offset, tile.to(out.dtype.element_ty), mask=inside)
+                    entries, reached = find_marks(
+                        frame_pose, person_stride, num_persons, limbs, num_marks, radius, height, width, seen_x,
+                        seen_x_last, seen_y, LIMBS, PERSONS, ENTRIES, 1, 1, SPAN,
+                    )  # fmt: skip
+                    waiting = tl.where(reached == 1, entries, 2 * ENTRIES)
+                    entry = tl.min(waiting)
+                    while entry < 2 * ENTRIES:
+                        channel = 0 if GRAYSCALE else (entry >> 1) // max(PERSONS, 1)
+                        volume = (tl.cast(channel, tl.int64) * KT + kt) * (output_tiles * VOLUME)
+                        tiles = add_mark(
+                            tiles, filters + volume, entry, frame_pose, person_stride, num_persons, limbs, radius,
+                            decay, height, width, x, seen_x, seen_x_last, seen_y, LIMBS, PERSONS, ROWS, KH, SY,
+                            TAPS, PARTS,
+                        )  # fmt: skip
+                        entry = tl.min(tl.where(waiting > entry, waiting, 2 * ENTRIES))
+            store_tiles(out, tiles, OUT_HEIGHT - top, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS)
+        out += ROWS * OUT_WIDTH * OUT_CHANNELS
 
 
 def power_of_two(size: int, largest: int) -> int:
@@ -288,19 +515,42 @@ def outputs_last(weight: Tensor) -> Tensor:
     return weight.to(torch.float32).permute(1, 2, 3, 4, 0).contiguous()
 
 
-def tile_constants(out: Tensor, num_marks: int) -> dict[str, int]:
-    """Return the constants of a convolution that writes ``out`` [B, O, T', H', W']."""
+def convolution_constants(
+    out: Tensor, num_persons: int, num_marks: int, kernel: Sequence[int], mode: HeatmapMode
+) -> dict[str, int]:
+    """Return the constants of a convolution that writes ``out`` [B, O, T', H', W'], but those of ``geometry``."""
     _, channels, frames, height, width = out.shape
+    parts = 2 if out.dtype == torch.float32 else 1
+    rows = power_of_two(height, MAX_ROWS[parts])
+    few = mode != "limb" and num_persons <= MAX_UNROLLED_PERSONS and num_persons * num_marks <= MAX_LANE_ENTRIES
+    persons = num_persons if few else 0
     return {
         "OUT_FRAMES": frames,
         "OUT_HEIGHT": height,
         "OUT_WIDTH": width,
         "OUT_CHANNELS": channels,
-        "MARKS": triton.next_power_of_2(num_marks),
-        "ROWS": power_of_two(height, MAX_ROWS),
-        "COLUMNS": power_of_two(width, MAX_COLUMNS),
-        "OUTPUTS": power_of_two(channels, MAX_OUTPUTS),
+        "PERSONS": persons,
+        "ENTRIES": triton.next_power_of_2(max(persons, 1) * num_marks),
+        "ROWS": rows,
+        "STRIPS": min(triton.cdiv(height, rows), MAX_STRIPS),
+        "TAPS": max(triton.next_power_of_2(kernel[2]), 8),
+        "PARTS": parts,
     }
+
+
+def arranged_filters(weight: Tensor, constants: dict, column_stride: int) -> tuple[Tensor, Tensor]:
+    """Return (filters, pixels) as ``convolve_maps`` takes them."""
+    out_channels, channels, *kernel = weight.shape
+    lines = channels * kernel[0] * kernel[1] * triton.cdiv(out_channels, OUTPUTS.value) * constants["PARTS"]
+    filters = weight.new_empty(lines * constants["TAPS"] * OUTPUTS.value, dtype=torch.float32)
+    pixels = weight.new_empty(COLUMNS.value * constants["TAPS"], dtype=torch.int32)
+    launch(
+        arrange_filters, (triton.cdiv(filters.numel(), 1024),),
+        weight, filters, pixels, *weight.stride(), filters.numel(), column_stride,
+        OUT_CHANNELS=out_channels, KT=kernel[0], KH=kernel[1], KW=kernel[2], TAPS=constants["TAPS"],
+        PARTS=constants["PARTS"], BLOCK=1024, num_warps=4,
+    )  # fmt: skip
+    return filters, pixels
 
 
 def convolve(
@@ -324,15 +574,14 @@ def convolve(
     _, num_persons, num_frames, num_joints, _ = keypoints.shape
     num_clips, out_channels, out_frames, out_height, out_width = out.shape
     num_marks = len(limbs) // 2 if mode == "limb" else num_joints
-    constants = tile_constants(out, num_marks)
-    num_tiles = num_clips * out_frames
-    for side, tile in ((out_height, "ROWS"), (out_width, "COLUMNS"), (out_channels, "OUTPUTS")):
-        num_tiles *= triton.cdiv(side, constants[tile])
+    constants = convolution_constants(out, num_persons, num_marks, weight.shape[2:], mode)
+    num_blocks = num_clips * out_frames * triton.cdiv(out_height, constants["ROWS"] * constants["STRIPS"])
+    num_blocks *= triton.cdiv(out_width, COLUMNS.value) * triton.cdiv(out_channels, OUTPUTS.value)
+    filters, pixels = arranged_filters(weight, constants, stride[2])
     launch(
-        convolve_maps, grid(num_tiles),
-        keypoints, limb_table(tuple(limbs), keypoints.device), outputs_last(weight), out, num_tiles, num_persons,
-        num_frames, num_joints, num_marks, *size, 3 * sigma,
-        -LOG2_E / (2 * sigma * sigma),
-        **constants, **geometry(weight.shape[2:], stride, padding, mode), num_warps=1,
-        maxnreg=REGISTERS[mode], enable_fp_fusion=True,
+        convolve_maps, grid(num_blocks),
+        keypoints, limb_table(tuple(limbs), keypoints.device), filters, pixels, out, num_blocks, num_persons,
+        num_frames, num_joints, num_marks, *size, 3 * sigma, -LOG2_E / (2 * sigma * sigma),
+        **constants, **geometry(weight.shape[2:], stride, padding, mode), WIDE=num_blocks > MAX_PROGRAMS,
+        num_warps=1, maxnreg=REGISTERS, enable_fp_fusion=True,
     )  # fmt: skip

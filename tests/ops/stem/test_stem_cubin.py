@@ -12,9 +12,10 @@ from fastpose.ops.stem import kernels_keypoint_gradient as keypoint_kernels
 from fastpose.ops.stem import kernels_weight_gradient as weight_kernels
 
 SCALARS = dict.fromkeys(["radius", "decay", "inverse_variance"], "fp32") | dict.fromkeys(
-    ["num_tiles", "num_programs", "num_joints_of_all"], "i64"
+    ["num_blocks", "num_programs", "num_joints_of_all"], "i64"
 )
-SIDE, JOINTS, SIGMA = 56, 17, 0.6
+SIDE, PERSONS, JOINTS, SIGMA = 56, 2, 17, 0.6
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 STEMS = {  # output channels, kernel, stride, padding
     "SlowOnly": (32, (1, 7, 7), (1, 1, 1), (0, 3, 3)),
     "X3D": (24, (1, 3, 3), (1, 2, 2), (0, 1, 1)),
@@ -50,23 +51,24 @@ def test_convolution(architecture, stem, mode, element):
         (SIDE + 2 * pad - side) // step + 1
         for side, step, pad in zip(kernel[1:], stride[1:], padding[1:], strict=True)
     ]
-    out = torch.empty(1, channels, 24, *sides, device="meta")
-    constants = kernels.tile_constants(out, JOINTS) | kernels.geometry(kernel, stride, padding, mode)
+    out = torch.empty(1, channels, 24, *sides, device="meta", dtype=DTYPES[element])
+    constants = kernels.convolution_constants(out, PERSONS, JOINTS, kernel, mode)
     cubin = compiled(
-        kernels.convolve_maps, architecture, {"weight": "fp32", "out": element}, constants,
-        maxnreg=kernels.REGISTERS[mode], enable_fp_fusion=True,
+        kernels.convolve_maps, architecture,
+        {"filters": "fp32", "pixels": "i32", "out": element},
+        constants | kernels.geometry(kernel, stride, padding, mode) | {"WIDE": False},
+        maxnreg=kernels.REGISTERS, enable_fp_fusion=True,
     )  # fmt: skip
     assert cubin.count("STG.E.128") > 0
     assert cubin.count("STG.E") == cubin.count("STG.E.128")
     assert not re.search(r"\bF2FP[.\w]*\.RZ", cubin.code)  # to nearest even
-    if mode != "limb":
-        rows, columns = kernel[1:]
-        products = columns * constants["COLUMNS"] + constants["ROWS"] * constants["COLUMNS"]
-        lanes = 32 // constants["OUTPUTS"]
-        # Once for joints that are products and once for pixels: columns, then rows, of a line of the kernel.
-        found = sum(cubin.count(name) + 2 * cubin.count(f"{name}2") for name in ("FFMA", "FMUL"))
-        assert 0.9 * 2 * rows * products / lanes <= found
-        assert cubin.count("MUFU.EX2") <= 4 * (rows + constants["ROWS"] * stride[1] + columns + 8 * stride[2])
+    # Each of the kernel's rows meets each row of the tile once, in products of 8 outputs.
+    products = constants["ROWS"] * kernel[1] * {1: 1, 2: 3}[constants["PARTS"]] * 4
+    assert cubin.count("HMMA.1688.F32.TF32") == products
+    # Operands and results are where they are used: nothing goes through shared memory or from lane to lane.
+    assert cubin.shared == 0
+    if element != "fp32":
+        assert cubin.count("SHFL") == 0
 
 
 @each_architecture
