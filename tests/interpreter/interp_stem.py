@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.effort import few
-from support.stem import channels_of, error, limbs_of, make_case, results
+from support.stem import MODES, channels_of, error, limbs_of, make_case, results
 
+from fastpose.ops import pose_stem
 from fastpose.ops.stem import kernels
 from fastpose.ops.stem import kernels_keypoint_gradient as keypoint_kernels
 from fastpose.ops.stem import kernels_weight_gradient as weight_kernels
@@ -55,6 +56,74 @@ def assert_agrees(mode, shape, size, kernel, out_channels, stride, padding, sigm
 )  # fmt: skip
 def test_stems(mode, shape, size, kernel, out_channels, stride, padding, sigma, dtype):
     assert_agrees(mode, shape, size, kernel, out_channels, stride, padding, sigma, dtype)
+
+
+def convolved(keypoints, weight, size, kernel_settings, dtype, sigma=0.6, mode="heatmap"):
+    """(what the kernel writes, the truth)."""
+    stride, padding = kernel_settings
+    arguments = {
+        "size": size,
+        "sigma": sigma,
+        "mode": MODES[mode],
+        "limbs": limbs_of(mode, keypoints.shape[3]),
+    }
+    arguments |= {"stride": stride, "padding": padding}
+    truth = pose_stem(keypoints.double(), weight.double(), backend="reference", **arguments)
+    output = torch.full_like(truth, math.nan, dtype=dtype, memory_format=torch.channels_last_3d)
+    limbs = flat(arguments["limbs"])
+    kernels.convolve(keypoints, weight, output, size, sigma, mode, limbs, stride, padding)
+    return output, truth
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-6), (torch.float16, 5e-4)], ids=str)
+def test_operands_of_11_bits_cost_little(dtype, limit):
+    """Both operands of a 16-bit result and itself are rounded by up to 2^-11; operands in two parts are float32."""
+    keypoints, weight, _ = make_case("heatmap", (1, 2, 1, 4), (14, 17), (1, 7, 7), 32)
+    found, truth = convolved(keypoints, weight, (14, 17), ((1, 1, 1), (0, 3, 3)), dtype)
+    assert error(found, truth) <= limit
+
+
+@pytest.mark.parametrize("persons", [2, 3, 5])
+def test_persons_whose_windows_meet(persons):
+    """One of them is apart in the first frame, and one not drawn in the second; five have no entries of their own."""
+    generator = torch.Generator().manual_seed(persons)
+    keypoints = torch.rand(1, persons, 2, 2, 3, generator=generator) * 3 + 4
+    keypoints[..., 2] = torch.rand(1, persons, 2, 2, generator=generator) + 0.1
+    keypoints[:, -1, 0, :, :2] += torch.tensor([16.0, 9.0])
+    keypoints[:, 0, 1, :, 1] = math.nan
+    weight = torch.randn(4, 2, 1, 5, 5, generator=generator)
+    found, truth = convolved(keypoints, weight, (20, 24), ((1, 1, 1), (0, 2, 2)), torch.float32)
+    assert error(found, truth) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "kernel", "stride", "padding"),
+    [
+        ("heatmap", (70, 5), (1, 3, 3), (1, 1, 1), (0, 1, 1)),
+        ("limb", (20, 5), (1, 3, 3), (1, 2, 1), (1, 1, 1)),
+        ("grayscale_sum", (18, 6), (2, 3, 3), (1, 1, 2), (1, 1, 1)),
+        ("heatmap", (5, 17), (1, 9, 10), (1, 1, 1), (0, 4, 5)),
+        ("heatmap", (6, 40), (1, 2, 18), (1, 1, 2), (0, 1, 9)),
+    ],
+    ids=[
+        "blocks of strips",
+        "frames of padding",
+        "kernel of frames",
+        "kernel beyond registers",
+        "wide kernel",
+    ],
+)
+def test_shapes_of_the_convolution(mode, size, kernel, stride, padding):
+    keypoints, weight, _ = make_case(mode, (1, 2, 1, 3), size, kernel, 3)
+    found, truth = convolved(keypoints, weight, size, (stride, padding), torch.float32, mode=mode)
+    assert error(found, truth) <= 2e-6
+
+
+def test_the_largest_score_is_finite():
+    keypoints = torch.tensor([3.0, 3.0, torch.finfo(torch.float32).max]).reshape(1, 1, 1, 1, 3)
+    weight = torch.full((1, 1, 1, 1, 1), 0.5)
+    found, truth = convolved(keypoints, weight, (7, 7), ((1, 1, 1), (0, 0, 0)), torch.float32)
+    assert error(found, truth) <= 1e-6
 
 
 @few

@@ -9,7 +9,7 @@ the maximum over persons.
 
 The matrix units take operands of 11 significant bits (TF32) and sum in float32. Results of 16 bits are made of
 operands rounded to that; float32 results of operands in two such parts, which leaves out products of two low parts
-(under 2^-22 of the value).
+(under 2^-20 of the value).
 
 A lane's share of a matrix is fixed by the instruction (PTX ISA, mma.m16n8k8 with .tf32). Filters and the pixels that
 lanes see are stored in the order of lanes, so that 16-byte loads bring the operands to where they are used, and the
@@ -119,10 +119,15 @@ def owned_value(
 
 
 @triton.jit
+def cut_to_tf32(x):
+    """Return the first 11 significant bits."""
+    return (x.to(tl.int32, bitcast=True) & -0x2000).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def round_to_tf32(x):
     """Return the nearest number of 11 significant bits."""
-    bits = x.to(tl.int32, bitcast=True)
-    return ((bits + 0x1000) & -0x2000).to(tl.float32, bitcast=True)
+    return cut_to_tf32((x.to(tl.int32, bitcast=True) + 0x1000).to(tl.float32, bitcast=True))
 
 
 @triton.jit
@@ -141,17 +146,20 @@ def arrange_filters(
     place = element % (TAPS * OUTPUTS)  # [TAPS / 8, 2, 8, 4, 2, 2]
     line = element // (TAPS * OUTPUTS)
     tap = place // 256 * 8 + place % 2 * 4 + place // 4 % 4
-    column = (place // 128 % 2 * 2 + place // 2 % 2) * 8 + place // 16 % 8  # of the product's [COLUMNS, OUTPUTS]
+    group = place // 128 % 2 * 2 + place // 2 % 2  # of 8 columns of the product
+    column = place // 16 % 8
     ky = line % KH
     part = line // KH % PARTS
-    output = line // (KH * PARTS) % output_tiles * OUTPUTS + column % 8 // 2 * 8 + column // 8 * 2 + column % 2
+    first_output = line // (KH * PARTS) % output_tiles * OUTPUTS
+    output = first_output + column // 2 * 8 + group * 2 + column % 2
     volume = (line // (KH * PARTS * output_tiles)).to(tl.int64)
     source = weight + output.to(tl.int64) * output_stride + volume // KT * channel_stride
     source += volume % KT * kt_stride + ky.to(tl.int64) * ky_stride + tap.to(tl.int64) * kx_stride
     known = (element < num_elements) & (output < OUT_CHANNELS) & (tap < KW)
     value = tl.load(source, mask=known, other=0.0).to(tl.float32)
     high = round_to_tf32(value)
-    tl.store(filters + element, tl.where(part == 0, high, value - high), mask=element < num_elements)
+    value = tl.where(part == 0, high, round_to_tf32(value - high))
+    tl.store(filters + element, value, mask=element < num_elements)
     if tl.program_id(0) == 0:
         place = tl.arange(0, COLUMNS * TAPS)  # [TAPS / 8, 8, 4, 2, 2]
         tap = place // 128 * 8 + place % 2 * 4 + place // 4 % 4
@@ -238,8 +246,11 @@ def add_row(
 ):  # fmt: skip
     """Return ``tiles`` and the convolution of a row of pixels."""
     seen = values.reshape(TAPS // 8, 8, 4, 2, 2).permute(3, 1, 0, 4, 2).reshape(COLUMNS, TAPS)
-    high = round_to_tf32(seen)
-    low = seen - high
+    if PARTS == 2:
+        high = cut_to_tf32(seen)  # finite, as a rounded one might not be
+        low = round_to_tf32(seen - high)
+    else:
+        high = round_to_tf32(seen)
     sums = ()
     for row in tl.static_range(ROWS):
         tile = tiles[row]
@@ -310,8 +321,9 @@ def add_mark(
     if PERSONS == 0:
         mark = entry >> 1
         first, last = rows_of_all(
-            frame_pose, person_stride, num_persons, limbs, mark, radius, height, width, seen_x, seen_x_last, LIMBS
-        )
+            frame_pose, person_stride, num_persons, limbs, mark, radius, height, width, seen_x, seen_x_last,
+            LIMBS,
+        )  # fmt: skip
     else:
         mark = (entry >> 1) // PERSONS
         joint = frame_pose + ((entry >> 1) % PERSONS) * person_stride + mark * 3
@@ -320,7 +332,7 @@ def add_mark(
         x_first, x_last = pixel_range(centre_x, centre_x, radius, width, True)
         first, last = pixel_range(centre_y, centre_y, radius, height, True)
         columns = score * profile(x, centre_x, x_first, x_last, decay)
-        if PERSONS > 1:
+        if PERSONS > 1:  # noqa: SIM102 - read by the compiler, the other by the kernel
             if every:
                 first, last = rows_of_all(
                     frame_pose, person_stride, num_persons, limbs, mark, radius, height, width, seen_x,
@@ -337,12 +349,34 @@ def add_mark(
             else:
                 distance = tl.cast(seen_y, tl.float32) + step - centre_y
                 values = columns * tl.exp2(decay * (distance * distance))
-                if PERSONS > 1:
+                if PERSONS > 1:  # noqa: SIM102
                     if every:
                         values = largest_values(
-                            frame_pose, person_stride, num_persons, limbs, mark, y, x, radius, decay, width, LIMBS
-                        )
+                            frame_pose, person_stride, num_persons, limbs, mark, y, x, radius, decay, width,
+                            LIMBS,
+                        )  # fmt: skip
             tiles = add_row(tiles, values, lines, filters, step, ROWS, KH, SY, TAPS, PARTS)
+    return tiles
+
+
+@triton.jit
+def add_entries(
+    tiles,
+    filters,  # of the first channel
+    channel_stride, entry, entries, frame_pose, person_stride, num_persons, limbs, radius, decay, height, width, x,
+    seen_x, seen_x_last, seen_y,
+    LIMBS: tl.constexpr, GRAYSCALE: tl.constexpr, PERSONS: tl.constexpr, ENTRIES: tl.constexpr,
+    ROWS: tl.constexpr, KH: tl.constexpr, SY: tl.constexpr, TAPS: tl.constexpr, PARTS: tl.constexpr,
+):  # fmt: skip
+    """Return ``tiles`` and the convolution of the entries below 2 * ENTRIES, of which ``entry`` is the first."""
+    while entry < 2 * ENTRIES:
+        channel = 0 if GRAYSCALE else (entry >> 1) // max(PERSONS, 1)
+        tiles = add_mark(
+            tiles, filters + tl.cast(channel, tl.int64) * channel_stride, entry, frame_pose, person_stride,
+            num_persons, limbs, radius, decay, height, width, x, seen_x, seen_x_last, seen_y, LIMBS, PERSONS,
+            ROWS, KH, SY, TAPS, PARTS,
+        )  # fmt: skip
+        entry = tl.min(tl.where(entries > entry, entries, 2 * ENTRIES))
     return tiles
 
 
@@ -433,43 +467,38 @@ def convolve_maps(
     x = seen_x + tl.load(pixels + tl.arange(0, COLUMNS * TAPS))
     out += ((image * OUT_HEIGHT + block_top) * OUT_WIDTH + left) * OUT_CHANNELS + output_tile * OUTPUTS
     columns_left, outputs_left = OUT_WIDTH - left, OUT_CHANNELS - output_tile * OUTPUTS
-    VOLUME: tl.constexpr = PARTS * KH * TAPS * OUTPUTS
-    filters += output_tile * VOLUME
+    VOLUME: tl.constexpr = output_tiles * PARTS * KH * TAPS * OUTPUTS
+    filters += output_tile * (PARTS * KH * TAPS * OUTPUTS)
     if KT == 1:
         frame = out_frame * ST - PT
-        known_frame = tl.minimum(tl.maximum(frame, 0), num_frames - 1)
-        frame_pose, person_stride = poses_of(keypoints, clip, known_frame, num_persons, num_frames, num_joints)
-        entries, strips = find_marks(
+        known = tl.minimum(tl.maximum(frame, 0), num_frames - 1)
+        frame_pose, person_stride = poses_of(keypoints, clip, known, num_persons, num_frames, num_joints)
+        marks, reached = find_marks(
             frame_pose, person_stride, num_persons, limbs, num_marks, radius, height, width, seen_x, seen_x_last,
             block_top * SY - PY, LIMBS, PERSONS, ENTRIES, STRIPS, ROWS * SY, SPAN,
         )  # fmt: skip
-        strips = tl.where(frame == known_frame, strips, 0)
-    strips_left = (OUT_HEIGHT - block_top + ROWS - 1) // ROWS
-    for strip in range(tl.minimum(strips_left, STRIPS)):
+        reached = tl.where(frame == known, reached, 0)
+    for strip in range(tl.minimum((OUT_HEIGHT - block_top + ROWS - 1) // ROWS, STRIPS)):
         top = block_top + strip * ROWS
         seen_y = top * SY - PY
+        rows_left = OUT_HEIGHT - top
         if KT == 1:
-            waiting = tl.where((strips >> strip) % 2 == 1, entries, 2 * ENTRIES)
-            entry = tl.min(waiting)
+            entries = tl.where((reached >> strip) % 2 == 1, marks, 2 * ENTRIES)
+            entry = tl.min(entries)
             if entry >= 2 * ENTRIES:
+                tiles = no_sums(ROWS)
                 store_tiles(
-                    out, no_sums(ROWS), OUT_HEIGHT - top, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH,
-                    OUT_CHANNELS,
+                    out, tiles, rows_left, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS
                 )  # fmt: skip
             else:
-                tiles = no_sums(ROWS)
-                while entry < 2 * ENTRIES:
-                    channel = 0 if GRAYSCALE else (entry >> 1) // max(PERSONS, 1)
-                    volume = tl.cast(channel, tl.int64) * (output_tiles * VOLUME)
-                    tiles = add_mark(
-                        tiles, filters + volume, entry, frame_pose, person_stride, num_persons, limbs, radius,
-                        decay, height, width, x, seen_x, seen_x_last, seen_y, LIMBS, PERSONS, ROWS, KH, SY, TAPS,
-                        PARTS,
-                    )  # fmt: skip
-                    entry = tl.min(tl.where(waiting > entry, waiting, 2 * ENTRIES))
+                tiles = add_entries(
+                    no_sums(ROWS), filters, VOLUME, entry, entries, frame_pose, person_stride, num_persons, limbs,
+                    radius, decay, height, width, x, seen_x, seen_x_last, seen_y, LIMBS, GRAYSCALE, PERSONS,
+                    ENTRIES, ROWS, KH, SY, TAPS, PARTS,
+                )  # fmt: skip
                 store_tiles(
-                    out, tiles, OUT_HEIGHT - top, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS
-                )
+                    out, tiles, rows_left, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS
+                )  # fmt: skip
         else:
             tiles = no_sums(ROWS)
             for kt in range(KT):
@@ -478,22 +507,19 @@ def convolve_maps(
                     frame_pose, person_stride = poses_of(
                         keypoints, clip, frame, num_persons, num_frames, num_joints
                     )
-                    entries, reached = find_marks(
+                    marks, reached = find_marks(
                         frame_pose, person_stride, num_persons, limbs, num_marks, radius, height, width, seen_x,
                         seen_x_last, seen_y, LIMBS, PERSONS, ENTRIES, 1, 1, SPAN,
                     )  # fmt: skip
-                    waiting = tl.where(reached == 1, entries, 2 * ENTRIES)
-                    entry = tl.min(waiting)
-                    while entry < 2 * ENTRIES:
-                        channel = 0 if GRAYSCALE else (entry >> 1) // max(PERSONS, 1)
-                        volume = (tl.cast(channel, tl.int64) * KT + kt) * (output_tiles * VOLUME)
-                        tiles = add_mark(
-                            tiles, filters + volume, entry, frame_pose, person_stride, num_persons, limbs, radius,
-                            decay, height, width, x, seen_x, seen_x_last, seen_y, LIMBS, PERSONS, ROWS, KH, SY,
-                            TAPS, PARTS,
-                        )  # fmt: skip
-                        entry = tl.min(tl.where(waiting > entry, waiting, 2 * ENTRIES))
-            store_tiles(out, tiles, OUT_HEIGHT - top, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS)
+                    entries = tl.where(reached == 1, marks, 2 * ENTRIES)
+                    tiles = add_entries(
+                        tiles, filters + kt * VOLUME, KT * VOLUME, tl.min(entries), entries, frame_pose,
+                        person_stride, num_persons, limbs, radius, decay, height, width, x, seen_x, seen_x_last,
+                        seen_y, LIMBS, GRAYSCALE, PERSONS, ENTRIES, ROWS, KH, SY, TAPS, PARTS,
+                    )  # fmt: skip
+            store_tiles(
+                out, tiles, rows_left, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS
+            )  # fmt: skip
         out += ROWS * OUT_WIDTH * OUT_CHANNELS
 
 
@@ -522,8 +548,8 @@ def convolution_constants(
     _, channels, frames, height, width = out.shape
     parts = 2 if out.dtype == torch.float32 else 1
     rows = power_of_two(height, MAX_ROWS[parts])
-    few = mode != "limb" and num_persons <= MAX_UNROLLED_PERSONS and num_persons * num_marks <= MAX_LANE_ENTRIES
-    persons = num_persons if few else 0
+    few = num_persons <= MAX_UNROLLED_PERSONS and num_persons * num_marks <= MAX_LANE_ENTRIES
+    persons = num_persons if few and mode != "limb" else 0
     return {
         "OUT_FRAMES": frames,
         "OUT_HEIGHT": height,

@@ -55,7 +55,8 @@ def pose_stem(
         keypoints, size, sigma, mode, limbs, joint_merge: as of ``fastpose.ops.render_heatmaps``. The maximum of
             joints (joint_merge "max") is the one drawing that takes the drawn maps: "auto" draws it, in ``dtype``.
         weight: floating; C is the number of joints, of limbs, or 1, by the mode. Unless maps are drawn, it is kept
-            as it is: sums are in float32, and the result is rounded once.
+            as it is: sums are in float32, and the result is rounded once. Only the Triton kernels round weight and
+            maps for 16-bit results, to 11 significant bits (TF32).
         stride: in frames, rows and columns, or one for all.
         padding: zeros at both ends of frames, rows and columns, or one for all; None is half the kernel.
         dtype: of the result; None is that of autocast where it is on, else that of the weight.
