@@ -45,10 +45,13 @@ from fastpose.ops.launch import launch
 
 MAX_OUTPUTS = 32  # of a program of the gradients
 COLUMNS, OUTPUTS = tl.constexpr(16), tl.constexpr(32)  # of a tile
-MAX_ROWS = {1: 8, 2: 4}  # of a tile, by parts of the filters: as many as registers hold
+MAX_ROWS = 8  # of a tile
+MAX_ROWS_OF_MUCH = (
+    4  # where operands have two parts or values are a maximum over persons, which takes registers
+)
 MAX_STRIPS = 4
-MAX_HELD_TAPS = tl.constexpr(64)  # of one joint's filters, kept in registers
-MAX_LANE_ENTRIES = 128  # more marks of single persons cost registers
+MAX_HELD_TAPS = 64  # of one joint's filters, kept in registers
+MAX_LANE_ENTRIES = 256  # more marks of single persons cost registers
 REGISTERS = 255  # of a lane, at most
 
 
@@ -161,9 +164,9 @@ def arrange_filters(
     value = tl.where(part == 0, high, round_to_tf32(value - high))
     tl.store(filters + element, value, mask=element < num_elements)
     if tl.program_id(0) == 0:
-        place = tl.arange(0, COLUMNS * TAPS)  # [TAPS / 8, 8, 4, 2, 2]
-        tap = place // 128 * 8 + place % 2 * 4 + place // 4 % 4
-        tl.store(pixels + place, (place // 2 % 2 * 8 + place // 16 % 8) * SX + tap)
+        pixel = tl.arange(0, COLUMNS * TAPS)  # [TAPS / 8, 8, 4, 2, 2]
+        pixel_tap = pixel // 128 * 8 + pixel % 2 * 4 + pixel // 4 % 4
+        tl.store(pixels + pixel, (pixel // 2 % 2 * 8 + pixel // 16 % 8) * SX + pixel_tap)
 
 
 @triton.jit
@@ -243,6 +246,7 @@ def add_row(
     filters,
     STEP: tl.constexpr,  # rows of pixels below the tile's first
     ROWS: tl.constexpr, KH: tl.constexpr, SY: tl.constexpr, TAPS: tl.constexpr, PARTS: tl.constexpr,
+    HELD: tl.constexpr,
 ):  # fmt: skip
     """Return ``tiles`` and the convolution of a row of pixels."""
     seen = values.reshape(TAPS // 8, 8, 4, 2, 2).permute(3, 1, 0, 4, 2).reshape(COLUMNS, TAPS)
@@ -255,7 +259,7 @@ def add_row(
     for row in tl.static_range(ROWS):
         tile = tiles[row]
         if STEP - row * SY >= 0 and STEP - row * SY < KH:
-            if KH * TAPS <= MAX_HELD_TAPS:
+            if HELD:
                 line = lines[STEP - row * SY]
             else:
                 line = load_lines(filters, STEP - row * SY, KH, TAPS, PARTS)
@@ -310,11 +314,11 @@ def add_mark(
     tiles, filters, entry, frame_pose, person_stride, num_persons, limbs, radius, decay, height, width, x, seen_x,
     seen_x_last, seen_y,
     LIMBS: tl.constexpr, PERSONS: tl.constexpr, ROWS: tl.constexpr, KH: tl.constexpr, SY: tl.constexpr,
-    TAPS: tl.constexpr, PARTS: tl.constexpr,
+    TAPS: tl.constexpr, PARTS: tl.constexpr, HELD: tl.constexpr,
 ):  # fmt: skip
     """Return ``tiles`` and the convolution of what an entry draws."""
     lines = ()
-    if KH * TAPS <= MAX_HELD_TAPS:
+    if HELD:
         for ky in tl.static_range(KH):
             lines = lines + (load_lines(filters, ky, KH, TAPS, PARTS),)  # noqa: RUF005
     every = (entry & 1) == 1
@@ -355,7 +359,7 @@ def add_mark(
                             frame_pose, person_stride, num_persons, limbs, mark, y, x, radius, decay, width,
                             LIMBS,
                         )  # fmt: skip
-            tiles = add_row(tiles, values, lines, filters, step, ROWS, KH, SY, TAPS, PARTS)
+            tiles = add_row(tiles, values, lines, filters, step, ROWS, KH, SY, TAPS, PARTS, HELD)
     return tiles
 
 
@@ -367,6 +371,7 @@ def add_entries(
     seen_x, seen_x_last, seen_y,
     LIMBS: tl.constexpr, GRAYSCALE: tl.constexpr, PERSONS: tl.constexpr, ENTRIES: tl.constexpr,
     ROWS: tl.constexpr, KH: tl.constexpr, SY: tl.constexpr, TAPS: tl.constexpr, PARTS: tl.constexpr,
+    HELD: tl.constexpr,
 ):  # fmt: skip
     """Return ``tiles`` and the convolution of the entries below 2 * ENTRIES, of which ``entry`` is the first."""
     while entry < 2 * ENTRIES:
@@ -374,7 +379,7 @@ def add_entries(
         tiles = add_mark(
             tiles, filters + tl.cast(channel, tl.int64) * channel_stride, entry, frame_pose, person_stride,
             num_persons, limbs, radius, decay, height, width, x, seen_x, seen_x_last, seen_y, LIMBS, PERSONS,
-            ROWS, KH, SY, TAPS, PARTS,
+            ROWS, KH, SY, TAPS, PARTS, HELD,
         )  # fmt: skip
         entry = tl.min(tl.where(entries > entry, entries, 2 * ENTRIES))
     return tiles
@@ -446,6 +451,7 @@ def convolve_maps(
     STRIPS: tl.constexpr,
     TAPS: tl.constexpr,  # power of two, at least 8 and KW
     PARTS: tl.constexpr,
+    HELD: tl.constexpr,  # whether an entry's filters are kept in registers
     WIDE: tl.constexpr,  # whether blocks count beyond 32 bits, where divisions are dear
 ):
     place = program_index() if WIDE else tl.program_id(0)
@@ -494,7 +500,7 @@ def convolve_maps(
                 tiles = add_entries(
                     no_sums(ROWS), filters, VOLUME, entry, entries, frame_pose, person_stride, num_persons, limbs,
                     radius, decay, height, width, x, seen_x, seen_x_last, seen_y, LIMBS, GRAYSCALE, PERSONS,
-                    ENTRIES, ROWS, KH, SY, TAPS, PARTS,
+                    ENTRIES, ROWS, KH, SY, TAPS, PARTS, HELD,
                 )  # fmt: skip
                 store_tiles(
                     out, tiles, rows_left, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS
@@ -515,7 +521,7 @@ def convolve_maps(
                     tiles = add_entries(
                         tiles, filters + kt * VOLUME, KT * VOLUME, tl.min(entries), entries, frame_pose,
                         person_stride, num_persons, limbs, radius, decay, height, width, x, seen_x, seen_x_last,
-                        seen_y, LIMBS, GRAYSCALE, PERSONS, ENTRIES, ROWS, KH, SY, TAPS, PARTS,
+                        seen_y, LIMBS, GRAYSCALE, PERSONS, ENTRIES, ROWS, KH, SY, TAPS, PARTS, HELD,
                     )  # fmt: skip
             store_tiles(
                 out, tiles, rows_left, columns_left, outputs_left, ROWS, OUT_HEIGHT, OUT_WIDTH, OUT_CHANNELS
@@ -547,9 +553,10 @@ def convolution_constants(
     """Return the constants of a convolution that writes ``out`` [B, O, T', H', W'], but those of ``geometry``."""
     _, channels, frames, height, width = out.shape
     parts = 2 if out.dtype == torch.float32 else 1
-    rows = power_of_two(height, MAX_ROWS[parts])
     few = num_persons <= MAX_UNROLLED_PERSONS and num_persons * num_marks <= MAX_LANE_ENTRIES
     persons = num_persons if few and mode != "limb" else 0
+    rows = power_of_two(height, MAX_ROWS if parts == 1 and persons > 0 else MAX_ROWS_OF_MUCH)
+    taps = max(triton.next_power_of_2(kernel[2]), 8)
     return {
         "OUT_FRAMES": frames,
         "OUT_HEIGHT": height,
@@ -559,8 +566,9 @@ def convolution_constants(
         "ENTRIES": triton.next_power_of_2(max(persons, 1) * num_marks),
         "ROWS": rows,
         "STRIPS": min(triton.cdiv(height, rows), MAX_STRIPS),
-        "TAPS": max(triton.next_power_of_2(kernel[2]), 8),
+        "TAPS": taps,
         "PARTS": parts,
+        "HELD": persons > 0 and kernel[1] * taps <= MAX_HELD_TAPS,
     }
 
 

@@ -56,7 +56,7 @@ def test_convolution(architecture, stem, mode, element):
     cubin = compiled(
         kernels.convolve_maps, architecture,
         {"filters": "fp32", "pixels": "i32", "out": element},
-        constants | kernels.geometry(kernel, stride, padding, mode) | {"WIDE": False},
+        constants | kernels.geometry(kernel, stride, padding, mode) | {"WIDE": stem == "C3D"},
         maxnreg=kernels.REGISTERS, enable_fp_fusion=True,
     )  # fmt: skip
     assert cubin.count("STG.E.128") > 0
@@ -69,6 +69,20 @@ def test_convolution(architecture, stem, mode, element):
     assert cubin.shared == 0
     if element != "fp32":
         assert cubin.count("SHFL") == 0
+
+
+@each_architecture
+@each_case
+def test_filters(architecture, stem, mode, element):
+    channels, kernel, _, _ = STEMS[stem]
+    constants = dict(zip(("KT", "KH", "KW"), kernel, strict=True)) | {"OUT_CHANNELS": channels, "BLOCK": 1024}
+    parts = 2 if element == "fp32" else 1
+    cubin = compile_kernel(
+        kernels.arrange_filters, architecture, {"weight": "fp32", "filters": "fp32", "pixels": "i32"},
+        constants | {"TAPS": 8, "PARTS": parts}, num_warps=4,
+    )  # fmt: skip
+    assert cubin.spills == 0
+    assert cubin.count("STG.E.128") > 0
 
 
 @each_architecture
