@@ -582,7 +582,7 @@ def arranged_filters(weight: Tensor, constants: dict, column_stride: int) -> tup
         arrange_filters, (triton.cdiv(filters.numel(), 1024),),
         weight, filters, pixels, *weight.stride(), filters.numel(), column_stride,
         OUT_CHANNELS=out_channels, KT=kernel[0], KH=kernel[1], KW=kernel[2], TAPS=constants["TAPS"],
-        PARTS=constants["PARTS"], BLOCK=1024, num_warps=4,
+        PARTS=constants["PARTS"], BLOCK=1024, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     return filters, pixels
 
