@@ -85,12 +85,12 @@ def test_operands_of_11_bits_cost_little(dtype, limit):
 
 @pytest.mark.parametrize("persons", [2, 3, 5])
 def test_persons_whose_windows_meet(persons):
-    """One of them is apart in the first frame, and one not drawn in the second; five have no entries of their own."""
+    """A joint of one is apart in the first frame, one of another not drawn in the second; five have no own entries."""
     generator = torch.Generator().manual_seed(persons)
     keypoints = torch.rand(1, persons, 2, 2, 3, generator=generator) * 3 + 4
     keypoints[..., 2] = torch.rand(1, persons, 2, 2, generator=generator) + 0.1
-    keypoints[:, -1, 0, :, :2] += torch.tensor([16.0, 9.0])
-    keypoints[:, 0, 1, :, 1] = math.nan
+    keypoints[:, -1, 0, 1, :2] += torch.tensor([16.0, 9.0])
+    keypoints[:, 0, 1, 0, 1] = math.nan
     weight = torch.randn(4, 2, 1, 5, 5, generator=generator)
     found, truth = convolved(keypoints, weight, (20, 24), ((1, 1, 1), (0, 2, 2)), torch.float32)
     assert error(found, truth) <= 1e-6
