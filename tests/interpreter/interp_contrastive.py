@@ -169,10 +169,17 @@ def assert_bounded(loss_of, o, n, temperature, factor):
 
 
 # One clip has nothing but its positive; width 1 has nothing but equal and opposite rows; wide rows take panels.
-@pytest.mark.parametrize(("count", "width", "dtype"), [(1, 2, FLOAT32), (5, 1, FLOAT32), (1, 300, BFLOAT16)])
-@pytest.mark.parametrize(("temperature", "factor"), [(0.001, 1.0), (0.0112, 1.0), (0.0232, 2.0**16)])
+@pytest.mark.parametrize(
+    ("count", "width", "dtype", "temperature", "factor"),
+    [
+        (1, 2, FLOAT32, 0.0112, 1.0),
+        (5, 1, FLOAT32, 0.001, 1.0),
+        (5, 1, FLOAT32, 0.0232, 2.0**16),
+        (1, 300, BFLOAT16, 0.001, 1.0),
+    ],
+)
 @pytest.mark.parametrize("kind", ["one", "symmetric", "detached", "group", "group symmetric", "supervised"])
-def test_opposite_rows(monkeypatch, kind, temperature, factor, count, width, dtype):
+def test_opposite_rows(monkeypatch, kind, count, width, dtype, temperature, factor):
     """Keys that are none (padding, classes of one view) weigh nothing where their weights would be infinite."""
     if width == 300:
         monkeypatch.setattr(tiles, "FEW", 0)
