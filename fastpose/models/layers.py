@@ -127,6 +127,10 @@ class _EveryNth(torch.autograd.Function):
 class MaxPool(nn.MaxPool3d):
     """Max-pooling in the format of its input, where autocast on the CPU would go through float32."""
 
+    kernel_size: Size3
+    stride: Size3
+    padding: Size3
+
     def forward(self, x: Tensor) -> Tensor:
         if not torch.is_autocast_enabled(x.device.type):
             return self._pool(x)
@@ -134,7 +138,15 @@ class MaxPool(nn.MaxPool3d):
             return self._pool(x)
 
     def _pool(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" and self.kernel_size[0] == self.stride[0] == 1:
+            return self.pool_frames(x)
         return cast(Tensor, super().forward(x))  # a pair where indices are asked for
+
+    def pool_frames(self, x: Tensor) -> Tensor:
+        """Pool each frame of [B, C, T, H, W] by itself: torch's compiler keeps places in images as bytes, not int64."""
+        frames = x.transpose(1, 2)  # [B, T, C, H, W]
+        pooled = F.max_pool2d(frames.flatten(0, 1), self.kernel_size[1:], self.stride[1:], self.padding[1:])
+        return pooled.unflatten(0, frames.shape[:2]).transpose(1, 2)
 
 
 class ConvNorm(nn.Module):

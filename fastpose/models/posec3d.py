@@ -46,7 +46,7 @@ class SlowOnly(Backbone):
     def __init__(self, in_channels: int, blocks: tuple[int, int, int]):
         super().__init__()
         self.conv1 = ConvNorm(in_channels, STEM_CHANNELS, (1, 7, 7), convolution=StemConvolution)
-        self.maxpool = MaxPool((1, 3, 3), stride=1, padding=(0, 1, 1))
+        self.maxpool = MaxPool((1, 3, 3), stride=(1, 1, 1), padding=(0, 1, 1))
         channels, width = STEM_CHANNELS, STEM_CHANNELS
         stages = []
         for count, inflated, space, time in zip(

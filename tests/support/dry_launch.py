@@ -45,7 +45,7 @@ class Launch:
     compiled: object
 
 
-class _Driver:
+class MockedDriver:
     """What Triton asks of a driver before it compiles."""
 
     def __init__(self, architecture: int) -> None:
@@ -85,7 +85,7 @@ def dry_launches(architecture: int) -> Iterator[list[Launch]]:
         for original, replacement in replaced.items():
             _replace(patch, original, replacement)
         patch.setattr(op, "interpreting", lambda: True)  # tensors on the CPU may pass
-        patch.setattr(driver, "_active", _Driver(architecture))
+        patch.setattr(driver, "_active", MockedDriver(architecture))
         yield launches
 
 

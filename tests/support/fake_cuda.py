@@ -21,6 +21,7 @@ from fastpose.data.sampling.sampler import INPUT_DRAWS
 from fastpose.settings import RunConfig
 from fastpose.training import setup as setups
 from fastpose.training.setup import Setup
+from fastpose.training.task import Views
 
 # An operator for tensors without values, which torch lacks for rates that are tensors.
 _library = torch.library.Library("aten", "IMPL")
@@ -65,13 +66,9 @@ def _is_read(operator: str, tensor: Tensor) -> bool:
 
 def trace_step(config: RunConfig, packed: PackedClips, clips: int = 32, epoch: int = 0) -> Operators:
     """Return what the second training step on ``clips`` clips does, launched without graph or compiler."""
-    with _fake_device():
+    with fake_device():
         setup = Setup(config, packed)
-        persons, joints = setup.card.max_persons, setup.packed.layout.num_joints
-        views = {
-            view: fake_batch(clips, persons, config.data.sampling.clip_len, joints)
-            for view in setup.task.views
-        }
+        views = fake_views(setup, clips)
         setup.model.train()
         setup.step._launch(views, epoch)
         with Operators() as operators:
@@ -79,21 +76,28 @@ def trace_step(config: RunConfig, packed: PackedClips, clips: int = 32, epoch: i
     return operators
 
 
-def fake_batch(clips: int, persons: int, frames: int, joints: int) -> PoseBatch:
+def fake_views(setup: Setup, clips: int) -> Views:
+    """Return the views of a batch, on the device."""
+    persons, frames = setup.card.max_persons, setup.config.data.sampling.clip_len
+    joints = setup.packed.layout.num_joints
+
     def new(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="cuda")
 
-    return PoseBatch(
-        keypoints=new(clips, persons, frames, joints, 3),
-        labels=new(clips, dtype=torch.int64),
-        frames=new(clips, frames, dtype=torch.int32),
-        indices=new(clips, dtype=torch.int64),
-        draws=new(clips, INPUT_DRAWS),
-    )
+    return {
+        view: PoseBatch(
+            keypoints=new(clips, persons, frames, joints, 3),
+            labels=new(clips, dtype=torch.int64),
+            frames=new(clips, frames, dtype=torch.int32),
+            indices=new(clips, dtype=torch.int64),
+            draws=new(clips, INPUT_DRAWS),
+        )
+        for view in setup.task.views
+    }
 
 
 @contextlib.contextmanager
-def _fake_device() -> Iterator[None]:
+def fake_device() -> Iterator[None]:
     """Within, torch has a CUDA device, and tensors are fake."""
     build_model = setups.build_model
 

@@ -46,7 +46,7 @@ from fastpose.ops.launch import launch
 MAX_OUTPUTS = 32  # of a program of the gradients
 COLUMNS, OUTPUTS = tl.constexpr(16), tl.constexpr(32)  # of a tile
 MAX_ROWS = 8  # of a tile
-MAX_ROWS_OF_MUCH = 4  # where operands have two parts or values are a maximum over persons: they take registers
+MAX_ROWS_OF_MUCH = 4  # of operands in two parts, or of a maximum over persons: they take registers
 MAX_STRIPS = 4
 MAX_HELD_TAPS = 64  # of one joint's filters, kept in registers
 MAX_LANE_ENTRIES = 256  # more marks of single persons cost registers
