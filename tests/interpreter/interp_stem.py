@@ -10,7 +10,7 @@ from support.effort import few
 from support.stem import MODES, channels_of, error, limbs_of, make_case, results
 
 from fastpose.ops import pose_stem
-from fastpose.ops.stem import kernels
+from fastpose.ops.stem import kernels_forward as kernels
 from fastpose.ops.stem import kernels_keypoint_gradient as keypoint_kernels
 from fastpose.ops.stem import kernels_weight_gradient as weight_kernels
 

@@ -32,7 +32,6 @@ from fastpose.ops.stem.kernels import (
     geometry,
     mark_value,
     mark_window,
-    outputs_last,
     power_of_two,
 )
 
@@ -182,6 +181,11 @@ def gather_constants(weight_shape: Sequence[int]) -> dict[str, int]:
         "COLUMNS": triton.next_power_of_2(columns),
         "OUTPUTS": power_of_two(channels, MAX_GATHERED),
     }
+
+
+def outputs_last(weight: Tensor) -> Tensor:
+    """Map [O, C, kT, kH, kW] → float32 [C, kT, kH, kW, O]."""
+    return weight.to(torch.float32).permute(1, 2, 3, 4, 0).contiguous()
 
 
 def keypoint_gradient(

@@ -25,20 +25,50 @@ from fastpose.ops.heatmap.kernels import (
 )
 from fastpose.ops.heatmap.modes import HeatmapMode
 from fastpose.ops.launch import ceil_div, launch
-from fastpose.ops.stem.kernels import (
-    MAX_OUTPUTS,
-    geometry,
-    is_product,
-    mark_window,
-    owned_value,
-    power_of_two,
-)
+from fastpose.ops.stem.kernels import geometry, mark_value, mark_window, power_of_two
 
+MAX_OUTPUTS = 32  # of a program
 MAX_SHARES = 256  # of the frames
 MIN_SHARE = 4  # frames
 REGISTERS = 192  # of a lane, at most: as few as spill nothing
 MAX_UNROLLED = 16  # columns of the result's gradient in one step of a joint
 ROW_STEP = tl.constexpr(2)  # the same where pixels are not a product, and columns share no values
+
+
+@triton.jit
+def is_product(
+    frame_pose, person_stride, person, num_persons, mark,
+    x_first, x_last, y_first, y_last, radius, height, width, LIMBS: tl.constexpr,
+):  # fmt: skip
+    """Return whether the map in a window is a column times a row: a joint's, that no other person's window meets."""
+    if LIMBS:
+        return False
+    rivals = 0
+    for other in range(num_persons):
+        other_x, other_x_last, other_y, other_y_last = mark_window(
+            frame_pose + other * person_stride, frame_pose, mark, radius, height, width, False
+        )
+        meets = (other_x <= x_last) & (other_x_last >= x_first)
+        meets = meets & (other_y <= y_last) & (other_y_last >= y_first) & (other != person)
+        rivals += meets.to(tl.int32)
+    return rivals == 0
+
+
+@triton.jit
+def owned_value(
+    frame_pose, person_stride, person, num_persons, limbs, mark, y, x, radius, decay, height, width,
+    LIMBS: tl.constexpr,
+):  # fmt: skip
+    """Return pixels of the map, the maximum over persons, that this person is the first to have; else 0."""
+    largest = tl.zeros_like(x).to(tl.float32)
+    owner = tl.zeros_like(x) + num_persons
+    for other in range(num_persons):
+        pose = frame_pose + other * person_stride
+        x_first, x_last, y_first, y_last = mark_window(pose, limbs, mark, radius, height, width, LIMBS)
+        covers = (x >= x_first) & (x <= x_last) & (y >= y_first) & (y <= y_last)
+        owner = tl.minimum(owner, tl.where(covers, other, num_persons))
+        largest = tl.maximum(largest, mark_value(pose, limbs, mark, y, x, radius, decay, LIMBS))
+    return tl.where(owner == person, largest, 0.0)
 
 
 @triton.jit

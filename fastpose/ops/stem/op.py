@@ -244,7 +244,7 @@ def _keypoint_gradient_on_cpu(gradient, keypoints, weight, *settings):
 
 @torch.library.impl(_library, "pose_stem", "CUDA")
 def _forward_on_cuda(keypoints, weight, size, sigma, mode, limbs, stride, padding, dtype):
-    from fastpose.ops.stem import kernels
+    from fastpose.ops.stem import kernels_forward as kernels
 
     output = _new_output(keypoints, weight, size, sigma, mode, limbs, stride, padding, dtype)
     kernels.convolve(keypoints, weight, output, size, sigma, mode, limbs, stride, padding)

@@ -7,9 +7,10 @@ import torch
 from support.cubin import ARCHITECTURES, compile_kernel
 from support.effort import FULL
 
-from fastpose.ops.stem import kernels
+from fastpose.ops.stem import kernels_forward as kernels
 from fastpose.ops.stem import kernels_keypoint_gradient as keypoint_kernels
 from fastpose.ops.stem import kernels_weight_gradient as weight_kernels
+from fastpose.ops.stem.kernels_filters import arrange_filters
 
 SCALARS = dict.fromkeys(["radius", "decay", "inverse_variance"], "fp32") | dict.fromkeys(
     ["num_blocks", "num_programs", "num_joints_of_all"], "i64"
@@ -78,7 +79,7 @@ def test_filters(architecture, stem, mode, element):
     constants = dict(zip(("KT", "KH", "KW"), kernel, strict=True)) | {"OUT_CHANNELS": channels, "BLOCK": 1024}
     parts = 2 if element == "fp32" else 1
     cubin = compile_kernel(
-        kernels.arrange_filters, architecture, {"weight": "fp32", "filters": "fp32", "pixels": "i32"},
+        arrange_filters, architecture, {"weight": "fp32", "filters": "fp32", "pixels": "i32"},
         constants | {"TAPS": 8, "PARTS": parts}, num_warps=4, enable_fp_fusion=True,
     )  # fmt: skip
     assert cubin.spills == 0

@@ -13,7 +13,7 @@ import torch
 from support.cubin import compile_kernel
 from support.flow import Flow
 
-from fastpose.ops.stem import kernels
+from fastpose.ops.stem import kernels_forward as kernels
 
 CLIPS, FRAMES, JOINTS, SIDE, RADIUS = 32, 24, 17, 56, 1.8
 KERNEL, PADDING, CHANNELS = (1, 7, 7), (0, 3, 3), 32
