@@ -7,7 +7,8 @@ from support.fake_cuda import Operators, trace_step
 
 from fastpose.settings import DataConfig, LossConfig, ModelConfig, OptimConfig, RunConfig, SamplingConfig
 
-# Working operators of a step of three streams, launched one by one; a number may fall, and must not rise.
+# Working operators of a step of three streams, launched one by one; a number may fall, and must not rise. Fake
+# convolutions forget channels_last_3d in their gradients, which makes 3 copies before the pooling of heatmaps.
 MODELS = {
     "skeleton": (ModelConfig(), 2025),
     "heatmap": (ModelConfig(input="heatmap"), 1280),

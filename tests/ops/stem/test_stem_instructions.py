@@ -98,7 +98,7 @@ def executed(flow: Flow, persons: int, rows: int, strips: int) -> int:
     ("persons", "most"), [(1, 15_000_000), (2, 35_500_000)], ids=["one person", "two persons"]
 )
 def test_instructions_of_a_batch(persons, most):
-    """The bounds may fall, not rise: before products of matrices, 90 and 247 million were executed."""
+    """The bounds may fall, not rise."""
     out = torch.empty(CLIPS, CHANNELS, FRAMES, SIDE, SIDE, device="meta", dtype=torch.bfloat16)
     constants = kernels.convolution_constants(out, persons, JOINTS, KERNEL, "heatmap")
     cubin = compile_kernel(
