@@ -49,7 +49,10 @@ def compiled_launches(
         compile_fx.compile_fx(graph, inputs)
         raise Compiled  # what was compiled cannot be run
 
-    with fake_device(), pytest.MonkeyPatch.context() as patch:
+    # Folding runs what it folds.
+    compiler = inductor_config.patch(force_disable_caches=True, joint_graph_constant_folding=False)
+    at_once = functorch_config.patch(force_non_lazy_backward_lowering=True)
+    with fake_device(), pytest.MonkeyPatch.context() as patch, compiler, at_once:
         _pretend(patch, programs)
         setup = Setup(config, packed)
         setup.model.train()
@@ -79,9 +82,6 @@ def _pretend(patch: pytest.MonkeyPatch, programs: list[str]) -> None:
     for name in ("_cuda_getCurrentRawStream", "_cuda_setDevice"):
         patch.setattr(torch._C, name, lambda *_: 0, raising=False)
     patch.setattr(driver, "_active", MockedDriver(90))
-    patch.setattr(functorch_config, "force_non_lazy_backward_lowering", True)
-    patch.setattr(inductor_config, "force_disable_caches", True)
-    patch.setattr(inductor_config, "joint_graph_constant_folding", False)  # runs what it folds
     for passes in (joint_graph, post_grad):
         patch.setattr(passes, "lazy_init", lambda *_: None)  # patterns, traced with real tensors
     patch.setattr(async_compile.AsyncCompile, "triton", lambda *_, **__: None)
