@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps, is_drawn
 from fastpose.ops.layers.batch_norm import batch_norm_relu
@@ -19,10 +20,18 @@ Size3 = tuple[int, int, int]
 
 
 class BatchNorm(nn.BatchNorm3d):
-    """Batch norm of volumes [B, C, T, H, W] or of rows [N, C]; ``count_batch`` counts for all of a network's."""
+    """Batch norm of volumes [B, C, T, H, W] or of rows [N, C]; ``count_batch`` counts for all of a network's.
 
+    Attributes:
+        views: V, of each clip, which in training follow each other in a batch of B = N·V. Each view is normalised by
+            its own statistics, and moves the running ones in turn, as if it passed alone.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
     num_batches_tracked: Tensor  # which nn.BatchNorm3d may do without, as without a momentum
     momentum: float
+    views = 1
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 5):
@@ -31,10 +40,31 @@ class BatchNorm(nn.BatchNorm3d):
     def forward(self, x: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
         """Normalise, add ``residual``, then apply ReLU on request."""
         self._check_input_dim(x)
+        if self.training and self.views > 1:
+            return self._normalize_views(x, relu, residual)
         return batch_norm_relu(
             x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum,
             self.eps, residual=residual, relu=relu,
         )  # fmt: skip
+
+    def _normalize_views(self, x: Tensor, relu: bool, residual: Tensor | None) -> Tensor:
+        """Do it as batch norm of the clips, whose channels are those of all views."""
+        mean, variance = self.running_mean.repeat(self.views), self.running_var.repeat(self.views)
+        y = batch_norm_relu(
+            self._side_by_side(x), mean, variance, self.weight.repeat(self.views), self.bias.repeat(self.views), True,
+            self.momentum, self.eps, residual=None if residual is None else self._side_by_side(residual), relu=relu,
+        )  # fmt: skip
+        for running, moved in (self.running_mean, mean), (self.running_var, variance):
+            by_view = moved.view(self.views, -1)
+            last = by_view[0]
+            for view in by_view[1:]:
+                last = view + (1 - self.momentum) * (last - running)
+            running.copy_(last)
+        return y.unflatten(1, (self.views, -1)).flatten(0, 1)
+
+    def _side_by_side(self, x: Tensor) -> Tensor:
+        """[N·V, C, …] → [N, V·C, …]."""
+        return x.unflatten(0, (-1, self.views)).flatten(1, 2)
 
     def forward_depthwise(self, x: Tensor, conv: "Convolution", *, relu: bool) -> Tensor:
         """Return ``conv(self(x, relu=relu))`` for a depthwise convolution, in one pass."""
@@ -44,12 +74,23 @@ class BatchNorm(nn.BatchNorm3d):
         )  # fmt: skip
 
 
+def separate_views(network: nn.Module, views: int) -> bool:
+    """Let all batch norms of ``network`` take batches of so many views; return whether they can."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    able = [norm for norm in norms if isinstance(norm, BatchNorm)]
+    if len(able) < len(norms):
+        return False
+    for norm in able:
+        norm.views = views
+    return True
+
+
 def count_batch(network: nn.Module) -> None:
-    """Add a batch to those that the batch norms of ``network`` count in training: in one kernel, not in one each."""
-    norms = (module for module in network.modules() if isinstance(module, BatchNorm) and module.training)
-    counts = [norm.num_batches_tracked for norm in norms]
-    if counts:
-        torch._foreach_add_(counts, 1)  # pyright: ignore[reportPrivateImportUsage]
+    """Add a batch of each view to those that the batch norms of ``network`` count in training: in one kernel."""
+    norms = [module for module in network.modules() if isinstance(module, BatchNorm) and module.training]
+    if norms:
+        counts = [norm.num_batches_tracked for norm in norms]
+        torch._foreach_add_(counts, norms[0].views)  # pyright: ignore[reportPrivateImportUsage]
 
 
 class Convolution(nn.Conv3d):
@@ -198,7 +239,7 @@ class ResidualBlock(nn.Module):
     def _forward_narrow(self, x: Tensor) -> Tensor:
         first, second = self.conv1, self.conv2
         fuses = self.training or not torch.is_grad_enabled()  # one operator, without gradients in evaluation
-        if not (second.conv.depthwise and fuses and x.device.type == "cpu"):
+        if not (second.conv.depthwise and fuses and x.device.type == "cpu" and first.bn.views == 1):
             return second(first(x))
         if any(map(_has_hooks, (first, first.bn, second, second.conv))):  # which are not called below
             return second(first(x))

@@ -14,6 +14,7 @@ from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models.dstformer import COORDINATES, DSTformer
 from fastpose.models.inputs.joint_input import JointInput
 from fastpose.models.inputs.protocol import PoseModule, as_input
+from fastpose.models.layers import BatchNorm, count_batch, separate_views
 from fastpose.models.outputs import ModelOutput
 
 MOTIONBERT_LITE: dict[str, Any] = {"dim_feat": 256, "mlp_ratio": 4}
@@ -26,7 +27,7 @@ class ActionHead(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.fc1 = nn.Linear(in_features, hidden_dim)
-        self.bn = nn.BatchNorm1d(hidden_dim)
+        self.bn = BatchNorm(hidden_dim)
         self.fc2 = nn.Linear(hidden_dim, num_classes)
 
     def pool(self, representation: Tensor) -> Tensor:
@@ -35,7 +36,8 @@ class ActionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map features [B, V·R] → logits [B, K]."""
-        return self.fc2(self.bn(self.fc1(features)).relu())
+        count_batch(self)
+        return self.fc2(self.bn(self.fc1(features), relu=True))
 
     def reset_parameters(self) -> None:
         for layer in (self.fc1, self.bn, self.fc2):
@@ -134,6 +136,10 @@ class MotionBERT(PoseModule):
     def reset_head(self) -> None:
         """Initialise the action head, as torch does its layers."""
         self.head.reset_parameters()
+
+    def separate_views(self, views: int) -> bool:
+        """Let batches hold ``views`` views of each clip one after another, as ``PoseModule`` says."""
+        return separate_views(self, views)
 
     def prepare_input(self, batch: Any) -> Tensor:
         """Return the input [B, M, T, V, 3] of a ``PoseBatch`` or of keypoints; see ``JointInput``."""

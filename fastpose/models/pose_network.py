@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps, PoseInput, keypoints_of
 from fastpose.models.inputs.protocol import PoseModule, as_input
-from fastpose.models.layers import BatchNorm, ResidualBlock, count_batch
+from fastpose.models.layers import BatchNorm, ResidualBlock, count_batch, separate_views
 from fastpose.models.outputs import ModelOutput
 from fastpose.models.recompute import Segmented
 
@@ -126,6 +126,10 @@ class PoseNetwork(PoseModule):
     ) -> Tensor:
         """Return the same input as one tensor: what exported programs take, and what can be looked at."""
         return self.pose_input.dense(self._keypoints(batch), dtype, out)
+
+    def separate_views(self, views: int) -> bool:
+        """Let batches hold ``views`` views of each clip one after another, as ``PoseModule`` says."""
+        return separate_views(self, views)
 
     def forward(self, x: Tensor | ImplicitHeatmaps | PoseBatch) -> ModelOutput:
         """Return logits [B, K] and pooled features [B, D].

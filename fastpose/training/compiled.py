@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from fastpose.models.inputs.protocol import PoseModule
 from fastpose.system.memory import is_out_of_memory
 from fastpose.training.task import PoseTask, Views, labels_of
+
+# Independent kernels of a network, such as the casts of its weights, become one.
+INDUCTOR_OPTIONS: dict[str, Any] = {"combo_kernels": True}
 
 
 class CompiledObjective:
@@ -23,7 +27,8 @@ class CompiledObjective:
     def __init__(self, task: PoseTask, backend: str | Callable = "inductor") -> None:
         self.task = task
         self._size: int | None = None
-        self._compiled = torch.compile(task.step, fullgraph=True, backend=backend)
+        options = INDUCTOR_OPTIONS if backend == "inductor" else None
+        self._compiled = torch.compile(task.step, fullgraph=True, backend=backend, options=options)
         self.failed = False
 
     def __call__(

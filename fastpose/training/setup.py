@@ -19,7 +19,7 @@ from fastpose.system.placement import Placement
 from fastpose.training.averaging import MovingAverage
 from fastpose.training.fitting import StepMemory
 from fastpose.training.optimizer import make_optimizer
-from fastpose.training.step import TrainingStep, graphs
+from fastpose.training.step import TrainingStep, compiles, graphs
 from fastpose.training.task import PoseTask, Views
 from fastpose.weights.card import ModelCard, build_model
 from fastpose.weights.loading import CheckpointReport, load_checkpoint
@@ -70,6 +70,8 @@ class Setup:
         self.optimizer = make_optimizer(self.model, optim, graphed=graphed)
         self.average = MovingAverage(self.model, optim.ema, graphed=graphed) if optim.ema else None
         recompute_activations(self.model, optim.checkpoint_activations)
+        if self.placement.device.type == "cuda" and compiles(optim, self.placement.device):
+            self.task.join_passes(self.model)  # half the kernels, and the same result
         parts = self.task, self.model, self.optimizer, optim, self.placement
         self.memory = StepMemory(*parts)
         self.step = TrainingStep(*parts, self.average, refuse=self.memory.does_not_fit)

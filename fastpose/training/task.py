@@ -32,7 +32,7 @@ class PoseTask:
     """
 
     def __init__(self, config: RunConfig, dtype: torch.dtype = torch.float32) -> None:
-        self.joint_pass = config.optim.joint_pass
+        self.joint_pass, self.separate_pass = config.optim.joint_pass, False
         # Models hand out float32 features that bf16 products have rounded already.
         precision = "bf16" if dtype == torch.bfloat16 else "auto"
         self.loss = PoseLoss(config.loss, config.arm == "contrastive", precision)
@@ -50,20 +50,28 @@ class PoseTask:
             views = tuple(dict.fromkeys((CLEAN, self.anchor, NOISY)))
         self.views = {view: (STREAMS[view], noise if view == NOISY else 0.0) for view in views}
 
+    def join_passes(self, model: PoseModule) -> None:
+        """Let all views pass through ``model`` at once, each with batch statistics of its own, where the model can."""
+        separate = getattr(model, "separate_views", None)
+        if separate is not None and not self.joint_pass:
+            self.separate_pass = separate(len(self.views))
+
     def phase(self, epoch: int) -> int:
         """Return the first epoch whose loss has the terms that it has in ``epoch``."""
         return self.loss.settings.sup_thresh if self.loss.needs_views(epoch) else 0
 
     def forward(self, model: PoseModule, batches: Views) -> dict[str, ModelOutput]:
         """Run the model on each view: clean first, in passes of their own or in one common pass."""
-        if not self.joint_pass or len(batches) == 1:
-            outputs = {}
-            for view, batch in batches.items():
-                outputs[view] = model(model.prepare_input(batch))
-            return outputs
-        output = model(model.prepare_input(PoseBatch.cat(list(batches.values()))))
-        logits = output.logits.chunk(len(batches))
-        features = output.features.chunk(len(batches))
+        parts = list(batches.values())
+        if len(parts) == 1 or not (self.joint_pass or self.separate_pass):
+            return {view: model(model.prepare_input(batch)) for view, batch in batches.items()}
+        if self.joint_pass:
+            output = model(model.prepare_input(PoseBatch.cat(parts)))
+            logits, features = (tensor.chunk(len(parts)) for tensor in (output.logits, output.features))
+        else:
+            output = model(model.prepare_input(PoseBatch.interleave(parts)))
+            by_clip = (tensor.unflatten(0, (-1, len(parts))) for tensor in (output.logits, output.features))
+            logits, features = (tensor.unbind(1) for tensor in by_clip)
         return {view: ModelOutput(logits=logits[i], features=features[i]) for i, view in enumerate(batches)}
 
     def step(self, model: PoseModule, batches: Views, epoch: int, autocast: Callable) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from support.effort import FULL
 
 from fastpose.settings import LossConfig, ModelConfig, OptimConfig, RunConfig
 
-MODELS = {"skeleton": (ModelConfig(), 872), "heatmap": (ModelConfig(input="heatmap"), 688)}
+MODELS = {"skeleton": (ModelConfig(), 471), "heatmap": (ModelConfig(input="heatmap"), 469)}
 
 
 @pytest.mark.skipif(not FULL, reason="takes minutes: FASTPOSE_FULL=1 runs it")

@@ -20,6 +20,7 @@ from triton.runtime import driver
 
 from fastpose.data import PackedClips
 from fastpose.settings import RunConfig
+from fastpose.training.compiled import INDUCTOR_OPTIONS
 from fastpose.training.setup import Setup
 
 H100 = SimpleNamespace(
@@ -28,10 +29,11 @@ H100 = SimpleNamespace(
     L2_cache_size=50 * 2**20, shared_memory_per_block=48 * 1024, shared_memory_per_block_optin=227 * 1024,
     shared_memory_per_multiprocessor=228 * 1024, gcnArchName="", uuid="0",
 )  # fmt: skip
-# Kernels of our own operators; any other call launches one.
-LAUNCHES = {"contrast": 2, "contrast_backward": 2, "pose_stem": 2}
+# Kernels of operators; any other call launches one.
+LAUNCHES = {"contrast": 2, "contrast_backward": 2, "pose_stem": 2, "convolution_backward": 2}
 CALL = re.compile(
-    r"^\s+(?:\w+ = )?(?:(triton_\w+)\.run|extern_kernels\.(\w+)|torch\.ops\.fastpose\.(\w+)\.\w+|aten\.(\w+))\(",
+    r"^\s+(?:\w+ = )?(?:(triton_\w+)\.run|extern_kernels\.(\w+)|torch\.ops\.fastpose\.(\w+)\.\w+"
+    r"|(?:torch\.ops\.)?aten\.(\w+)(?:\.\w+)?)\(",
     re.M,
 )
 
@@ -46,7 +48,7 @@ def compiled_launches(
         pass
 
     def backend(graph, inputs):
-        compile_fx.compile_fx(graph, inputs)
+        compile_fx.compile_fx(graph, inputs, config_patches=INDUCTOR_OPTIONS)
         raise Compiled  # what was compiled cannot be run
 
     # Folding runs what it folds.
@@ -64,7 +66,7 @@ def compiled_launches(
     counts: Counter[str] = Counter()
     for program in programs:
         for triton, library, own, aten in CALL.findall(program[program.rindex("def call(") :]):
-            counts["triton" if triton else library or own or aten] += LAUNCHES.get(own, 1)
+            counts["triton" if triton else library or own or aten] += LAUNCHES.get(own or aten, 1)
     return counts
 
 

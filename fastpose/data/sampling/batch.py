@@ -65,8 +65,17 @@ class PoseBatch:
     @staticmethod
     def cat(batches: "Sequence[PoseBatch]") -> "PoseBatch":
         """Return one batch of all the clips of ``batches``, which are of the same shape."""
+        return PoseBatch._join(batches, torch.cat)
+
+    @staticmethod
+    def interleave(batches: "Sequence[PoseBatch]") -> "PoseBatch":
+        """Return one batch in which the first clips of all ``batches``, of one size, come first, then their second."""
+        return PoseBatch._join(batches, lambda column: torch.stack(column, 1).flatten(0, 1))
+
+    @staticmethod
+    def _join(batches: "Sequence[PoseBatch]", function: Callable[[Any], torch.Tensor]) -> "PoseBatch":
         columns: Iterator[Any] = zip(*(batch._tensors() for batch in batches), strict=True)
-        tensors = (None if column[0] is None else torch.cat(column) for column in columns)
+        tensors = (None if column[0] is None else function(column) for column in columns)
         return PoseBatch(*cast(Any, tensors))
 
     def _tensors(self) -> tuple[torch.Tensor | None, ...]:

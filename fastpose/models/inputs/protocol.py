@@ -39,6 +39,11 @@ class PoseModule(nn.Module):
         """Return what ``forward`` takes, made of the keypoints."""
         raise NotImplementedError
 
+    def separate_views(self, views: int, /) -> bool:
+        """Take batches in which so many views of a clip follow each other, and treat each view in training as if its
+        clips were all; return whether the network can."""
+        return False
+
 
 class ModelInput(Protocol):
     """How the networks of fastpose come from a batch of keypoints to their input."""
