@@ -64,7 +64,10 @@ class PoseTask:
         """Run the model on each view: clean first, in passes of their own or in one common pass."""
         parts = list(batches.values())
         if len(parts) == 1 or not (self.joint_pass or self.separate_pass):
-            return {view: model(model.prepare_input(batch)) for view, batch in batches.items()}
+            outputs = {}
+            for view, batch in batches.items():
+                outputs[view] = model(model.prepare_input(batch))
+            return outputs
         if self.joint_pass:
             output = model(model.prepare_input(PoseBatch.cat(parts)))
             logits, features = (tensor.chunk(len(parts)) for tensor in (output.logits, output.features))
