@@ -1,10 +1,10 @@
 #include "sample/clip_sampler.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <cmath>
 #include <limits>
+#include <vector>
 
 #include "base/keypoint.hpp"
 #include "base/thread_pool.hpp"
@@ -146,16 +146,20 @@ void gather(const PackView& pack, std::int64_t clip, std::int64_t persons, const
   }
 }
 
-// Moves the present ones of `count` joints [count, 3].
-void add_noise(const ClipRandom& random, NoiseScale scale, std::int64_t count, float* joint) {
-  alignas(64) std::array<float, kMaxNormals> dx, dy;
-  for (std::int64_t first = 0; first < count; first += kMaxNormals) {
-    const std::int64_t size = std::min(kMaxNormals, count - first);
-    fill_normals(random, static_cast<std::uint32_t>(first), size, dx.data(), dy.data());
-    for (std::int64_t i = 0; i < size; ++i, joint += 3) {
-      const bool present = joint[2] > 0.0f;
-      joint[0] += present ? scale.x * dx[i] : 0.0f;
-      joint[1] += present ? scale.y * dy[i] : 0.0f;
+// Moves the present ones of the joints [persons, clip_len, num_joints, 3].
+void add_noise(const ClipRandom& random, NoiseScale scale, std::int64_t persons, const std::int32_t* frames,
+               std::int64_t clip_len, std::int64_t num_joints, float* joint) {
+  std::vector<float> dx, dy;
+  fill_normals(random, frames, clip_len, persons * num_joints, dx, dy);
+  const std::int64_t frame_size = normals_of_frame(persons * num_joints);
+  for (std::int64_t person = 0; person < persons; ++person) {
+    for (std::int64_t t = 0; t < clip_len; ++t) {
+      const std::int64_t first = t * frame_size + person * num_joints;
+      for (std::int64_t i = first; i < first + num_joints; ++i, joint += 3) {
+        const bool present = joint[2] > 0.0f;
+        joint[0] += present ? scale.x * dx[i] : 0.0f;
+        joint[1] += present ? scale.y * dy[i] : 0.0f;
+      }
     }
   }
 }
@@ -243,7 +247,10 @@ void sample_clip(const PackView& pack, const SamplerSettings& settings, const Ba
   const double height = pack.image_sizes[2 * clip];
   const double width = pack.image_sizes[2 * clip + 1];
   const double alpha_range[2] = {request.alpha_low[position], request.alpha_high[position]};
-  const double strength = between(random.block(Purpose::kAlpha, 0)[0], alpha_range) *
+  // Outside training a video has one noise, whichever of its samples is drawn.
+  const ClipRandom noise(settings.seed, pack.name_hashes[clip], settings.train ? request.epoch : 0,
+                         request.stream);
+  const double strength = between(noise.block(Purpose::kAlpha, 0)[0], alpha_range) *
                           noise_coefficient(pack.total_differences[clip], height, width);
   const NoiseScale scale{static_cast<float>(strength * width), static_cast<float>(strength * height)};
   const bool flip = request.flip == Flip::kAlways ||
@@ -254,7 +261,7 @@ void sample_clip(const PackView& pack, const SamplerSettings& settings, const Ba
   const std::int64_t person_size = settings.clip_len * pack.num_joints;
   const std::int64_t count = persons * person_size;
   gather(pack, clip, persons, frames, settings.clip_len, keypoints);
-  if (strength > 0.0) add_noise(random, scale, count, keypoints);
+  if (strength > 0.0) add_noise(noise, scale, persons, frames, settings.clip_len, pack.num_joints, keypoints);
   const Crop square = crop_square(box_of(keypoints, count), height, width, settings);
   const bool crops = settings.train && settings.crop == CropRule::kBox;
   place(crops ? random_crop(square, random, settings) : square, settings, count, keypoints);

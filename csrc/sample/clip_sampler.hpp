@@ -36,9 +36,9 @@ struct BatchRequest {
   const std::int64_t* indices;  // [B] clips
   const double* alpha_low;      // [B] noise strength, drawn uniformly from [low, high]
   const double* alpha_high;     // [B]
-  std::uint32_t epoch;
-  std::uint32_t stream;  // below 16
-  bool draw_frames;      // else the middle of each T-th of the clip, or its start by kResample
+  std::uint32_t epoch;          // of which, outside training, noise does not depend
+  std::uint32_t stream;         // below 16
+  bool draw_frames;             // else the middle of each T-th of the clip, or its start by kResample
   Flip flip;
 };
 

@@ -1,9 +1,10 @@
 #include "sample/normals.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
-#include <cassert>
 #include <cmath>
+#include <cstddef>
 
 namespace fastpose {
 namespace {
@@ -64,24 +65,42 @@ void box_muller(const std::uint32_t* radius_words, const std::uint32_t* angle_wo
   }
 }
 
-void fill_normals(const ClipRandom& random, std::uint32_t first, std::int64_t count, float* dx, float* dy) {
-  assert(first % 2 == 0 && 0 < count && count <= kMaxNormals);
-  std::array<std::uint32_t, kMaxNormals> radius_words, angle_words;
-  const PhiloxBlock counter = random.counter(Purpose::kNoise);
+void fill_normals(const ClipRandom& random, const std::int32_t* frames, std::int64_t count,
+                  std::int64_t elements, std::vector<float>& dx, std::vector<float>& dy) {
+  constexpr std::size_t kBlocksPerVector = 16;  // a remainder loop would cost more than the numbers it saves
+  constexpr std::size_t kBlocksAtOnce = 16 * kBlocksPerVector;
+  const auto frame_blocks = static_cast<std::size_t>(normals_of_frame(elements) / 2);
+  const std::size_t total = static_cast<std::size_t>(count) * frame_blocks;
+  const std::size_t padded = (total + kBlocksPerVector - 1) / kBlocksPerVector * kBlocksPerVector;
+  dx.resize(2 * padded);
+  dy.resize(2 * padded);
   const PhiloxKey key = random.key();
-  // Whole vectors of blocks: a remainder loop would cost more than the numbers it saves.
-  constexpr std::int64_t kBlocksPerVector = 16;
-  const auto blocks = static_cast<std::uint32_t>((count + 2 * kBlocksPerVector - 1) / (2 * kBlocksPerVector) *
-                                                 kBlocksPerVector);
-  for (std::uint32_t i = 0; i < blocks; ++i) {
-    const std::uint32_t block = counter[3] + first / 2 + i;
-    const PhiloxBlock words = philox4x32_10({counter[0], counter[1], counter[2], block}, key);
-    radius_words[2 * i] = words[0];
-    angle_words[2 * i] = words[1];
-    radius_words[2 * i + 1] = words[2];
-    angle_words[2 * i + 1] = words[3];
+  const std::uint32_t epoch = random.counter(Purpose::kNoise)[2];
+  std::array<std::uint32_t, kBlocksAtOnce> low{}, high{}, last{};  // words 0, 1 and 3 of the counters
+  std::array<std::uint32_t, 2 * kBlocksAtOnce> radius_words, angle_words;
+  PhiloxBlock counter{};
+  std::size_t left = 0;  // blocks of the frame
+  for (std::size_t begin = 0; begin < padded; begin += kBlocksAtOnce) {
+    const std::size_t size = std::min(kBlocksAtOnce, padded - begin);
+    for (std::size_t i = 0; i < size && begin + i < total; ++i, --left, ++counter[3]) {
+      if (left == 0) {
+        counter = random.counter(Purpose::kNoise, *frames++);
+        left = frame_blocks;
+      }
+      low[i] = counter[0];
+      high[i] = counter[1];
+      last[i] = counter[3];
+    }
+    for (std::size_t i = 0; i < size; ++i) {
+      const PhiloxBlock words = philox4x32_10({low[i], high[i], epoch, last[i]}, key);
+      radius_words[2 * i] = words[0];
+      angle_words[2 * i] = words[1];
+      radius_words[2 * i + 1] = words[2];
+      angle_words[2 * i + 1] = words[3];
+    }
+    box_muller(radius_words.data(), angle_words.data(), static_cast<std::int64_t>(2 * size), &dx[2 * begin],
+               &dy[2 * begin]);
   }
-  box_muller(radius_words.data(), angle_words.data(), 2 * std::int64_t{blocks}, dx, dy);
 }
 
 }  // namespace fastpose

@@ -44,6 +44,16 @@ class ClipRandom {
     return {counter_[0], counter_[1], counter_[2], counter_[3] | static_cast<std::uint32_t>(purpose) << 24};
   }
 
+  // The same for the numbers of one frame of the video: its place is added to the hash.
+  constexpr PhiloxBlock counter(Purpose purpose, std::int32_t frame) const {
+    const std::uint64_t hash =
+        (std::uint64_t{counter_[1]} << 32 | counter_[0]) + static_cast<std::uint32_t>(frame);
+    PhiloxBlock at = counter(purpose);
+    at[0] = static_cast<std::uint32_t>(hash);
+    at[1] = static_cast<std::uint32_t>(hash >> 32);
+    return at;
+  }
+
   constexpr PhiloxBlock block(Purpose purpose, std::uint32_t block) const {
     PhiloxBlock at = counter(purpose);
     at[3] |= block;

@@ -47,9 +47,9 @@ def score_clips(
     A batch holds clips at all of their levels, ``settings.eval_batch_size`` of clips × levels in all, and the
     next one is sampled while it is scored.
 
-    The same normals serve every level, and every model that is given the same clips, seed and clip length.
-    With one clip, frames are the centres of equal parts; with more, each is a seeded draw and the softmax
-    scores are averaged, over mirrored clips too where ``settings`` asks for them.
+    A clip has one noise: the same normals serve every level, every sampling of it, and every model that is given the
+    same clips and seed. With one clip, frames are the centres of equal parts; with more, each is a seeded draw and
+    the softmax scores are averaged, over mirrored clips too where ``settings`` asks for them.
 
     Args:
         model: takes what its ``prepare_input`` makes (``fastpose.models.PoseModel``); it runs in evaluation mode,

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from fastpose.settings.checks import check, check_words, is_range, is_whole
 
-MAX_NOISE_ELEMENTS = 2**25  # persons · frames · joints of one clip: the noise's counters have 24 bits
+MAX_SAMPLE_JOINTS = 2**25  # persons · frames · joints of one sample, whose numbers have indices of 32 bits
 MAX_INPUT_SIDE = 2**16
 MAX_BOX = 1e6
 
@@ -41,7 +41,7 @@ class SamplingConfig:
     """Probability of a left/right flip in training."""
 
     def __post_init__(self) -> None:
-        most = MAX_NOISE_ELEMENTS
+        most = MAX_SAMPLE_JOINTS
         check(self, f"an integer from 1 to {most}", lambda n: is_whole(n, 1, most), "clip_len")
         check(self, f"an integer from 1 to {most}, or none for all",
               lambda n: n is None or is_whole(n, 1, most), "max_persons")  # fmt: skip

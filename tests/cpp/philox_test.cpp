@@ -75,19 +75,31 @@ void test_box_muller_accuracy() {
   expect(worst < 8e-7, "normals are within 6e-7");
 }
 
-void test_normals_do_not_depend_on_the_split() {
-  const ClipRandom random(1, 2, 3, 4);
-  std::vector<float> whole_x(kMaxNormals), whole_y(kMaxNormals), x(kMaxNormals), y(kMaxNormals);
-  fill_normals(random, 0, kMaxNormals, whole_x.data(), whole_y.data());
-  for (const std::uint32_t first : {0u, 2u, 34u, 510u}) {
-    const std::int64_t count = std::int64_t{kMaxNormals} - first;
-    fill_normals(random, first, count, x.data(), y.data());
-    for (std::int64_t i = 0; i < count; ++i)
-      expect(x[i] == whole_x[first + i] && y[i] == whole_y[first + i], "normals depend on the element alone");
+void test_normals_depend_on_the_frame_and_the_element_alone() {
+  const ClipRandom random(1, ~std::uint64_t{0} - 3, 3, 4);  // to whose hash frames carry
+  std::vector<std::int32_t> frames(100);
+  for (std::int32_t t = 0; t < 100; ++t) frames[static_cast<std::size_t>(t)] = t * t % 31;
+  for (const std::int64_t elements : {1, 2, 17, 34, 1331}) {
+    const std::int64_t row = normals_of_frame(elements);
+    std::vector<float> dx, dy, x, y;
+    fill_normals(random, frames.data(), 100, elements, dx, dy);
+    for (std::size_t t = 0; t < 100; t += 7) {
+      fill_normals(random, &frames[t], 1, elements, x, y);
+      for (std::size_t i = 0; i < static_cast<std::size_t>(elements); ++i) {
+        const std::size_t at = t * static_cast<std::size_t>(row) + i;
+        expect(x[i] == dx[at] && y[i] == dy[at], "normals depend on the frame and the element alone");
+      }
+    }
+    const auto last = static_cast<std::uint32_t>(elements - 1);
+    const std::uint64_t hash = ~std::uint64_t{0} - 3 + 18;  // of frame 7 · 7 % 31
+    const PhiloxBlock words = philox4x32_10(
+        {static_cast<std::uint32_t>(hash), static_cast<std::uint32_t>(hash >> 32), 3, 0x41000000 + last / 2},
+        {1, 0});
+    box_muller(&words[last % 2 * 2], &words[last % 2 * 2 + 1], 1, x.data(), y.data());
+    const std::size_t at = 7 * static_cast<std::size_t>(row) + last;
+    expect(x[0] == dx[at] && y[0] == dy[at],
+           "an even element takes words 0, 1 of its block, an odd one words 2, 3");
   }
-  const PhiloxBlock words = random.block(Purpose::kNoise, 1);
-  box_muller(&words[2], &words[3], 1, x.data(), y.data());
-  expect(x[0] == whole_x[3] && y[0] == whole_y[3], "an odd element takes words 2, 3 of its block");
 }
 
 }  // namespace
@@ -96,7 +108,7 @@ int main() {
   test_layout_of_counter_and_key();
   test_integers_and_uniforms();
   test_box_muller_accuracy();
-  test_normals_do_not_depend_on_the_split();
+  test_normals_depend_on_the_frame_and_the_element_alone();
   if (failures == 0) std::printf("philox_test: passed\n");
   return failures == 0 ? 0 : 1;
 }

@@ -178,7 +178,7 @@ def choose_frames(
 @triton.jit
 def noised_joints(
     keypoints, scores, frames, first_row, length, element, mask, deviation_x, deviation_y,
-    seed, name_hash, epoch, stream, CLIP_LEN: tl.constexpr, NUM_JOINTS: tl.constexpr,
+    seed, name_hash, noise_epoch, stream, CLIP_LEN: tl.constexpr, NUM_JOINTS: tl.constexpr,
 ):  # fmt: skip
     """Return x, y, score (0 where missing) of elements (person · CLIP_LEN + position) · NUM_JOINTS + joint."""
     joint = element % NUM_JOINTS
@@ -191,15 +191,16 @@ def noised_joints(
     near = (tl.abs(x) <= MAX_COORDINATE) & (tl.abs(y) <= MAX_COORDINATE)
     present = near & (score > 0.0) & (score <= MAX_FINITE)
     if deviation_x > 0.0:
-        w0, w1, w2, w3 = random_words(seed, name_hash, epoch, stream, NOISE, element // 2)
-        odd = element % 2 == 1
+        of_frame = person * NUM_JOINTS + joint
+        w0, w1, w2, w3 = random_words(seed, name_hash + frame, noise_epoch, stream, NOISE, of_frame // 2)
+        odd = of_frame % 2 == 1
         dx, dy = normals(tl.where(odd, w2, w0), tl.where(odd, w3, w1))
         x += deviation_x * dx
         y += deviation_y * dy
     return tl.where(present, x, 0.0), tl.where(present, y, 0.0), tl.where(present, score, 0.0)
 
 
-@triton.jit(do_not_specialize=["seed", "epoch", "stream", "alpha_low", "alpha_high"])
+@triton.jit(do_not_specialize=["seed", "epoch", "stream", "noise_epoch", "alpha_low", "alpha_high"])
 def place_joints(
     keypoints,  # float32 [rows, V, 2]
     scores,  # float32 [rows, V]
@@ -220,6 +221,7 @@ def place_joints(
     seed,
     epoch,
     stream,
+    noise_epoch,  # 0 outside training, where a video has one noise, whichever of its samples is drawn
     batch_size,
     num_clips,
     input_height,
@@ -252,7 +254,7 @@ def place_joints(
         low = tl.cast(alpha_low, tl.float64)
         high = tl.cast(alpha_high, tl.float64)
     block = tl.cast(0, tl.int32)
-    alpha_word, _a1, _a2, _a3 = random_words(seed, name_hash, epoch, stream, ALPHA, block)
+    alpha_word, _a1, _a2, _a3 = random_words(seed, name_hash, noise_epoch, stream, ALPHA, block)
     full_hd = tl.sqrt(4852800.0 / (width * width + height * height))  # 1920² + 1080²
     coefficient = tl.sqrt(tl.load(total_differences + clip) * full_hd / 10000.0)
     coefficient = tl.minimum(tl.maximum(coefficient, 0.2), 1.0)
@@ -268,7 +270,7 @@ def place_joints(
         element = start + tl.arange(0, ELEMENTS)
         x, y, score = noised_joints(
             keypoints, scores, frames, first_row, length, element, element < count, deviation_x, deviation_y,
-            seed, name_hash, epoch, stream, CLIP_LEN, NUM_JOINTS,
+            seed, name_hash, noise_epoch, stream, CLIP_LEN, NUM_JOINTS,
         )  # fmt: skip
         present = score > 0.0
         min_x = tl.where(present, tl.minimum(min_x, x), min_x)
@@ -320,7 +322,7 @@ def place_joints(
             source = element - joint + tl.load(flipped_joint + joint)
         x, y, score = noised_joints(
             keypoints, scores, frames, first_row, length, source, element < count, deviation_x, deviation_y,
-            seed, name_hash, epoch, stream, CLIP_LEN, NUM_JOINTS,
+            seed, name_hash, noise_epoch, stream, CLIP_LEN, NUM_JOINTS,
         )  # fmt: skip
         present = score > 0.0
         x = (x - origin_x) * scale_x
@@ -376,7 +378,7 @@ def sample(
         place_joints, (count,),
         *(arrays[name] for name in names), batch.indices, alphas if per_clip else arrays["crop"],
         batch.frames, batch.keypoints, *((0.0, 0.0) if per_clip else map(float, alphas)),
-        *random, count, num_clips, *settings.size,
+        *random, random[1] if train else 0, count, num_clips, *settings.size,
         MAX_PERSONS=settings.max_persons, CLIP_LEN=settings.clip_len, NUM_JOINTS=arrays["scores"].shape[1],
         RANDOM_CROP=train and not whole_frame, WHOLE_FRAME=whole_frame,
         FLIP=flips.value, PER_CLIP=per_clip, ELEMENTS=ELEMENTS_PER_STEP,

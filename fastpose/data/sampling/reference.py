@@ -38,15 +38,21 @@ class BatchRandom:
         self.epoch = epoch
         self.stream = stream
 
-    def words(self, purpose: int, count: int) -> NDArray[np.uint32]:
-        """Return the first ``count`` words of a purpose [B, count]: word i is word i % 4 of block i // 4."""
+    def words(
+        self, purpose: int, count: int, frames: NDArray[np.integer] | None = None
+    ) -> NDArray[np.uint32]:
+        """Return the first ``count`` words of a purpose [B, count]: word i is word i % 4 of block i // 4.
+
+        With ``frames`` [B, T], places in the videos: those of each frame [B, T, count], by the clip's hash plus it.
+        """
+        hashes = self.hashes if frames is None else self.hashes[:, None] + frames.astype(np.uint64)
         blocks = np.arange(-(-count // 4), dtype=np.uint32)
-        counter = np.empty((len(self.hashes), len(blocks), 4), np.uint32)
-        counter[..., 0] = (self.hashes & np.uint64(2**32 - 1))[:, None]
-        counter[..., 1] = (self.hashes >> np.uint64(32))[:, None]
+        counter = np.empty((*hashes.shape, len(blocks), 4), np.uint32)
+        counter[..., 0] = (hashes & np.uint64(2**32 - 1))[..., None]
+        counter[..., 1] = (hashes >> np.uint64(32))[..., None]
         counter[..., 2] = self.epoch
         counter[..., 3] = self.stream << 28 | purpose << 24 | blocks
-        return philox4x32_10(counter, self.key).reshape(len(self.hashes), 4 * len(blocks))[:, :count]
+        return philox4x32_10(counter, self.key).reshape(*hashes.shape, 4 * len(blocks))[..., :count]
 
 
 def below(words: NDArray[np.uint32], n: NDArray[np.int64] | int) -> NDArray[np.int64]:
@@ -66,9 +72,12 @@ def between(
     return low + uniform(words).astype(np.float64) * (high - low)
 
 
-def normals(random: BatchRandom, count: int) -> NDArray[np.float32]:
-    """Return float32 [B, count, 2] by Box-Muller: the exact functions of the float32 uniforms, rounded once."""
-    words = random.words(NOISE, 2 * count).reshape(-1, count, 2)
+def normals(
+    random: BatchRandom, frames: NDArray[np.integer], persons: int, joints: int
+) -> NDArray[np.float32]:
+    """Return float32 [B, M, T, V, 2] for ``frames`` [B, T] by Box-Muller: the exact functions, rounded once."""
+    words = random.words(NOISE, 2 * persons * joints, frames)
+    words = words.reshape(*frames.shape, persons, joints, 2).swapaxes(1, 2)
     u1 = ((words[..., 0] >> 8) + 1) * 2.0**-24
     u2 = (words[..., 1] >> 8) * 2.0**-24
     radius = np.sqrt(-2 * np.log(u1))
@@ -176,11 +185,13 @@ class ReferenceSampler:
             span = slice(begin, begin + step)
             clips = indices[span]
             random = BatchRandom(self.seed, self.name_hashes[clips], epoch, stream)
+            # Outside training a video has one noise, whichever of its samples is drawn.
+            noise = random if self.train else BatchRandom(self.seed, self.name_hashes[clips], 0, stream)
             lengths = self.num_frames[clips].astype(np.int64)
             frames[span] = self.choose_frames(random, lengths, frames.shape[1], draw_frames)
-            alpha = between(random.words(ALPHA, 1)[:, 0], alpha_low[span], alpha_high[span])
+            alpha = between(noise.words(ALPHA, 1)[:, 0], alpha_low[span], alpha_high[span])
             keypoints[span] = self._sample_keypoints(
-                clips, random, frames[span], keypoints.shape[1], alpha, flip
+                clips, random, noise, frames[span], keypoints.shape[1], alpha, flip
             )
             if draws is not None:
                 draws[span] = uniform(random.words(INPUT, draws.shape[1]))
@@ -189,6 +200,7 @@ class ReferenceSampler:
         self,
         clips: NDArray[np.int64],
         random: BatchRandom,
+        noise: BatchRandom,
         frames: NDArray[np.int32],
         max_persons: int,
         alpha: NDArray[np.float64],
@@ -199,8 +211,7 @@ class ReferenceSampler:
         strength = alpha * noise_coefficients(self.total_differences[clips], sizes)
         if (strength > 0).any():
             deviation = (strength[:, None] * sizes[:, ::-1]).astype(np.float32)  # [B, 2], x and y
-            noise = normals(random, scores[0].size).reshape(points.shape)
-            points = points + _per_clip(deviation) * noise
+            points = points + _per_clip(deviation) * normals(noise, frames, max_persons, points.shape[3])
 
         corner, sides = self._crop(random, points, present, sizes)
         scale = (np.array([self.width, self.height]) / sides).astype(np.float32)

@@ -13,7 +13,7 @@ from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.batch import AlphaRange, PoseBatch, alpha_ranges
 from fastpose.data.sampling.checks import check_pack, checked_flips, checked_indices, checked_integer
 from fastpose.settings import SamplingConfig
-from fastpose.settings.sampling import MAX_NOISE_ELEMENTS
+from fastpose.settings.sampling import MAX_SAMPLE_JOINTS
 
 INPUT_DRAWS = 12  # csrc/sample/clip_sampler.hpp
 
@@ -22,8 +22,9 @@ class ClipSampler:
     """Draws batches from packed clips: frames, noise, crop and flip, without Python in the loop.
 
     Every random number is a function of (seed; clip name, epoch, stream, purpose, position), so a clip's
-    sample is the same to the bit in any batch, order, subset, worker or number of threads, and the same
-    normals serve every noise strength.
+    sample is the same to the bit in any batch, order, subset, worker or number of threads. Noise belongs to the
+    video, not to the sample: that of a person's joint in a frame is the same however often and by whatever rule
+    the frame is taken, in all epochs outside training, and the same normals serve every noise strength.
 
     By the frame rule "segments", that of PYSKL and MMAction2, frames are the middles of equal parts, or drawn
     from them in training; by "resample", MotionBERT's, frame i is floor(i·L/T) of L, drawn in training from the
@@ -72,9 +73,9 @@ class ClipSampler:
         self.seed = checked_integer("seed", seed, 0, 2**64 - 1)
         self.threads = checked_integer("threads", threads, 0, 4096)
         self.shape = (persons, settings.clip_len, self.num_joints, 3)  # of a sample: M, T, V, 3
-        if persons * settings.clip_len * self.num_joints > MAX_NOISE_ELEMENTS:
+        if persons * settings.clip_len * self.num_joints > MAX_SAMPLE_JOINTS:
             raise ValueError(
-                f"max_persons · clip_len · joints: expected at most {MAX_NOISE_ELEMENTS}, "
+                f"max_persons · clip_len · joints: expected at most {MAX_SAMPLE_JOINTS}, "
                 f"got {persons} · {settings.clip_len} · {self.num_joints}"
             )
         self._native = core.PackedSampler(
@@ -106,7 +107,7 @@ class ClipSampler:
 
         Args:
             indices: clips of the pack, in any order, repeats allowed.
-            epoch: 0 to 2**32 - 1; another epoch draws other numbers.
+            epoch: 0 to 2**32 - 1; another epoch draws other numbers, but outside training the same noise.
             stream: 0 to 15: 0 clean, 1 noisy, 2 clean when not shared, 3 evaluation (draw k is epoch k).
             alpha: noise strength: for all clips, per clip [B], or a range from which each draws its own.
             draw_frames: draw the frames rather than take fixed ones. Default: as ``train``.

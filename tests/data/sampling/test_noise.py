@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.sampling import make_pack, whole_frame
+from hypothesis import given
+from hypothesis import strategies as st
+from support.sampling import ANY_EPOCH, make_pack, whole_frame
 
 from fastpose.data.sampling.batch import AlphaRange
 from fastpose.data.sampling.noise import noise_coefficient
@@ -16,11 +18,9 @@ def test_noise_has_the_deviation_of_the_method():
     pack = make_pack([(2, 48)], 25, image_size=(720, 1280), movement=1000.0)
     c = noise_coefficient(1000.0, (720, 1280))
     assert 0.2 < c < 1
-    sampler = whole_frame(pack, clip_len=48)
-    clean = sampler.batch([0]).keypoints[..., :2]
-    draws = torch.stack(
-        [sampler.batch([0], epoch=k, stream=3, alpha=0.03).keypoints[..., :2] for k in range(40)]
-    )
+    clean = whole_frame(pack, clip_len=48).batch([0]).keypoints[..., :2]
+    samplers = [whole_frame(pack, clip_len=48, seed=seed) for seed in range(40)]
+    draws = torch.stack([sampler.batch([0], stream=3, alpha=0.03).keypoints[..., :2] for sampler in samplers])
     noise = (draws - clean).double() / 0.03 / c
     count = noise[..., 0].numel()
     for axis, side in ((0, 1280), (1, 720)):
@@ -33,6 +33,40 @@ def test_noise_has_the_deviation_of_the_method():
     for dim in (0, 2, 3, 4, 5):
         pairs = normal.narrow(dim, 1, normal.shape[dim] - 1) * normal.narrow(dim, 0, normal.shape[dim] - 1)
         assert abs(pairs.mean()) < 5 / math.sqrt(pairs.numel()), f"{dim = }"
+
+
+@given(
+    length=st.integers(1, 40),
+    clip_len=st.integers(1, 60),
+    persons=st.integers(1, 2),
+    frame_rule=st.sampled_from(["segments", "resample"]),
+    train=st.booleans(),
+    epochs=st.tuples(ANY_EPOCH, ANY_EPOCH).filter(lambda epochs: epochs[0] != epochs[1]),
+)
+def test_a_video_has_one_noise(length, clip_len, persons, frame_rule, train, epochs):
+    pack = make_pack([(2, length)], 5, image_size=(1000, 1000))
+
+    def noise_of(clip_len, epoch, **settings):
+        sampler = ClipSampler(
+            pack,
+            clip_len=clip_len,
+            size=(1000, 1000),
+            crop="frame",
+            flip_probability=0,
+            train=train,
+            **settings,
+        )
+        drawn = settings != {}
+        clean, noisy = (sampler.batch([0], epoch, 3, alpha, draw_frames=drawn) for alpha in (0.0, 0.1))
+        return (noisy.keypoints - clean.keypoints)[0], clean.frames[0].long()
+
+    video, frames = noise_of(length, epochs[0])
+    assert torch.equal(frames, torch.arange(length))
+    assert video[..., 0].unique().numel() == 2 * length * 5
+    sampled, frames = noise_of(clip_len, epochs[0], frame_rule=frame_rule, max_persons=persons)
+    torch.testing.assert_close(sampled, video[:persons, frames], rtol=0, atol=1e-3)
+    later, _ = noise_of(length, epochs[1])
+    assert torch.equal(later, video) is not train  # training noises a video anew in every epoch
 
 
 def test_every_alpha_shares_the_normals():
