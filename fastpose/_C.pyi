@@ -113,6 +113,13 @@ def select_bodies(
 def pack_skeletons(
     paths: Iterable[str | bytes | os.PathLike[str]], max_bodies: int, threads: int
 ) -> _PackedSkeletons: ...
+def smooth_tracks(
+    keypoints: NDArray[np.float32],
+    present: NDArray[np.bool_],
+    begins: NDArray[np.int64],
+    remainder: bool = False,
+    threads: int = 1,
+) -> NDArray[np.float32]: ...
 def total_differences(
     keypoints: NDArray[np.float32],
     scores: NDArray[np.float32],

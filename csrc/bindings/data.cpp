@@ -17,6 +17,7 @@
 #include "decode/body_selector.hpp"
 #include "decode/clip_packer.hpp"
 #include "decode/skeleton_parser.hpp"
+#include "denoise/track_smoother.hpp"
 #include "sample/clip_sampler.hpp"
 #include "sample/total_difference.hpp"
 
@@ -175,6 +176,24 @@ Array<double> total_differences(const Array<float>& keypoints, const Array<float
   return result;
 }
 
+Array<float> smooth_tracks(const Array<float>& keypoints, const Array<bool>& present,
+                           const Array<std::int64_t>& begins, bool remainder, int threads) {
+  Array<float> result({keypoints.shape(0), keypoints.shape(1), keypoints.shape(2)});
+  float* const out = result.mutable_data();
+  const std::int64_t joints = keypoints.shape(1), axes = keypoints.shape(2);
+  const py::gil_scoped_release release;
+  fastpose::smooth_tracks(keypoints.data(), present.data(), begins.data(), begins.size() - 1, joints, axes,
+                          remainder, threads, out);
+  return result;
+}
+
+void bind_denoising(py::module_& module) {
+  module.def("smooth_tracks", &smooth_tracks, py::arg("keypoints").noconvert(),
+             py::arg("present").noconvert(), py::arg("begins").noconvert(), py::arg("remainder") = false,
+             py::arg("threads") = 1,
+             "Each joint of keypoints [rows, V, D] smoothed over time, track by track.");
+}
+
 void bind_sampling(py::module_& module) {
   using namespace py::literals;
   module.def("total_differences", &total_differences, py::arg("keypoints").noconvert(),
@@ -202,5 +221,6 @@ PYBIND11_MODULE(_C, module) {
   module.def("hardware_threads", &fastpose::hardware_threads, "Threads this process may run at once.");
   bind_decoding(module);
   bind_sampling(module);
+  bind_denoising(module);
   bind_operators(module);
 }

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from fastpose._native import native
+from fastpose.data.denoising.smoothing import smooth_tracks
 from fastpose.data.sampling.noise import total_differences
 from fastpose.data.sampling.reference import ReferenceSampler
 from fastpose.data.sources.bodies_reference import pack_skeletons, select_bodies
@@ -23,6 +24,7 @@ REFERENCES = SimpleNamespace(
     pack_skeletons=pack_skeletons,
     parse_skeleton=parse_skeleton,
     select_bodies=select_bodies,
+    smooth_tracks=smooth_tracks,
     total_differences=total_differences,
 )
 

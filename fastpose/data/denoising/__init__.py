@@ -1,0 +1,1 @@
+"""Keypoints without their noise."""
