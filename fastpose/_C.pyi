@@ -115,7 +115,7 @@ def pack_skeletons(
 ) -> _PackedSkeletons: ...
 def smooth_tracks(
     keypoints: NDArray[np.float32],
-    present: NDArray[np.bool_],
+    present: NDArray[np.bool],
     begins: NDArray[np.int64],
     remainder: bool = False,
     threads: int = 1,
