@@ -44,6 +44,8 @@ class Arguments:
     """Samplings of each clip whose scores are averaged."""
     flip: bool = False
     """Also average over mirror images."""
+    denoise: str = "off"
+    """Filter the noise out of the keypoints first: off, sure, or a prior that `fastpose denoise --fit` wrote."""
     convert: bool = False
     """Convert coco17 joints for an h36m17 model; kinect25 joints are converted without this flag."""
     batch_size: int | None = None
@@ -65,7 +67,17 @@ def run(arguments: Arguments) -> int:
     prediction_files.check_targets(arguments.out, arguments.embed)
     layout = get_layout(arguments.layout) if arguments.layout else None
     options = ReadOptions(layout=layout, image_size=arguments.image_size, split=arguments.split)
-    settings = ("device", "precision", "batch_size", "num_clips", "flip", "window", "stride", "convert")
+    settings = (
+        "device",
+        "precision",
+        "batch_size",
+        "num_clips",
+        "flip",
+        "window",
+        "stride",
+        "denoise",
+        "convert",
+    )
     model, card = open_model(arguments.run, arguments.checkpoint, layout)
     predictor = Predictor(model, card, **{name: getattr(arguments, name) for name in settings})
     outputs = {name: getattr(arguments, name) for name in ("top_k", "out", "embed")}

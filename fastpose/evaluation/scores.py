@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastpose.data.denoising.denoiser import Denoiser
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.batch import PoseBatch
 from fastpose.data.sampling.device import DeviceClipSampler, sampler_on
+from fastpose.data.sampling.noised import noised_clips
 from fastpose.data.sampling.sampler import ClipSampler
 from fastpose.models.inputs.protocol import PoseModel
 from fastpose.settings import EvalConfig, SamplingConfig
@@ -60,7 +62,8 @@ def score_clips(
         settings: noise levels, samplings of a clip, clips × levels of a batch.
         seed: of the noise.
         placement: where the model is, and the dtype of its matrix products; by default float32 where it is.
-        sampler: one made of ``packed``, ``sampling`` and ``seed`` for evaluation, where it is at hand.
+        sampler: one made of ``packed``, ``sampling`` and ``seed`` for evaluation, where it is at hand; of no use where
+            clips are filtered first.
         on_batch: is called with the number of clips × levels scored, batch by batch.
 
     Raises:
@@ -71,6 +74,11 @@ def score_clips(
     placement = placement or Placement.of(model)
     if len(indices) == 0:
         raise ValueError("no clip to score: the accuracy of an empty set is undefined")
+    if (denoiser := Denoiser.open(settings.denoise)) is not None:
+        sampling = sampling or (SamplingConfig() if sampler is None else sampler.settings)
+        return _score_filtered(
+            denoiser, model, packed.subset(indices), sampling, settings, seed, placement, on_batch
+        )
     if sampler is None:
         sampling = sampling or SamplingConfig()
         sampler = sampler_on(placement.device, packed, sampling, train=False, seed=seed)
@@ -88,6 +96,37 @@ def score_clips(
     scores = torch.cat(scored).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]
     labels = torch.from_numpy(packed.labels[indices]).to(scores.device)
     return ClipScores(labels, dict(zip(levels, scores.unbind(1), strict=True)))
+
+
+def _score_filtered(
+    denoiser: Denoiser,
+    model: nn.Module,
+    clips: PackedClips,
+    sampling: SamplingConfig,
+    settings: EvalConfig,
+    seed: int,
+    placement: Placement,
+    on_batch: Callable[[int], object],
+) -> ClipScores:
+    """Score clips that are noised, filtered and then sampled, level by level."""
+    as_they_are = replace(settings, alphas=(0.0,), denoise="off")
+    levels: list[ClipScores] = []
+    for alpha in settings.alphas:
+        filtered = denoiser.filter_clips(noised_clips(clips, alpha, seed=seed, stream=EVALUATION_STREAM))
+        levels.append(
+            score_clips(
+                model,
+                filtered,
+                None,
+                sampling,
+                as_they_are,
+                seed=seed,
+                placement=placement,
+                on_batch=on_batch,
+            )
+        )
+    by_alpha = {alpha: level.by_alpha[0.0] for alpha, level in zip(settings.alphas, levels, strict=True)}
+    return ClipScores(levels[0].labels, by_alpha)
 
 
 def _sample_batches(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastpose.data.denoising.denoiser import Denoiser
 from fastpose.data.pack.layouts import Layout, get_layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import count_stray_joints, tell_stray_joints
@@ -93,6 +94,7 @@ class Predictor:
         window: cut clips of more frames than this into windows of it; 0 never cuts. By default clips of more
             than 900 frames are cut into windows of 300.
         stride: frames from one window to the next; by default half a window.
+        denoise: filter the keypoints first: "off", "sure" (smoothing), or a prior that `fastpose denoise --fit` wrote.
         convert: also convert joints between layouts of equally many joints, which are easily mistaken for
             each other; other known conversions are always made.
         seed: of the frames drawn where ``num_clips`` > 1.
@@ -114,6 +116,7 @@ class Predictor:
         window: int | None = None,
         stride: int | None = None,
         convert: bool = False,
+        denoise: str = "off",
         seed: int = 0,
     ) -> None:
         self.card = card
@@ -126,6 +129,7 @@ class Predictor:
         default = max(1, self.window // 2)
         self.stride = checked_integer("stride", default if stride is None else stride, 1, self.window)
         self.convert = convert
+        self.denoiser = Denoiser.open(denoise)
         self.seed = seed
         default = 16 if getattr(model, "takes_images", False) else 64
         self.batch_size = checked_integer(
@@ -169,6 +173,8 @@ class Predictor:
         """
         num_stray = count_stray_joints(packed.keypoints, packed.scores)
         packed = fit_layout(packed, self.card.layout, convert=self.convert)
+        if self.denoiser is not None:
+            packed = self.denoiser.filter_clips(packed)
         windows = cut_windows(self.card.clips(packed), self.window, self.stride, self.longer_than)
         sampler = sampler_on(
             self.placement.device, windows.packed, self.card.config.data.sampling, train=False, seed=self.seed,

@@ -20,6 +20,9 @@ class EvalConfig:
     eval_batch_size: int = 64
     """Clips × noise levels of a forward pass: all levels of a clip are scored together."""
 
+    denoise: str = "off"
+    """Filter noisy clips at the full frame rate first: off, sure, or a prior that `fastpose denoise --fit` wrote."""
+
     def __post_init__(self) -> None:
         check_levels(self, "alphas")
         check(self, "at least 1", lambda n: n >= 1, "num_clips", "eval_batch_size")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fastpose.data.denoising.denoiser import Denoiser
 from fastpose.data.pack.packed import PackedClips
 from fastpose.evaluation.curves import (
     Curve,
@@ -127,6 +128,8 @@ def run_experiment(
         plan = {name: with_written_batch_size(out / name, config) for name, config in plan.items()}
     for name, config in plan.items():  # refuse before the first run, not hours later
         check_folder(out / name, config, resume=resume, overwrite=overwrite)
+        if (denoiser := Denoiser.open(config.eval.denoise)) is not None:
+            denoiser.check_layout(packed.layout)
     curves: dict[str, Curve] = {}
     for name, config in plan.items():
         folder = out / name

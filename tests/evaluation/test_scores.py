@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -5,7 +6,8 @@ from hypothesis import strategies as st
 from support.clips import waving_clips
 from torch import nn
 
-from fastpose.data import ClipSampler
+from fastpose.data import ClipSampler, Denoiser
+from fastpose.data.sampling.noised import noised_clips
 from fastpose.evaluation.curves import curve_of
 from fastpose.evaluation.scores import ClipScores, fuse_scores, score_clips
 from fastpose.models import ModelOutput, create_model
@@ -135,3 +137,21 @@ def test_a_model_that_fails_is_left_as_it_was():
     assert model.training
     with pytest.raises(ValueError, match="no clip to score"):
         score_clips(model, PACKED, PACKED.split("test")[:0], SAMPLING, EvalConfig(), placement=FP32)
+
+
+def test_clips_are_noised_then_filtered_then_sampled(tmp_path):
+    clips, indices = waving_clips(8), np.array([5, 0, 3])
+    model = create_model("posec3d", input="skeleton", num_classes=3, num_keypoints=17, max_persons=1).eval()
+    Denoiser.fit(clips).save(tmp_path / "prior.safetensors")
+    for choice in ("sure", str(tmp_path / "prior.safetensors")):
+        settings = EvalConfig(alphas=(0.0, 0.1), denoise=choice)
+        found = score_clips(model, clips, indices, SAMPLING, settings, seed=4, placement=FP32)
+        for alpha, scores in found.by_alpha.items():
+            filtered = Denoiser.open(choice).filter_clips(noised_clips(clips.subset(indices), alpha, seed=4))
+            batch = ClipSampler(filtered, SAMPLING, train=False).batch(range(3))
+            with torch.inference_mode():
+                expected = model(batch).logits.softmax(1)
+            torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
+        assert found.labels.tolist() == clips.labels[indices].tolist()
+    with pytest.raises(FileNotFoundError):
+        score_clips(model, clips, settings=EvalConfig(denoise=str(tmp_path / "missing")), placement=FP32)

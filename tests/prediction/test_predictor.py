@@ -10,7 +10,7 @@ from support.packing import TRIANGLE
 from support.prediction import CLASSES, moving_clip, with_input, write_run
 
 from fastpose._command import load_command
-from fastpose.data import ClipSampler, PackedClips, get_layout
+from fastpose.data import ClipSampler, Denoiser, PackedClips, get_layout
 from fastpose.data.pack.layouts import convert
 from fastpose.models.inputs.motionbert_published import match_clips
 from fastpose.models.motionbert import MotionBERT
@@ -128,6 +128,17 @@ def test_several_samplings_and_flips_are_averaged(run):
     prediction = predict(keypoints, model=run, **settings, **GIVEN)
     scores, features = by_hand(run, pack(keypoints), draws=(0, 1, 2), flips=(False, True))
     assert_is(prediction, scores[0], features[0])
+
+
+def test_keypoints_are_filtered_first(run):
+    rng = np.random.default_rng(0)
+    clips = pack(*(moving_clip() + 20 * rng.standard_normal(moving_clip().shape) for _ in range(2)))
+    plain = Predictor.load(run, precision="fp32")
+    found = Predictor.load(run, precision="fp32", denoise="sure").predict(clips)
+    for ours, theirs in zip(found, plain.predict(Denoiser().filter_clips(clips)), strict=True):
+        assert np.array_equal(ours.scores, theirs.scores)
+    with pytest.raises(ValueError, match="not a prior of body motion"):
+        Predictor.load(run, denoise=str(run / "model.safetensors"))
 
 
 def test_a_long_clip_is_the_mean_of_its_windows(run):

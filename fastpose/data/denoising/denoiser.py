@@ -46,6 +46,18 @@ class Denoiser:
         seen = [(points, present) for points, present in tracks if present.any()]
         return cls(MotionPrior.fit(seen, packed.layout.flip_index()), packed.layout)
 
+    @classmethod
+    def open(cls, choice: str) -> "Denoiser | None":
+        """Return what a setting names: "off" nothing, "sure" smoothing alone, else the prior of that file.
+
+        Raises:
+            ValueError: the file is no such prior; the text says why.
+            OSError: the file cannot be opened.
+        """
+        if choice == "off":
+            return None
+        return cls() if choice == "sure" else cls.load(choice)
+
     def save(self, path: str | Path) -> None:
         """Write the prior to a file, for ``load``.
 
@@ -101,11 +113,7 @@ class Denoiser:
         Raises:
             ValueError: the clips have other joints than the prior.
         """
-        if self.layout is not None and packed.layout.joints != self.layout.joints:
-            raise ValueError(
-                f"the prior knows the joints of layout {self.layout.name!r}, the clips have those of "
-                f"{packed.layout.name!r}"
-            )
+        self.check_layout(packed.layout)
         self._check_joints(packed.keypoints.shape[1], 2)
         present = present_joints(packed.keypoints, packed.scores)
         persons = np.repeat(packed.num_frames.astype(np.int64), packed.num_persons)
@@ -115,6 +123,13 @@ class Denoiser:
             keypoints, packed.scores, packed.offsets, packed.num_frames, threads=threads
         )
         return replace(packed, keypoints=keypoints, total_difference=moved, path=None)
+
+    def check_layout(self, layout: Layout) -> None:
+        """Raise ValueError where the prior knows other joints than those of ``layout``."""
+        if self.layout is not None and layout.joints != self.layout.joints:
+            raise ValueError(
+                f"the prior knows the joints of layout {self.layout.name!r}, the clips have those of {layout.name!r}"
+            )
 
     def _check_joints(self, joints: int, axes: int) -> None:
         if self.prior is None or self.layout is None:

@@ -7,10 +7,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.sampling import ANY_EPOCH, make_pack, whole_frame
+from support.clips import waving_clips
+from support.sampling import ANY_EPOCH, ANY_SEED, make_pack, whole_frame
 
 from fastpose.data.sampling.batch import AlphaRange
 from fastpose.data.sampling.noise import noise_coefficient
+from fastpose.data.sampling.noised import noised_clips
 from fastpose.data.sampling.sampler import ClipSampler
 
 
@@ -67,6 +69,22 @@ def test_a_video_has_one_noise(length, clip_len, persons, frame_rule, train, epo
     torch.testing.assert_close(sampled, video[:persons, frames], rtol=0, atol=1e-3)
     later, _ = noise_of(length, epochs[1])
     assert torch.equal(later, video) is not train  # training noises a video anew in every epoch
+
+
+@given(count=st.integers(1, 4), seed=ANY_SEED, alpha=st.sampled_from([0.0, 0.01, 0.3]))
+def test_whole_clips_get_the_noise_of_their_samples(count, seed, alpha):
+    clips = waving_clips(4).subset(range(count))
+    noisy = noised_clips(clips, alpha, seed=seed)
+    length = int(clips.num_frames.max())
+    options = {"clip_len": length, "crop": "frame", "train": False}
+    side = int(clips.image_sizes[0].max())
+    for i in range(count):
+        sampled = ClipSampler(clips, size=(side, side), seed=seed, **options).batch(
+            [i], stream=3, alpha=alpha
+        )
+        whole = ClipSampler(noisy, size=(side, side), **options).batch([i], stream=3)
+        torch.testing.assert_close(whole.keypoints, sampled.keypoints, rtol=0, atol=2e-3)
+    assert np.array_equal(noisy.total_difference, clips.total_difference)
 
 
 def test_every_alpha_shares_the_normals():
