@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/guarded.hpp"
 #include "base/thread_pool.hpp"
 
 namespace fastpose {
@@ -182,7 +183,7 @@ void smooth_tracks(const float* keypoints, const bool* present, const std::int64
                    int threads, float* smoothed) {
   assert(0 < num_joints && 0 < axes);
   std::copy_n(keypoints, begins[num_tracks] * num_joints * axes, smoothed);
-  parallel_for(num_tracks, threads, 1, [&](std::int64_t begin, std::int64_t end) {
+  guarded_loop(parallel_for, num_tracks, threads, 1, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t first = begins[i] * num_joints;
       const Track track{keypoints + first * axes, present + first,

@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "base/guarded.hpp"
 #include "base/keypoint.hpp"
 #include "base/thread_pool.hpp"
 #include "sample/normals.hpp"
@@ -284,11 +285,12 @@ void ClipSampler::sample(const BatchRequest& request, int threads, float* keypoi
   const SamplerSettings& settings = *settings_;
   const std::int64_t clip_size =
       3 * std::int64_t{settings.max_persons} * settings.clip_len * pack_.num_joints;
-  parallel_for(request.count, threads, kClipsPerRange, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i)
-      sample_clip(pack_, settings, request, i, keypoints + i * clip_size, frames + i * settings.clip_len,
-                  draws == nullptr ? nullptr : draws + i * kInputDraws);
-  });
+  guarded_loop(
+      parallel_for, request.count, threads, kClipsPerRange, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+          sample_clip(pack_, settings, request, i, keypoints + i * clip_size, frames + i * settings.clip_len,
+                      draws == nullptr ? nullptr : draws + i * kInputDraws);
+      });
 }
 
 }  // namespace fastpose

@@ -55,7 +55,7 @@ class ClipSampler {
   // Writes keypoints [B, M, T, V, 3] (x, y in input pixels, score; all 0 where missing), frames [B, T] and,
   // unless null, draws [B, kInputDraws], uniform in [0, 1), for whatever makes a model's input of the clip.
   // Bitwise identical for any `threads` and any other clips of the batch: bits depend on the clip, the
-  // settings and the request's numbers for it alone.
+  // settings and the request's numbers for it alone. Throws std::bad_alloc.
   void sample(const BatchRequest& request, int threads, float* keypoints, std::int32_t* frames,
               float* draws) const;
 
