@@ -18,7 +18,7 @@ class DataConfig:
     test_split: str = "auto"
     """Split to report on; auto takes xsub_val, test or val."""
     val_clips: int = 0
-    """Clips held out of the training split, stratified by class, to make choices on; 0 trains on all."""
+    """Clips held out of the training split, neighbours of each class, to make choices on; 0 trains on all."""
     test_on: Literal["test", "val"] = "test"
     """Where the final curve is measured: the test split, or the held-out clips while making choices."""
     limit: int | None = None

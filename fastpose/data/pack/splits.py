@@ -27,6 +27,29 @@ def stratified_holdout(labels: np.ndarray, count: int, seed: int = 0) -> np.ndar
 
     Shares are rounded by largest remainder, so that exactly ``count`` clips are chosen.
     """
+    mask = np.zeros(len(labels), dtype=bool)
+    rng = np.random.default_rng(seed)
+    for label, number in _shares(labels, count).items():
+        mask[rng.permutation(np.flatnonzero(labels == label))[:number]] = True
+    return mask
+
+
+def neighbouring_holdout(labels: np.ndarray, count: int, seed: int = 0) -> np.ndarray:
+    """Return a mask as ``stratified_holdout`` does, of clips that follow each other within their class.
+
+    Clips of one recording lie beside each other in most data sets; so at most two recordings of a class are cut.
+    """
+    mask = np.zeros(len(labels), dtype=bool)
+    rng = np.random.default_rng(seed)
+    for label, number in _shares(labels, count).items():
+        members = np.flatnonzero(labels == label)
+        first = int(rng.integers(len(members) - number + 1))
+        mask[members[first : first + number]] = True
+    return mask
+
+
+def _shares(labels: np.ndarray, count: int) -> dict[int, int]:
+    """Return how many of ``count`` clips are of each class."""
     if not 0 <= count < len(labels):
         raise ValueError(f"{count} clips cannot be held out of {len(labels)}; expected fewer than there are")
     classes, sizes = np.unique(labels, return_counts=True)
@@ -34,11 +57,7 @@ def stratified_holdout(labels: np.ndarray, count: int, seed: int = 0) -> np.ndar
     chosen = np.floor(exact).astype(int)
     short = count - chosen.sum()
     chosen[np.argsort(chosen - exact, kind="stable")[:short]] += 1
-    rng = np.random.default_rng(seed)
-    mask = np.zeros(len(labels), dtype=bool)
-    for label, number in zip(classes, chosen, strict=True):
-        mask[rng.permutation(np.flatnonzero(labels == label))[:number]] = True
-    return mask
+    return dict(zip(classes.tolist(), chosen.tolist(), strict=True))
 
 
 def select_clips(packed: PackedClips, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -63,7 +82,7 @@ def _training_split(packed: PackedClips, config: DataConfig) -> tuple[np.ndarray
     train = packed.split(choose_split(packed, config.train_split, TRAIN_NAMES))
     if config.val_clips == 0:
         return train, train[:0]
-    held_out = stratified_holdout(packed.labels[train], config.val_clips)
+    held_out = neighbouring_holdout(packed.labels[train], config.val_clips)
     return train[~held_out], train[held_out]
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.clips import waving_clips
 
-from fastpose.data.pack.splits import select_clips, stratified_holdout
+from fastpose.data.pack.splits import neighbouring_holdout, select_clips, stratified_holdout
 from fastpose.settings import DataConfig
 
 
@@ -12,16 +12,20 @@ from fastpose.settings import DataConfig
     labels=st.lists(st.integers(0, 5), min_size=2, max_size=80),
     share=st.floats(0, 0.99),
     seed=st.integers(0, 9),
+    holdout=st.sampled_from([stratified_holdout, neighbouring_holdout]),
 )
-def test_holdout_is_exact_and_in_proportion(labels, share, seed):
+def test_holdout_is_exact_and_in_proportion(labels, share, seed, holdout):
     labels = np.array(labels)
     count = int(share * len(labels))
-    mask = stratified_holdout(labels, count, seed)
+    mask = holdout(labels, count, seed)
     assert mask.sum() == count
     for label in np.unique(labels):
         exact = (labels == label).sum() * count / len(labels)
         assert abs(mask[labels == label].sum() - exact) < 1
-    np.testing.assert_array_equal(mask, stratified_holdout(labels, count, seed))
+        if holdout is neighbouring_holdout:  # one run of clips in each class
+            assert np.abs(np.diff(mask[labels == label].astype(int))).sum() <= 2
+            assert np.diff(np.flatnonzero(mask[labels == label])).max(initial=1) == 1
+    np.testing.assert_array_equal(mask, holdout(labels, count, seed))
 
 
 def test_held_out_clips_leave_the_training_split():
