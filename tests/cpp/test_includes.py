@@ -9,7 +9,7 @@ CSRC = Path(__file__).parents[2] / "csrc"
 # Each folder may include what stands before it; those of one line know nothing of each other.
 FOLDERS = [
     {"base"},
-    {"decode", "sample", "heatmap", "attention"},
+    {"decode", "sample", "denoise", "heatmap", "attention"},
     {"stem"},
     {"norm_depthwise"},
     {"bindings"},
