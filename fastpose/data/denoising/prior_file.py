@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from fastpose.data.denoising.motion_prior import FREQUENCIES, MotionPrior
+from fastpose.data.pack import packed_file
 from fastpose.data.pack.layouts import Layout
-from fastpose.system.files import atomic_path, sort_metadata
 
 FORMAT, VERSION = "fastpose motion prior", "1"
 
@@ -18,15 +18,9 @@ def write_prior(path: str | Path, prior: MotionPrior, layout: Layout) -> None:
     Raises:
         OSError: the folder is missing or the disk is full.
     """
-    from safetensors.numpy import save_file
-
     arrays = {"mean": prior.mean, "directions": prior.directions, "variances": prior.variances}
-    texts = {"format": FORMAT, "version": VERSION, "layout": json.dumps(layout.to_json())}
-    with atomic_path(path) as partial:
-        save_file(
-            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, partial, metadata=texts
-        )
-        sort_metadata(partial)
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    packed_file.write(path, arrays, {"layout": json.dumps(layout.to_json())}, (FORMAT, VERSION))
 
 
 def read_prior(path: str | Path) -> tuple[MotionPrior, Layout]:

@@ -13,10 +13,15 @@ FORMAT = "fastpose packed clips"
 VERSION = "1"
 
 
-def write(path: str | Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str, str]) -> None:
+def write(
+    path: str | Path,
+    arrays: Mapping[str, np.ndarray],
+    texts: Mapping[str, str],
+    kind: tuple[str, str] = (FORMAT, VERSION),
+) -> None:
     """Write contiguous arrays and texts to ``path``, which is replaced at the end or not at all.
 
-    Equal content gives equal bytes.
+    Equal content gives equal bytes. ``kind`` is what the file says that it is, and the version.
 
     Raises:
         OSError: the folder is missing, or the disk is full.
@@ -28,7 +33,7 @@ def write(path: str | Path, arrays: Mapping[str, np.ndarray], texts: Mapping[str
     megabytes = sum(array.nbytes for array in arrays.values()) / 1e6
     try:
         with atomic_path(path) as partial:
-            save_file(dict(arrays), partial, metadata={"format": FORMAT, "version": VERSION, **texts})
+            save_file(dict(arrays), partial, metadata={"format": kind[0], "version": kind[1], **texts})
             sort_metadata(partial)
     except SafetensorError as error:
         code = errno.ENOSPC if "No space left" in str(error) else errno.EIO

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +107,21 @@ def test_a_prior_is_kept_in_a_file(fitted, tmp_path):
         Denoiser.load(path)
     with pytest.raises(ValueError, match="has nothing to save"):
         Denoiser().save(path)
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(fitted, tmp_path, monkeypatch):
+    path = tmp_path / "prior.safetensors"
+    fitted.save(path)
+    written = path.read_bytes()
+
+    def fail(*_, **__):
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", fail)
+    with pytest.raises(OSError, match=r"No space left.*prior\.safetensors"):
+        fitted.save(path)
+    assert path.read_bytes() == written
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_other_joints_are_refused_by_name(fitted):
