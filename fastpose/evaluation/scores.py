@@ -62,8 +62,8 @@ def score_clips(
         settings: noise levels, samplings of a clip, clips × levels of a batch.
         seed: of the noise.
         placement: where the model is, and the dtype of its matrix products; by default float32 where it is.
-        sampler: one made of ``packed``, ``sampling`` and ``seed`` for evaluation, where it is at hand; of no use where
-            clips are filtered first.
+        sampler: one made of ``packed`` for evaluation, where it is at hand, whose settings and seed take the place of
+            ``sampling`` and ``seed``.
         on_batch: is called with the number of clips × levels scored, batch by batch.
 
     Raises:
@@ -75,7 +75,9 @@ def score_clips(
     if len(indices) == 0:
         raise ValueError("no clip to score: the accuracy of an empty set is undefined")
     if (denoiser := Denoiser.open(settings.denoise)) is not None:
-        sampling = sampling or (SamplingConfig() if sampler is None else sampler.settings)
+        if sampler is not None:
+            sampling, seed = sampler.settings, sampler.seed
+        sampling = sampling or SamplingConfig()
         return _score_filtered(
             denoiser, model, packed.subset(indices), sampling, settings, seed, placement, on_batch
         )

@@ -153,5 +153,8 @@ def test_clips_are_noised_then_filtered_then_sampled(tmp_path):
                 expected = model(batch).logits.softmax(1)
             torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-5)
         assert found.labels.tolist() == clips.labels[indices].tolist()
+        sampler = ClipSampler(clips, SAMPLING, train=False, seed=4)  # as training gives one, and no seed
+        again = score_clips(model, clips, indices, settings=settings, placement=FP32, sampler=sampler)
+        assert torch.equal(again.by_alpha[0.1], found.by_alpha[0.1])
     with pytest.raises(FileNotFoundError):
         score_clips(model, clips, settings=EvalConfig(denoise=str(tmp_path / "missing")), placement=FP32)
