@@ -21,7 +21,7 @@ class Denoiser:
 
     Without a prior each joint is smoothed over time by as much as its noise asks for (Stein's unbiased risk): no
     training, any joints, 2D or 3D. A prior of body motion, learned from clean clips, filters stronger noise better;
-    what it does not explain is smoothed as without it, so clips of other motions lose nothing. Clean clips come back
+    what it does not explain is smoothed as without it, so clips of other motions lose little. Clean clips come back
     almost unharmed. Missing joints stay missing. The noise is taken for white: drift from frame to frame is not seen.
 
     Args:
@@ -39,7 +39,7 @@ class Denoiser:
         """Learn a prior from clean clips ``indices`` of a pack, by default all; labels are not used.
 
         Raises:
-            ValueError: fewer than two persons have a joint that moves or is seen.
+            ValueError: fewer than two persons are seen.
         """
         chosen = range(packed.num_clips) if indices is None else indices
         tracks = [track for index in chosen for track in _tracks(packed, int(index))]

@@ -56,7 +56,7 @@ def test_a_prior_filters_better_than_smoothing_alone(fitted, deviation):
     assert rms(filtered - truth) < 0.7 * rms(smoothed - truth)
 
 
-def test_clean_clips_are_unharmed_and_others_lose_nothing(fitted):
+def test_clean_clips_are_unharmed_and_others_lose_little(fitted):
     truth = moves(20, seed=3)
     assert rms(fitted.filter(truth) - truth) < 0.01 * truth.std()
     rng = np.random.default_rng(4)
