@@ -24,6 +24,8 @@ SHAPES = {  # (persons, joints): what the shape stands for
 
 
 class Mirror:
+    limbs = ()
+
     def __init__(self, num_joints: int) -> None:
         self.order = np.arange(num_joints)
         self.order[1:] = np.arange(1, num_joints).reshape(-1, 2)[:, ::-1].reshape(-1)

@@ -135,23 +135,29 @@ class PackedSampler {
   PackedSampler(Array<float> keypoints, Array<float> scores, Array<std::int64_t> offsets,
                 Array<std::int32_t> num_persons, Array<std::int32_t> num_frames,
                 Array<std::int32_t> image_sizes, Array<std::uint64_t> name_hashes,
-                Array<double> total_differences, Array<std::int64_t> flipped_joint, std::uint64_t seed,
-                bool train, const fastpose::SettingNumbers& settings)
+                Array<double> total_differences, Array<std::int64_t> flipped_joint,
+                Array<std::uint8_t> limb_joints, std::uint64_t seed, bool train,
+                const fastpose::SettingNumbers& settings)
       : sampler_({num_frames.size(), keypoints.shape(1), keypoints.data(), scores.data(), offsets.data(),
                   num_persons.data(), num_frames.data(), image_sizes.data(), name_hashes.data(),
-                  total_differences.data(), flipped_joint.data()},
+                  total_differences.data(), flipped_joint.data(), limb_joints.data()},
                  settings, seed, train),
         arrays_(py::make_tuple(keypoints, scores, offsets, num_persons, num_frames, image_sizes, name_hashes,
-                               total_differences, flipped_joint)) {}
+                               total_differences, flipped_joint, limb_joints)) {}
 
   void sample(const Array<std::int64_t>& indices, const Array<double>& alpha_low,
-              const Array<double>& alpha_high, std::uint32_t epoch, std::uint32_t stream, bool draw_frames,
-              std::optional<bool> flip, int threads, Array<float>& keypoints, Array<std::int32_t>& frames,
+              const Array<double>& alpha_high, const Array<std::int32_t>& families, std::uint32_t epoch,
+              std::uint32_t stream, bool draw_frames, std::optional<bool> flip, int threads,
+              Array<float>& keypoints, Array<std::int32_t>& frames,
               std::optional<Array<float>>& draws) const {
     fastpose::Flip choice = fastpose::Flip::kDrawn;
     if (flip) choice = *flip ? fastpose::Flip::kAlways : fastpose::Flip::kNever;
-    const fastpose::BatchRequest request{indices.size(), indices.data(), alpha_low.data(), alpha_high.data(),
-                                         epoch,          stream,         draw_frames,      choice};
+    std::vector<fastpose::NoiseFamily> chosen;
+    for (py::ssize_t i = 0; i < families.size(); ++i)
+      chosen.push_back(static_cast<fastpose::NoiseFamily>(families.data()[i]));
+    const fastpose::BatchRequest request{indices.size(),    indices.data(), alpha_low.data(),
+                                         alpha_high.data(), epoch,          stream,
+                                         draw_frames,       choice,         chosen};
     float* const keypoints_out = keypoints.mutable_data();
     std::int32_t* const frames_out = frames.mutable_data();
     float* const draws_out = draws ? draws->mutable_data() : nullptr;
@@ -202,16 +208,16 @@ void bind_sampling(py::module_& module) {
   py::class_<PackedSampler>(module, "PackedSampler")
       .def(py::init<Array<float>, Array<float>, Array<std::int64_t>, Array<std::int32_t>, Array<std::int32_t>,
                     Array<std::int32_t>, Array<std::uint64_t>, Array<double>, Array<std::int64_t>,
-                    std::uint64_t, bool, const fastpose::SettingNumbers&>(),
+                    Array<std::uint8_t>, std::uint64_t, bool, const fastpose::SettingNumbers&>(),
            py::arg("keypoints").noconvert(), py::arg("scores").noconvert(), py::arg("offsets").noconvert(),
            py::arg("num_persons").noconvert(), py::arg("num_frames").noconvert(),
            py::arg("image_sizes").noconvert(), py::arg("name_hashes").noconvert(),
-           py::arg("total_differences").noconvert(), py::arg("flipped_joint").noconvert(), py::kw_only(),
-           "seed"_a, "train"_a, "settings"_a)
+           py::arg("total_differences").noconvert(), py::arg("flipped_joint").noconvert(),
+           py::arg("limb_joints").noconvert(), py::kw_only(), "seed"_a, "train"_a, "settings"_a)
       .def("sample", &PackedSampler::sample, py::arg("indices").noconvert(), py::arg("alpha_low").noconvert(),
-           py::arg("alpha_high").noconvert(), py::kw_only(), "epoch"_a, "stream"_a, "draw_frames"_a, "flip"_a,
-           "threads"_a, py::arg("keypoints").noconvert(), py::arg("frames").noconvert(),
-           py::arg("draws").noconvert());
+           py::arg("alpha_high").noconvert(), py::arg("families").noconvert(), py::kw_only(), "epoch"_a,
+           "stream"_a, "draw_frames"_a, "flip"_a, "threads"_a, py::arg("keypoints").noconvert(),
+           py::arg("frames").noconvert(), py::arg("draws").noconvert());
 }
 
 }  // namespace

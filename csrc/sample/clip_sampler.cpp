@@ -7,11 +7,8 @@
 #include <vector>
 
 #include "base/guarded.hpp"
-#include "base/keypoint.hpp"
 #include "base/thread_pool.hpp"
-#include "sample/normals.hpp"
 #include "sample/philox.hpp"
-#include "sample/total_difference.hpp"
 
 namespace fastpose {
 
@@ -70,10 +67,6 @@ struct Crop {
   double x0, y0, width, height;  // pixels of the clip
 };
 
-struct NoiseScale {
-  float x, y;  // standard deviations, pixels
-};
-
 // FrameRule::kSegments, `count` frames of a clip of `length`.
 void choose_segments(const ClipRandom& random, std::int64_t length, std::int64_t count, bool draw,
                      std::int32_t* frames) {
@@ -128,41 +121,17 @@ void choose_resampled(const ClipRandom& random, std::int64_t length, std::int64_
   }
 }
 
-// Copies the chosen frames of the first `persons` persons, missing joints as zeros.
-void gather(const PackView& pack, std::int64_t clip, std::int64_t persons, const std::int32_t* frames,
-            std::int64_t clip_len, float* joint) {
-  const std::int64_t joints = pack.num_joints;
-  for (std::int64_t person = 0; person < persons; ++person) {
-    for (std::int64_t t = 0; t < clip_len; ++t) {
-      const std::int64_t row = pack.offsets[clip] + person * pack.num_frames[clip] + frames[t];
-      const float* keypoints = pack.keypoints + 2 * row * joints;
-      const float* scores = pack.scores + row * joints;
-      for (std::int64_t v = 0; v < joints; ++v, joint += 3) {
-        const bool present = is_present(keypoints[2 * v], keypoints[2 * v + 1], scores[v]);
-        joint[0] = present ? keypoints[2 * v] : 0.0f;
-        joint[1] = present ? keypoints[2 * v + 1] : 0.0f;
-        joint[2] = present ? scores[v] : 0.0f;
-      }
-    }
-  }
-}
-
-// Moves the present ones of the joints [persons, clip_len, num_joints, 3].
-void add_noise(const ClipRandom& random, NoiseScale scale, std::int64_t persons, const std::int32_t* frames,
-               std::int64_t clip_len, std::int64_t num_joints, float* joint) {
-  std::vector<float> dx, dy;
-  fill_normals(random, frames, clip_len, persons * num_joints, dx, dy);
-  const std::int64_t frame_size = normals_of_frame(persons * num_joints);
-  for (std::int64_t person = 0; person < persons; ++person) {
-    for (std::int64_t t = 0; t < clip_len; ++t) {
-      const std::int64_t first = t * frame_size + person * num_joints;
-      for (std::int64_t i = first; i < first + num_joints; ++i, joint += 3) {
-        const bool present = joint[2] > 0.0f;
-        joint[0] += present ? scale.x * dx[i] : 0.0f;
-        joint[1] += present ? scale.y * dy[i] : 0.0f;
-      }
-    }
-  }
+// Writes the places in the video of the frames that are chosen of those that the noise leaves.
+void choose_frames(const PackView& pack, const SamplerSettings& settings, const BatchRequest& request,
+                   const ClipRandom& random, const ClipNoise& noise, std::int64_t clip,
+                   std::int32_t* frames) {
+  const auto choose = settings.frame_rule == FrameRule::kSegments ? choose_segments : choose_resampled;
+  if (!noise.leaves_out_frames())
+    return choose(random, pack.num_frames[clip], settings.clip_len, request.draw_frames, frames);
+  std::vector<std::int32_t> places;
+  remaining_frames(noise, pack.num_frames[clip], places);
+  choose(random, std::ssize(places), settings.clip_len, request.draw_frames, frames);
+  for (std::int32_t t = 0; t < settings.clip_len; ++t) frames[t] = places[frames[t]];
 }
 
 Box box_of(const float* joints, std::int64_t count) {
@@ -189,16 +158,12 @@ Crop crop_square(const Box& box, double height, double width, const SamplerSetti
   return {centre_x - side / 2.0, centre_y - side / 2.0, side, side};
 }
 
-double between(std::uint32_t word, const double (&range)[2]) {
-  return range[0] + double{uniform(word)} * (range[1] - range[0]);
-}
-
 // A part of the square of random area, aspect and place.
 Crop random_crop(const Crop& square, const ClipRandom& random, const SamplerSettings& settings) {
   const PhiloxBlock words = random.block(Purpose::kCropAndFlip, 0);
-  const double log_aspect[2] = {std::log(settings.crop_aspect[0]), std::log(settings.crop_aspect[1])};
-  const double area = between(words[0], settings.crop_area);
-  const double aspect = std::exp(between(words[1], log_aspect));
+  const double area = between(words[0], settings.crop_area[0], settings.crop_area[1]);
+  const double aspect =
+      std::exp(between(words[1], std::log(settings.crop_aspect[0]), std::log(settings.crop_aspect[1])));
   const double width = square.width * std::min(1.0, std::sqrt(area * aspect));
   const double height = square.height * std::min(1.0, std::sqrt(area / aspect));
   return {square.x0 + double{uniform(words[2])} * (square.width - width),
@@ -219,17 +184,14 @@ void place(const Crop& crop, const SamplerSettings& settings, std::int64_t count
 }
 
 // Mirrors rows [rows, num_joints, 3] of an input `width` pixels wide.
-void mirror(const std::int64_t* flipped_joint, std::int64_t num_joints, std::int32_t width, std::int64_t rows,
-            float* joints) {
+void mirror(const PackView& pack, std::int32_t width, std::int64_t rows, float* joints) {
   const auto last_column = static_cast<float>(width - 1);
-  for (std::int64_t row = 0; row < rows; ++row, joints += 3 * num_joints) {
-    for (std::int64_t v = 0; v < num_joints; ++v) {
+  for (std::int64_t row = 0; row < rows; ++row, joints += 3 * pack.num_joints) {
+    for (std::int64_t v = 0; v < pack.num_joints; ++v) {
       float* const joint = joints + 3 * v;
       joint[0] = joint[2] > 0.0f ? last_column - joint[0] : 0.0f;
     }
-    for (std::int64_t v = 0; v < num_joints; ++v)
-      if (v < flipped_joint[v])
-        std::swap_ranges(joints + 3 * v, joints + 3 * v + 3, joints + 3 * flipped_joint[v]);
+    exchange_sides(pack, joints);
   }
 }
 
@@ -238,22 +200,17 @@ void sample_clip(const PackView& pack, const SamplerSettings& settings, const Ba
   const std::int64_t clip = request.indices[position];
   assert(0 <= clip && clip < pack.num_clips);
   const ClipRandom random(settings.seed, pack.name_hashes[clip], request.epoch, request.stream);
-  const auto choose_frames = settings.frame_rule == FrameRule::kSegments ? choose_segments : choose_resampled;
-  choose_frames(random, pack.num_frames[clip], settings.clip_len, request.draw_frames, frames);
+  // Outside training a video has one noise, whichever of its samples is drawn.
+  const ClipRandom of_noise(settings.seed, pack.name_hashes[clip], settings.train ? request.epoch : 0,
+                            request.stream);
+  const ClipNoise noise = ClipNoise::draw(pack, clip, of_noise, request.alpha_low[position],
+                                          request.alpha_high[position], request.families);
+  choose_frames(pack, settings, request, random, noise, clip, frames);
   if (draws != nullptr) {
     RandomWords words(random, Purpose::kInput);
     for (std::int64_t i = 0; i < kInputDraws; ++i) draws[i] = uniform(words.next());
   }
 
-  const double height = pack.image_sizes[2 * clip];
-  const double width = pack.image_sizes[2 * clip + 1];
-  const double alpha_range[2] = {request.alpha_low[position], request.alpha_high[position]};
-  // Outside training a video has one noise, whichever of its samples is drawn.
-  const ClipRandom noise(settings.seed, pack.name_hashes[clip], settings.train ? request.epoch : 0,
-                         request.stream);
-  const double strength = between(noise.block(Purpose::kAlpha, 0)[0], alpha_range) *
-                          noise_coefficient(pack.total_differences[clip], height, width);
-  const NoiseScale scale{static_cast<float>(strength * width), static_cast<float>(strength * height)};
   const bool flip = request.flip == Flip::kAlways ||
                     (request.flip == Flip::kDrawn &&
                      uniform(random.block(Purpose::kCropAndFlip, 1)[0]) < settings.flip_probability);
@@ -261,13 +218,13 @@ void sample_clip(const PackView& pack, const SamplerSettings& settings, const Ba
   const std::int64_t persons = std::min(pack.num_persons[clip], settings.max_persons);
   const std::int64_t person_size = settings.clip_len * pack.num_joints;
   const std::int64_t count = persons * person_size;
-  gather(pack, clip, persons, frames, settings.clip_len, keypoints);
-  if (strength > 0.0) add_noise(noise, scale, persons, frames, settings.clip_len, pack.num_joints, keypoints);
+  read_noised_frames(pack, clip, noise, persons, frames, settings.clip_len, keypoints);
+  const double height = pack.image_sizes[2 * clip];
+  const double width = pack.image_sizes[2 * clip + 1];
   const Crop square = crop_square(box_of(keypoints, count), height, width, settings);
   const bool crops = settings.train && settings.crop == CropRule::kBox;
   place(crops ? random_crop(square, random, settings) : square, settings, count, keypoints);
-  if (flip)
-    mirror(pack.flipped_joint, pack.num_joints, settings.width, persons * settings.clip_len, keypoints);
+  if (flip) mirror(pack, settings.width, persons * settings.clip_len, keypoints);
   std::fill(keypoints + 3 * count, keypoints + 3 * settings.max_persons * person_size, 0.0f);
 }
 

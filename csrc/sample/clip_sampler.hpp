@@ -4,26 +4,14 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-namespace fastpose {
+#include "sample/noised_clip.hpp"
+#include "sample/pack_view.hpp"
 
-// The packed clips, in memory of the caller's. Clip i holds rows offsets[i]..offsets[i + 1], which are
-// [num_persons[i], num_frames[i]], each row one person in one frame.
-struct PackView {
-  std::int64_t num_clips;
-  std::int64_t num_joints;
-  const float* keypoints;             // [rows, num_joints, 2] pixels
-  const float* scores;                // [rows, num_joints], 0 where the joint is missing
-  const std::int64_t* offsets;        // [num_clips + 1]
-  const std::int32_t* num_persons;    // [num_clips], at least 1
-  const std::int32_t* num_frames;     // [num_clips], at least 1
-  const std::int32_t* image_sizes;    // [num_clips, 2] (height, width) pixels
-  const std::uint64_t* name_hashes;   // [num_clips]
-  const double* total_differences;    // [num_clips] pixels
-  const std::int64_t* flipped_joint;  // [num_joints] the joint each one becomes in a mirror
-};
+namespace fastpose {
 
 // Sampling settings by the names of fastpose/settings/sampling.py, each one number or more; a word is its
 // place among those allowed.
@@ -40,6 +28,7 @@ struct BatchRequest {
   std::uint32_t stream;         // below 16
   bool draw_frames;             // else the middle of each T-th of the clip, or its start by kResample
   Flip flip;
+  std::span<const NoiseFamily> families;  // one or more, of which each clip draws its own
 };
 
 constexpr std::int64_t kInputDraws = 12;

@@ -27,7 +27,15 @@ inline constexpr PhiloxBlock philox4x32_10(PhiloxBlock counter, PhiloxKey key) {
 }
 
 // What a clip's numbers are drawn for; each purpose has blocks of its own.
-enum class Purpose : std::uint32_t { kFrames = 0, kNoise = 1, kCropAndFlip = 2, kAlpha = 3, kInput = 4 };
+enum class Purpose : std::uint32_t {
+  kFrames = 0,
+  kNoise = 1,
+  kCropAndFlip = 2,
+  kAlpha = 3,  // how much of which noise
+  kInput = 4,
+  kHits = 5,    // which joints, or persons, of a frame
+  kLosses = 6,  // which limbs, or frames, of a clip
+};
 
 // The numbers of one clip in one epoch and stream (0..15).
 class ClipRandom {
@@ -67,19 +75,26 @@ class ClipRandom {
   PhiloxBlock counter_;
 };
 
-// The words of a purpose one after the other: word i is word i % 4 of block i / 4.
+// The words of a purpose one after the other, or those of one frame: word i is word i % 4 of block i / 4.
 class RandomWords {
  public:
-  constexpr RandomWords(const ClipRandom& random, Purpose purpose) : random_(random), purpose_(purpose) {}
+  constexpr RandomWords(const ClipRandom& random, Purpose purpose)
+      : key_(random.key()), counter_(random.counter(purpose)) {}
+  constexpr RandomWords(const ClipRandom& random, Purpose purpose, std::int32_t frame)
+      : key_(random.key()), counter_(random.counter(purpose, frame)) {}
 
   constexpr std::uint32_t next() {
-    if (position_ % 4 == 0) block_ = random_.block(purpose_, position_ / 4);
-    return block_[position_++ % 4];
+    if (position_ == 4) {
+      position_ = 0;
+      ++counter_[3];
+    }
+    if (position_ == 0) block_ = philox4x32_10(counter_, key_);
+    return block_[position_++];
   }
 
  private:
-  const ClipRandom& random_;
-  Purpose purpose_;
+  PhiloxKey key_;
+  PhiloxBlock counter_;  // of the block of the next word, or, at its end, of the one before
   PhiloxBlock block_{};
   std::uint32_t position_ = 0;
 };
@@ -92,6 +107,11 @@ inline constexpr std::uint32_t below(std::uint32_t word, std::uint32_t n) {
 // A multiple of 2^-24 in [0, 1), exact in float32.
 inline constexpr float uniform(std::uint32_t word) {
   return static_cast<float>(word >> 8) * 0x1p-24f;
+}
+
+// A number of [low, high), or both where they are equal.
+inline constexpr double between(std::uint32_t word, double low, double high) {
+  return low + double{uniform(word)} * (high - low);
 }
 
 }  // namespace fastpose

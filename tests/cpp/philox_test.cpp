@@ -75,6 +75,39 @@ void test_box_muller_accuracy() {
   expect(worst < 8e-7, "normals are within 6e-7");
 }
 
+// A ninth of the 2^24 words, the first and the last among them; the error of Student's t is relative.
+void test_accuracy_of_other_distributions() {
+  constexpr std::uint32_t kChunk = 1 << 12;
+  std::vector<std::uint32_t> all(kChunk), none(kChunk);
+  std::vector<float> dx(kChunk), dy(kChunk);
+  double laplace = 0.0, uniform = 0.0, student = 0.0;
+  for (std::uint32_t first = 0; first < (1u << 24); first += 9 * kChunk) {
+    for (std::uint32_t i = 0; i < kChunk; ++i) all[i] = (first + i) << 8;
+    laplace_pairs(all.data(), all.data(), kChunk, dx.data(), dy.data());
+    for (std::uint32_t i = 0; i < kChunk; ++i) {
+      const std::uint32_t word = first + i;
+      const double size = -std::log(((word & 0x7FFFFF) + 1) * 0x1p-23) / std::numbers::sqrt2;
+      laplace = std::fmax(laplace, std::abs(dx[i] - (word >> 23 ? -size : size)));
+      expect(dx[i] == dy[i], "both words of a Laplace pair are read alike");
+    }
+    uniform_pairs(all.data(), all.data(), kChunk, dx.data(), dy.data());
+    for (std::uint32_t i = 0; i < kChunk; ++i) {
+      const double exact = std::numbers::sqrt3 * ((first + i + 0.5) * 0x1p-23 - 1);
+      uniform = std::fmax(uniform, std::abs(dx[i] - exact));
+      expect(dx[i] == dy[i], "both words of a uniform pair are read alike");
+    }
+    student_pairs(all.data(), none.data(), kChunk, dx.data(), dy.data());
+    for (std::uint32_t i = 0; i < kChunk; ++i) {
+      const double exact = std::sqrt(std::expm1(-2.0 / 3.0 * std::log((first + i + 1) * 0x1p-24)));
+      student = std::fmax(student, std::abs(dx[i] - exact) / std::fmax(exact, 1e-30));
+      expect(dy[i] == 0.0f, "the second number of Student's pair is that of the angle's sine");
+    }
+  }
+  std::printf("largest errors: Laplace %.3g, uniform %.3g, Student's t %.3g of it\n", laplace, uniform,
+              student);
+  expect(laplace < 1e-6 && uniform < 2e-7 && student < 1e-6, "other distributions are as exact");
+}
+
 void test_normals_depend_on_the_frame_and_the_element_alone() {
   const ClipRandom random(1, ~std::uint64_t{0} - 3, 3, 4);  // to whose hash frames carry
   std::vector<std::int32_t> frames(100);
@@ -82,9 +115,9 @@ void test_normals_depend_on_the_frame_and_the_element_alone() {
   for (const std::int64_t elements : {1, 2, 17, 34, 1331}) {
     const std::int64_t row = normals_of_frame(elements);
     std::vector<float> dx, dy, x, y;
-    fill_normals(random, frames.data(), 100, elements, dx, dy);
+    fill_noise(random, box_muller, frames.data(), 100, elements, dx, dy);
     for (std::size_t t = 0; t < 100; t += 7) {
-      fill_normals(random, &frames[t], 1, elements, x, y);
+      fill_noise(random, box_muller, &frames[t], 1, elements, x, y);
       for (std::size_t i = 0; i < static_cast<std::size_t>(elements); ++i) {
         const std::size_t at = t * static_cast<std::size_t>(row) + i;
         expect(x[i] == dx[at] && y[i] == dy[at], "normals depend on the frame and the element alone");
@@ -108,6 +141,7 @@ int main() {
   test_layout_of_counter_and_key();
   test_integers_and_uniforms();
   test_box_muller_accuracy();
+  test_accuracy_of_other_distributions();
   test_normals_depend_on_the_frame_and_the_element_alone();
   if (failures == 0) std::printf("philox_test: passed\n");
   return failures == 0 ? 0 : 1;

@@ -1,8 +1,10 @@
 // Results that promise their bits, by one set of instructions: of all operators whatever the threads; of the
 // renderer and the sampler, in which no product and sum are joined, also whatever the CPU and the set, so
 // that digests of them stand here.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -258,45 +260,111 @@ Bytes render_gradients(HeatmapMode mode) {
   });
 }
 
-// Noised and mirrored, cropped to the box of what is present.
-Bytes sampled() {
-  constexpr std::int64_t kClips = 9, kJoints = 6, kClipLength = 8, kPersons = 2;
-  std::vector<std::int32_t> persons, frames, sizes;
-  std::vector<std::int64_t> offsets{0}, clips;
-  std::vector<std::uint64_t> hashes;
-  for (std::int32_t i = 0; i < kClips; ++i) {
-    persons.push_back(1 + i % 3);
-    frames.push_back(1 + 5 * i);
-    sizes.insert(sizes.end(), {1080, 1920});
-    offsets.push_back(offsets.back() + persons.back() * frames.back());
-    hashes.push_back(0x9E3779B97F4A7C15u * static_cast<std::uint64_t>(i + 1));
-    clips.push_back(kClips - 1 - i);
+// Clips of one to three persons and one to 41 frames, a fifth of the joints missing.
+struct Clips {
+  static constexpr std::int64_t kCount = 9, kJoints = 6;
+
+  Clips() {
+    for (std::int32_t i = 0; i < kCount; ++i) {
+      persons.push_back(1 + i % 3);
+      frames.push_back(1 + 5 * i);
+      sizes.insert(sizes.end(), {1080, 1920});
+      offsets.push_back(offsets.back() + persons.back() * frames.back());
+      hashes.push_back(0x9E3779B97F4A7C15u * static_cast<std::uint64_t>(i + 1));
+    }
+    Uniform uniform;
+    keypoints = uniform(offsets.back() * kJoints * 2, -100, 2000);
+    scores = uniform(offsets.back() * kJoints, 0, 1);
+    for (float& score : scores) score = score < 0.2f ? 0.0f : score;
+    for (std::int64_t i = 0; i < kJoints; ++i)  // a chain of limbs
+      for (std::int64_t j = 0; j < kJoints; ++j) limbs.push_back(std::abs(i - j) <= 2);
+    total_differences(keypoints.data(), scores.data(), offsets.data(), frames.data(), kCount, kJoints, 2,
+                      differences.data());
   }
-  Uniform uniform;
-  const std::vector<float> keypoints = uniform(offsets.back() * kJoints * 2, -100, 2000);
-  std::vector<float> scores = uniform(offsets.back() * kJoints, 0, 1);
-  for (float& score : scores) score = score < 0.2f ? 0.0f : score;
-  const std::vector<std::int64_t> flipped{0, 2, 1, 4, 3, 5};
-  const std::vector<double> low(kClips, 0.05), high(kClips, 0.2);
-  std::vector<double> differences(kClips);
-  total_differences(keypoints.data(), scores.data(), offsets.data(), frames.data(), kClips, kJoints, 2,
-                    differences.data());
-  const SettingNumbers settings{
-      {"clip_len", {kClipLength}}, {"size", {56, 64}},      {"max_persons", {kPersons}},
-      {"frame_rule", {0}},         {"crop", {1}},           {"crop_padding", {1.25}},
-      {"min_box", {10}},           {"crop_area", {0.5, 1}}, {"crop_aspect", {0.75, 1.5}},
-      {"flip_probability", {0.5}}};
-  const PackView pack{kClips,         kJoints,       keypoints.data(), scores.data(), offsets.data(),
-                      persons.data(), frames.data(), sizes.data(),     hashes.data(), differences.data(),
-                      flipped.data()};
-  const ClipSampler sampler(pack, settings, 11, true);
+
+  PackView view() const {
+    return {kCount,        kJoints,      keypoints.data(), scores.data(),      offsets.data(), persons.data(),
+            frames.data(), sizes.data(), hashes.data(),    differences.data(), flipped.data(), limbs.data()};
+  }
+
+  std::vector<std::int32_t> persons, frames, sizes;
+  std::vector<std::int64_t> offsets{0}, flipped{0, 2, 1, 4, 3, 5};
+  std::vector<std::uint64_t> hashes;
+  std::vector<float> keypoints, scores;
+  std::vector<double> differences = std::vector<double>(kCount);
+  std::vector<std::uint8_t> limbs;
+};
+
+SettingNumbers settings(double clip_len, double height, double width) {
+  return {{"clip_len", {clip_len}},
+          {"size", {height, width}},
+          {"max_persons", {2}},
+          {"frame_rule", {0}},
+          {"crop", {1}},
+          {"crop_padding", {1.25}},
+          {"min_box", {10}},
+          {"crop_area", {0.5, 1}},
+          {"crop_aspect", {0.75, 1.5}},
+          {"flip_probability", {0.5}}};
+}
+
+std::vector<NoiseFamily> all_families() {
+  std::vector<NoiseFamily> all;
+  for (auto family = NoiseFamily::kGaussian; family <= NoiseFamily::kScores;
+       family = static_cast<NoiseFamily>(static_cast<std::int32_t>(family) + 1))
+    all.push_back(family);
+  return all;
+}
+
+// Noised and mirrored, each clip once by each of the families alone.
+Bytes sampled(const std::vector<NoiseFamily>& families) {
+  constexpr std::int64_t kClipLength = 8, kPersons = 2;
+  const Clips clips;
+  std::vector<std::int64_t> order;
+  for (std::int64_t i = 0; i < Clips::kCount; ++i) order.push_back(Clips::kCount - 1 - i);
+  const std::vector<double> low(Clips::kCount, 0.05), high(Clips::kCount, 0.2);
+  const ClipSampler sampler(clips.view(), settings(kClipLength, 56, 64), 11, true);
   return same_with_threads([&](int threads) {
-    Array poses = floats(kClips * kPersons * kClipLength * kJoints * 3),
-          indices = floats(kClips * kClipLength), draws = floats(kClips * kInputDraws);
-    sampler.sample({kClips, clips.data(), low.data(), high.data(), 3, 1, true, Flip::kDrawn}, threads,
-                   poses.floats(), reinterpret_cast<std::int32_t*>(indices.data()), draws.floats());
-    return joined(poses, indices, draws);
+    Bytes all;
+    for (const NoiseFamily& family : families) {
+      Array poses = floats(Clips::kCount * kPersons * kClipLength * Clips::kJoints * 3),
+            indices = floats(Clips::kCount * kClipLength), draws = floats(Clips::kCount * kInputDraws);
+      sampler.sample(
+          {Clips::kCount, order.data(), low.data(), high.data(), 3, 1, true, Flip::kDrawn, {&family, 1}},
+          threads, poses.floats(), reinterpret_cast<std::int32_t*>(indices.data()), draws.floats());
+      const Bytes some = joined(poses, indices, draws);
+      all.insert(all.end(), some.begin(), some.end());
+    }
+    return all;
   });
+}
+
+// Whole noised clips hold what a sampler of all their frames gives, where it crops nothing.
+void test_noised_clips() {
+  constexpr std::uint64_t kSeed = 11;
+  constexpr std::uint32_t kStream = 3;
+  const Clips clips;
+  const std::vector<NoiseFamily> families = all_families();
+  NoisedClip noised;
+  for (const double alpha : {0.0, 0.1, 0.3, 1000.0}) {
+    for (const NoiseFamily& family : families) {
+      for (std::int64_t clip = 0; clip < Clips::kCount; ++clip) {
+        const ClipRandom random(kSeed, clips.hashes[clip], 0, kStream);
+        read_noised_clip(clips.view(), clip,
+                         ClipNoise::draw(clips.view(), clip, random, alpha, alpha, {&family, 1}), 2, noised);
+        CHECK(noised.persons == std::min(clips.persons[clip], 2));
+        CHECK(noised.frames == std::ssize(noised.places) && noised.frames >= 1);
+        const ClipSampler sampler(clips.view(), settings(static_cast<double>(noised.frames), 1920, 1920),
+                                  kSeed, false);
+        Array poses = floats(2 * noised.frames * Clips::kJoints * 3);
+        std::vector<std::int32_t> frames(noised.places.size());
+        sampler.sample({1, &clip, &alpha, &alpha, 0, kStream, false, Flip::kNever, {&family, 1}}, 1,
+                       poses.floats(), frames.data(), nullptr);
+        CHECK(frames == noised.places);
+        CHECK(std::memcmp(poses.data(), noised.joints.data(), 4 * noised.joints.size()) == 0);
+      }
+    }
+  }
 }
 
 void test_digests() {
@@ -308,7 +376,8 @@ void test_digests() {
   all &= recorded("gradients of heatmaps", render_gradients(HeatmapMode::kHeatmap), 0x8C366D1962DC2424);
   all &= recorded("gradients of limb maps", render_gradients(HeatmapMode::kLimb), 0xBF2E4191E8D56B57);
   all &= recorded("gradients of maxima", render_gradients(HeatmapMode::kGrayscaleMax), 0x089C623DDB0C2D6D);
-  all &= recorded("sampled clips", sampled(), 0x813030E9D937F7FD);
+  all &= recorded("sampled clips", sampled({NoiseFamily::kGaussian}), 0x813030E9D937F7FD);
+  all &= recorded("sampled clips of all families", sampled(all_families()), 0x24A775A00AD6E39D);
   CHECK(all);
 }
 
@@ -325,5 +394,6 @@ int main(int argc, char** argv) {
     test_stem(HeatmapMode::kLimb, element);
     test_stem(HeatmapMode::kGrayscaleSum, element);
   }
+  test_noised_clips();
   test_digests();
 }

@@ -10,7 +10,7 @@ from support.sampling import make_pack, sampling_cases
 from triton.runtime import interpreter
 
 from fastpose.data.sampling.device import DeviceClipSampler
-from fastpose.data.sampling.reference import philox4x32_10
+from fastpose.data.sampling.philox import philox4x32_10
 from fastpose.data.sampling.sampler import ClipSampler
 
 

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 from fastpose.data.core import REFERENCES
 from fastpose.data.sampling import sampler as sampler_module
 from fastpose.data.sampling.sampler import AlphaRange, ClipSampler
+from fastpose.settings.families import FAMILIES
 
 
 class SwapPairs:
-    """Joints 1 and 2, 3 and 4, ... are left and right."""
+    """Joints 1 and 2, 3 and 4, ... are left and right; limbs join each joint to the next."""
 
     def __init__(self, num_joints):
         self.num_joints = num_joints
+        self.limbs = tuple((i, i + 1) for i in range(num_joints - 1))
 
     def flip_index(self):
         order = np.arange(self.num_joints)
@@ -47,6 +49,7 @@ def make_pack(shapes, num_joints=5, *, image_size=(1080, 1920), seed=0, missing=
     )  # fmt: skip
 
 
+some_families = st.lists(st.sampled_from(FAMILIES), min_size=1, max_size=3, unique=True)
 ANY_SEED, ANY_EPOCH = st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)
 
 
@@ -79,6 +82,7 @@ def sampling_cases(draw, seeds=ANY_SEED, epochs=ANY_EPOCH):
         "alpha": draw(st.sampled_from([0.0, 0.01, 0.3, AlphaRange(0.0, 0.2), per_clip])),
         "draw_frames": draw(st.sampled_from([None, True, False])),
         "flip": draw(st.sampled_from([None, True, False])),
+        "families": draw(st.one_of(st.just(("gaussian",)), some_families)),
     }
     return pack, settings, request
 

@@ -54,6 +54,14 @@ def checked_flips(packed: PackedClips) -> NDArray[np.int64]:
     return flips
 
 
+def limb_joints(packed: PackedClips) -> NDArray[np.uint8]:
+    """Return [V, V]: 1 for the joints within two limbs of each joint, which a hidden limb takes with it."""
+    joined = np.eye(packed.keypoints.shape[1], dtype=np.float32)  # whose products are fast
+    for a, b in packed.layout.limbs:
+        joined[a, b] = joined[b, a] = 1
+    return (joined @ joined > 0).astype(np.uint8)
+
+
 def check_pack(packed: PackedClips) -> None:
     """Raise ValueError unless the arrays fit each other: native code trusts them."""
     num_clips = len(packed.num_frames)

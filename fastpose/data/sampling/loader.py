@@ -32,6 +32,7 @@ class PoseDataset(Dataset[PoseBatch]):
         indices: clips of the pack, e.g. ``packed.split("xsub_train")``. Default: all.
         stream: as in ``ClipSampler.batch``.
         alpha: noise strength for all clips, or a range from which each clip draws its own.
+        families: as in ``ClipSampler.batch``.
     """
 
     def __init__(
@@ -41,16 +42,17 @@ class PoseDataset(Dataset[PoseBatch]):
         *,
         stream: int = 0,
         alpha: float | AlphaRange = 0.0,
+        families: Sequence[str] = ("gaussian",),
     ) -> None:
         num_clips = len(sampler.packed.num_frames)
         self.sampler = sampler
         self.indices = checked_indices(np.arange(num_clips) if indices is None else indices, num_clips)
         self.stream = stream
         self.alpha = alpha
+        self.families = families
         self.epoch = 0
-        sampler.batch(
-            self.indices[:0], stream=stream, alpha=alpha
-        )  # a bad setting fails here, not in a worker
+        # A bad setting fails here, not in a worker.
+        sampler.batch(self.indices[:0], stream=stream, alpha=alpha, families=families)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -59,7 +61,9 @@ class PoseDataset(Dataset[PoseBatch]):
         if not isinstance(request, ClipRequest):
             request = ClipRequest(self.epoch, np.array([request]))
         clips = self.indices[request.positions]
-        return self.sampler.batch(clips, epoch=request.epoch, stream=self.stream, alpha=self.alpha)
+        return self.sampler.batch(
+            clips, epoch=request.epoch, stream=self.stream, alpha=self.alpha, families=self.families
+        )
 
     collate = staticmethod(PoseBatch.cat)
 

@@ -11,8 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from fastpose.data.core import core
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.batch import AlphaRange, PoseBatch, alpha_ranges
-from fastpose.data.sampling.checks import check_pack, checked_flips, checked_indices, checked_integer
+from fastpose.data.sampling.checks import (
+    check_pack,
+    checked_flips,
+    checked_indices,
+    checked_integer,
+    limb_joints,
+)
 from fastpose.settings import SamplingConfig
+from fastpose.settings.families import FAMILIES, check_families
 from fastpose.settings.sampling import MAX_SAMPLE_JOINTS
 
 INPUT_DRAWS = 12  # csrc/sample/clip_sampler.hpp
@@ -88,6 +95,7 @@ class ClipSampler:
             packed.name_hashes,
             packed.total_difference,
             flips,
+            limb_joints(packed),
             seed=self.seed,
             train=self.train,
             settings=settings.numbers(),
@@ -102,6 +110,7 @@ class ClipSampler:
         *,
         draw_frames: bool | None = None,
         flip: bool | None = None,
+        families: Sequence[str] = ("gaussian",),
     ) -> PoseBatch:
         """Sample the clips ``indices`` [B].
 
@@ -112,9 +121,11 @@ class ClipSampler:
             alpha: noise strength: for all clips, per clip [B], or a range from which each draws its own.
             draw_frames: draw the frames rather than take fixed ones. Default: as ``train``.
             flip: mirror all clips, or none. Default: drawn in training, else none.
+            families: names of ``FAMILIES``, the kinds of noise, from which each clip draws its own. Of a family that
+                leaves frames out, the frames are chosen of those that remain.
 
         Raises:
-            ValueError: an index, the epoch, the stream or an alpha is out of range.
+            ValueError: an index, the epoch, the stream or an alpha is out of range, or there is no such family.
         """
         indices = checked_indices(indices, len(self.packed.num_frames))
         count = len(indices)
@@ -126,6 +137,7 @@ class ClipSampler:
             indices,
             alpha_low,
             alpha_high,
+            np.array([FAMILIES.index(family) for family in check_families(families)], np.int32),
             epoch=checked_integer("epoch", epoch, 0, 2**32 - 1),
             stream=checked_integer("stream", stream, 0, 15),
             draw_frames=self.train if draw_frames is None else bool(draw_frames),

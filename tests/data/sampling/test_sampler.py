@@ -13,7 +13,7 @@ from hypothesis import given
 from support.sampling import assert_matches_reference, make_pack, reference_of, sampling_cases, whole_frame
 
 from fastpose.data.pack.packed import PackedClips, PoseClip
-from fastpose.data.sampling import reference
+from fastpose.data.sampling import philox
 from fastpose.data.sampling.batch import AlphaRange, PoseBatch
 from fastpose.data.sampling.sampler import ClipSampler
 
@@ -32,7 +32,7 @@ from fastpose.data.sampling.sampler import ClipSampler
     ids=["zeros", "ones", "pi"],
 )
 def test_philox_gives_the_published_words(counter, key, expected):
-    assert reference.philox4x32_10(np.array(counter, np.uint32), tuple(key)).tolist() == expected
+    assert philox.philox4x32_10(np.array(counter, np.uint32), tuple(key)).tolist() == expected
 
 
 @given(sampling_cases())
