@@ -73,6 +73,7 @@ class PackedSampler:
         seed: int,
         train: bool,
         settings: Mapping[str, Sequence[float]],
+        prior: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None: ...
     def sample(
         self,
@@ -89,6 +90,8 @@ class PackedSampler:
         keypoints: NDArray[np.float32],
         frames: NDArray[np.int32],
         draws: NDArray[np.float32] | None,
+        presence: NDArray[np.float32] | None = None,
+        noise_levels: NDArray[np.float32] | None = None,
     ) -> None: ...
 
 class _PackedSkeletons(TypedDict):

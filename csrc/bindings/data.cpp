@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -129,6 +130,25 @@ void bind_decoding(py::module_& module) {
 template <typename T>
 using Array = py::array_t<T, py::array::c_style>;
 
+using PriorArrays = std::map<std::string, Array<float>>;  // SamplePrior.arrays()
+
+// What the sampler copies of a prior.
+class PriorView {
+ public:
+  explicit PriorView(const PriorArrays& arrays)
+      : view_{arrays.at("cosines").shape(1),        arrays.at("learned").size(),
+              arrays.at("variances").size(),        arrays.at("mean").data(),
+              arrays.at("directions").data(),       arrays.at("variances").data(),
+              arrays.at("left_out").data(),         arrays.at("joint_variances").data(),
+              arrays.at("joint_directions").data(), arrays.at("learned").data(),
+              arrays.at("cosines").data()} {}
+
+  const fastpose::MotionPriorView& operator*() const { return view_; }
+
+ private:
+  fastpose::MotionPriorView view_;
+};
+
 // Keeps the pack's arrays alive as long as it points into them.
 class PackedSampler {
  public:
@@ -137,19 +157,19 @@ class PackedSampler {
                 Array<std::int32_t> image_sizes, Array<std::uint64_t> name_hashes,
                 Array<double> total_differences, Array<std::int64_t> flipped_joint,
                 Array<std::uint8_t> limb_joints, std::uint64_t seed, bool train,
-                const fastpose::SettingNumbers& settings)
+                const fastpose::SettingNumbers& settings, const std::optional<PriorArrays>& prior)
       : sampler_({num_frames.size(), keypoints.shape(1), keypoints.data(), scores.data(), offsets.data(),
                   num_persons.data(), num_frames.data(), image_sizes.data(), name_hashes.data(),
                   total_differences.data(), flipped_joint.data(), limb_joints.data()},
-                 settings, seed, train),
+                 settings, seed, train, prior ? &*PriorView(*prior) : nullptr),
         arrays_(py::make_tuple(keypoints, scores, offsets, num_persons, num_frames, image_sizes, name_hashes,
                                total_differences, flipped_joint, limb_joints)) {}
 
   void sample(const Array<std::int64_t>& indices, const Array<double>& alpha_low,
               const Array<double>& alpha_high, const Array<std::int32_t>& families, std::uint32_t epoch,
               std::uint32_t stream, bool draw_frames, std::optional<bool> flip, int threads,
-              Array<float>& keypoints, Array<std::int32_t>& frames,
-              std::optional<Array<float>>& draws) const {
+              Array<float>& keypoints, Array<std::int32_t>& frames, std::optional<Array<float>>& draws,
+              std::optional<Array<float>>& presence, std::optional<Array<float>>& noise_levels) const {
     fastpose::Flip choice = fastpose::Flip::kDrawn;
     if (flip) choice = *flip ? fastpose::Flip::kAlways : fastpose::Flip::kNever;
     std::vector<fastpose::NoiseFamily> chosen;
@@ -161,8 +181,10 @@ class PackedSampler {
     float* const keypoints_out = keypoints.mutable_data();
     std::int32_t* const frames_out = frames.mutable_data();
     float* const draws_out = draws ? draws->mutable_data() : nullptr;
+    float* const presence_out = presence ? presence->mutable_data() : nullptr;
+    float* const levels_out = noise_levels ? noise_levels->mutable_data() : nullptr;
     const py::gil_scoped_release release;
-    sampler_.sample(request, threads, keypoints_out, frames_out, draws_out);
+    sampler_.sample(request, threads, keypoints_out, frames_out, draws_out, presence_out, levels_out);
   }
 
  private:
@@ -208,16 +230,19 @@ void bind_sampling(py::module_& module) {
   py::class_<PackedSampler>(module, "PackedSampler")
       .def(py::init<Array<float>, Array<float>, Array<std::int64_t>, Array<std::int32_t>, Array<std::int32_t>,
                     Array<std::int32_t>, Array<std::uint64_t>, Array<double>, Array<std::int64_t>,
-                    Array<std::uint8_t>, std::uint64_t, bool, const fastpose::SettingNumbers&>(),
+                    Array<std::uint8_t>, std::uint64_t, bool, const fastpose::SettingNumbers&,
+                    const std::optional<PriorArrays>&>(),
            py::arg("keypoints").noconvert(), py::arg("scores").noconvert(), py::arg("offsets").noconvert(),
            py::arg("num_persons").noconvert(), py::arg("num_frames").noconvert(),
            py::arg("image_sizes").noconvert(), py::arg("name_hashes").noconvert(),
            py::arg("total_differences").noconvert(), py::arg("flipped_joint").noconvert(),
-           py::arg("limb_joints").noconvert(), py::kw_only(), "seed"_a, "train"_a, "settings"_a)
+           py::arg("limb_joints").noconvert(), py::kw_only(), "seed"_a, "train"_a, "settings"_a,
+           "prior"_a = std::nullopt)
       .def("sample", &PackedSampler::sample, py::arg("indices").noconvert(), py::arg("alpha_low").noconvert(),
            py::arg("alpha_high").noconvert(), py::arg("families").noconvert(), py::kw_only(), "epoch"_a,
            "stream"_a, "draw_frames"_a, "flip"_a, "threads"_a, py::arg("keypoints").noconvert(),
-           py::arg("frames").noconvert(), py::arg("draws").noconvert());
+           py::arg("frames").noconvert(), py::arg("draws").noconvert(), "presence"_a = std::nullopt,
+           "noise_levels"_a = std::nullopt);
 }
 
 }  // namespace

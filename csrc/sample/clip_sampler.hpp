@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "sample/motion_filter.hpp"
 #include "sample/noised_clip.hpp"
 #include "sample/pack_view.hpp"
 
@@ -37,20 +38,25 @@ struct SamplerSettings;  // what is read of SettingNumbers
 
 class ClipSampler {
  public:
-  // `train`: random crops; else the whole box. Throws std::out_of_range where a setting is missing.
-  ClipSampler(const PackView& pack, const SettingNumbers& settings, std::uint64_t seed, bool train);
+  // `train`: random crops; else the whole box. `prior` of the filter that the settings ask for, or null for
+  // none. Throws std::out_of_range where a setting is missing, std::bad_alloc.
+  ClipSampler(const PackView& pack, const SettingNumbers& settings, std::uint64_t seed, bool train,
+              const MotionPriorView* prior);
   ~ClipSampler();
 
   // Writes keypoints [B, M, T, V, 3] (x, y in input pixels, score; all 0 where missing), frames [B, T] and,
   // unless null, draws [B, kInputDraws], uniform in [0, 1), for whatever makes a model's input of the clip.
-  // Bitwise identical for any `threads` and any other clips of the batch: bits depend on the clip, the
-  // settings and the request's numbers for it alone. Throws std::bad_alloc.
-  void sample(const BatchRequest& request, int threads, float* keypoints, std::int32_t* frames,
-              float* draws) const;
+  // With a front end, also presence [B, M, T, V], the share of frames behind a sampled one in which a joint
+  // was seen, and noise_levels [B, 2], logarithms of the deviations of white noise and of drift in halves of
+  // the crop's side. Bitwise identical for any `threads` and any other clips of the batch: bits depend on the
+  // clip, the settings and the request's numbers for it alone. Throws std::bad_alloc.
+  void sample(const BatchRequest& request, int threads, float* keypoints, std::int32_t* frames, float* draws,
+              float* presence, float* noise_levels) const;
 
  private:
   PackView pack_;
   std::unique_ptr<const SamplerSettings> settings_;
+  std::unique_ptr<const MotionFilter> filter_;
 };
 
 }  // namespace fastpose

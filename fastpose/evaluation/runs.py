@@ -185,7 +185,7 @@ def evaluate_runs(
             sampling = replace(candidate.data.sampling, max_persons=card.max_persons)
             scored = score_clips(
                 model, candidate.packed, candidate.indices, sampling, settings,
-                seed=seed, placement=placement, on_batch=bar.update,
+                seed=seed, placement=placement, prior=card.prior, on_batch=bar.update,
             )  # fmt: skip
         curves[name] = curve_of(scored)
         print(

@@ -14,6 +14,7 @@ from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.batch import PoseBatch
 from fastpose.data.sampling.device import DeviceClipSampler, sampler_on
 from fastpose.data.sampling.noised import noised_clips
+from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.data.sampling.sampler import ClipSampler
 from fastpose.models.inputs.protocol import PoseModel
 from fastpose.settings import EvalConfig, SamplingConfig
@@ -41,6 +42,7 @@ def score_clips(
     *,
     seed: int = 0,
     placement: Placement | None = None,
+    prior: SamplePrior | None = None,
     sampler: ClipSampler | DeviceClipSampler | None = None,
     on_batch: Callable[[int], object] = lambda clips: None,
 ) -> ClipScores:
@@ -62,8 +64,9 @@ def score_clips(
         settings: noise levels, samplings of a clip, clips × levels of a batch.
         seed: of the noise.
         placement: where the model is, and the dtype of its matrix products; by default float32 where it is.
-        sampler: one made of ``packed`` for evaluation, where it is at hand, whose settings and seed take the place of
-            ``sampling`` and ``seed``.
+        prior: of the filter in front of the model, where ``sampling`` asks for it (``ModelCard.prior``).
+        sampler: one made of ``packed`` for evaluation, where it is at hand, whose settings, seed and prior take the
+            place of ``sampling``, ``seed`` and ``prior``.
         on_batch: is called with the number of clips × levels scored, batch by batch.
 
     Raises:
@@ -76,14 +79,14 @@ def score_clips(
         raise ValueError("no clip to score: the accuracy of an empty set is undefined")
     if (denoiser := Denoiser.open(settings.denoise)) is not None:
         if sampler is not None:
-            sampling, seed = sampler.settings, sampler.seed
+            sampling, seed, prior = sampler.settings, sampler.seed, sampler.prior
         sampling = sampling or SamplingConfig()
         return _score_filtered(
-            denoiser, model, packed.subset(indices), sampling, settings, seed, placement, on_batch
+            denoiser, model, packed.subset(indices), sampling, settings, seed, placement, prior, on_batch
         )
     if sampler is None:
         sampling = sampling or SamplingConfig()
-        sampler = sampler_on(placement.device, packed, sampling, train=False, seed=seed)
+        sampler = sampler_on(placement.device, packed, sampling, train=False, seed=seed, prior=prior)
     levels = list(dict.fromkeys(settings.alphas))
     scored: list[Tensor] = []  # [b, K], of clips × levels
     was_training = model.training
@@ -108,6 +111,7 @@ def _score_filtered(
     settings: EvalConfig,
     seed: int,
     placement: Placement,
+    prior: SamplePrior | None,
     on_batch: Callable[[int], object],
 ) -> ClipScores:
     """Score clips that are noised, filtered and then sampled, level by level."""
@@ -124,6 +128,7 @@ def _score_filtered(
                 as_they_are,
                 seed=seed,
                 placement=placement,
+                prior=prior,
                 on_batch=on_batch,
             )
         )

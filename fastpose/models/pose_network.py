@@ -119,13 +119,13 @@ class PoseNetwork(PoseModule):
 
         Heatmaps that need not be drawn are not: their first convolution is computed from the keypoints.
         """
-        return self.pose_input.prepare(self._keypoints(batch), self.cls_head.fc_cls.weight.dtype)
+        return self.pose_input.prepare(self._checked(batch), self.cls_head.fc_cls.weight.dtype)
 
     def dense_input(
         self, batch: Any, dtype: torch.dtype = torch.float32, out: Tensor | None = None
     ) -> Tensor:
         """Return the same input as one tensor: what exported programs take, and what can be looked at."""
-        return self.pose_input.dense(self._keypoints(batch), dtype, out)
+        return self.pose_input.dense(self._checked(batch), dtype, out)
 
     def separate_views(self, views: int) -> bool:
         """Let batches hold ``views`` views of each clip one after another, as ``PoseModule`` says."""
@@ -155,11 +155,11 @@ class PoseNetwork(PoseModule):
         """Return means [B, D] of the backbone's output for 1×1 images, accumulated in ``dtype``."""
         return self.backbone(x).mean((2, 3, 4), dtype=dtype)
 
-    def _keypoints(self, batch: Any) -> Tensor:
+    def _checked(self, batch: Any) -> Any:
         keypoints = keypoints_of(batch)
         if keypoints.shape[3] != self.num_keypoints:
             raise ValueError(
                 f"this model takes {self.num_keypoints} keypoints, got {keypoints.shape[3]} in "
                 f"{tuple(keypoints.shape)} [B, M, T, V, 3]"
             )
-        return keypoints
+        return batch

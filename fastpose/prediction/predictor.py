@@ -178,7 +178,7 @@ class Predictor:
         windows = cut_windows(self.card.clips(packed), self.window, self.stride, self.longer_than)
         sampler = sampler_on(
             self.placement.device, windows.packed, self.card.config.data.sampling, train=False, seed=self.seed,
-            max_persons=self.card.max_persons,
+            max_persons=self.card.max_persons, prior=self.card.prior,
         )  # fmt: skip
         kept = np.flatnonzero(has_joints(windows.packed))
         batches = [

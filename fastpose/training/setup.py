@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.splits import held_out_clips, select_clips
 from fastpose.data.sampling.device import DeviceClipSampler, sampler_on
+from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.data.sampling.sampler import ClipSampler
 from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.recompute import recompute_activations
@@ -61,8 +63,9 @@ class Setup:
         self.task = PoseTask(config, self.placement.dtype)
         torch.manual_seed(config.seed)
         max_persons = config.data.sampling.max_persons or packed.max_persons
-        self.card = ModelCard(config, packed.layout, packed.class_names, max_persons)
-        self.packed = self.card.clips(packed)
+        card = ModelCard(config, packed.layout, packed.class_names, max_persons)
+        self.packed = card.clips(packed)
+        self.card = replace(card, prior=self._learned_prior())
         model = build_model(self.card)
         self.report = None if config.model.init is None else _load_first_weights(model, config.model.init)
         self.model = self.placement.place(model)
@@ -80,6 +83,13 @@ class Setup:
     def trained_model(self) -> PoseModule:
         """The model to evaluate: the moving average of the weights where there is one."""
         return self.model if self.average is None else cast(PoseModule, self.average.module)
+
+    def _learned_prior(self) -> SamplePrior | None:
+        """Return what the clips to train on say of body motion, for the filter in front of the model."""
+        sampling = self.config.data.sampling
+        if sampling.motion_filter == "off":
+            return None
+        return SamplePrior.fit(self.packed, self.train_indices, sampling.clip_len)
 
     def draw(self, clips: np.ndarray, epoch: int) -> Views:
         """Draw the views of some ``clips`` of the pack."""
@@ -100,7 +110,7 @@ class Setup:
     def _sampler_of(self, *, train: bool) -> ClipSampler | DeviceClipSampler:
         return sampler_on(
             self.placement.device, self.packed, self.config.data.sampling, train=train, seed=self.config.seed,
-            max_persons=self.card.max_persons,
+            max_persons=self.card.max_persons, prior=self.card.prior,
         )  # fmt: skip
 
 

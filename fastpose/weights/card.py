@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.models.inputs.motionbert_published import match_clips
 from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import accepted_options, create_model
@@ -25,16 +26,22 @@ class ModelCard:
     layout: Layout
     class_names: tuple[str, ...]
     max_persons: int
+    prior: SamplePrior | None = (
+        None  # of the filter in front, where config.data.sampling.motion_filter asks for it
+    )
 
     def to_metadata(self) -> dict[str, str]:
         """Return the card as texts; ``from_metadata`` is its inverse."""
-        return {
+        metadata = {
             "format": FORMAT,
             "config": json.dumps(dataclasses.asdict(self.config)),
             "layout": json.dumps(self.layout.to_json()),
             "class_names": json.dumps(self.class_names),
             "max_persons": str(self.max_persons),
         }
+        if self.prior is not None:
+            metadata["prior"] = json.dumps(self.prior.to_json())
+        return metadata
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path) -> "ModelCard":
@@ -51,6 +58,7 @@ class ModelCard:
             layout=Layout.from_json(json.loads(metadata["layout"])),
             class_names=tuple(json.loads(metadata["class_names"])),
             max_persons=int(metadata["max_persons"]),
+            prior=SamplePrior.from_json(json.loads(metadata["prior"])) if "prior" in metadata else None,
         )
 
     def clips(self, packed: PackedClips) -> PackedClips:
@@ -71,6 +79,7 @@ def build_model(card: ModelCard) -> PoseModule:
         "max_persons": card.max_persons,
         "layout": card.layout,
         "size": card.config.data.sampling.size,
+        "evidence": card.config.data.sampling.evidence,
     }
     if not accepts("joints"):  # else the joints say how many they are
         options["num_keypoints"] = card.layout.num_joints

@@ -5,7 +5,7 @@ coefficients tells motion from noise, and where missing joints are.
 """
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,6 +84,23 @@ class MotionPrior:
             points = keypoints.astype(np.float64)
             box = box_of(points, present, noise_variances(points, present))
             scaled.append(((points - box.center) / box.half, present))
+        return cls.fit_scaled(scaled, mirror)[0]
+
+    @classmethod
+    def fit_scaled(
+        cls,
+        scaled: Sequence[tuple[Array, NDArray[np.bool_]]],
+        mirror: NDArray[np.integer],
+        fill: "Callable[[MotionPrior, Sequence[tuple[Array, NDArray[np.bool_]]]], Iterable[Array]] | None" = None,
+    ) -> tuple["MotionPrior", Array]:
+        """Learn from tracks in units of their boxes, as ``fit`` does from pixels; return their coefficients too.
+
+        Args:
+            fill: returns the coefficients [V, D, K] of tracks with missing joints; by default what is expected of each.
+
+        Returns:
+            The prior, and the coefficients [n, V, D, K] of the tracks with missing joints filled in.
+        """
         if len(scaled) < 2:
             raise ValueError(f"a prior of body motion needs two tracks or more, got {len(scaled)}")
         whole = [bool(present.mean() > FULL) for _, present in scaled]
@@ -91,16 +108,15 @@ class MotionPrior:
             whole = [True] * len(scaled)
         coefficients = np.stack([_interpolated(*track) for track in scaled])  # [n, V, D, K]
         known = coefficients[whole]
+        gaps = [i for i, (_, present) in enumerate(scaled) if not present.all()]
         for _ in range(ROUNDS):
             samples = _with_mirrors(known, mirror)
             mean, variances, directions = _main_directions(samples)
             prior = cls(mean.reshape(known.shape[1:]), directions, variances)
-            for i, (points, present) in enumerate(scaled):
-                if not present.all():
-                    noise = np.full(points.shape[2], LEAST_NOISE)
-                    coefficients[i] = prior.expected(points, present, noise)
+            for i, filled in zip(gaps, (fill or _expected)(prior, [scaled[i] for i in gaps]), strict=True):
+                coefficients[i] = filled
             known = coefficients
-        return cls._of_new_people(known, mirror)
+        return cls._of_new_people(known, mirror), coefficients
 
     @classmethod
     def _of_new_people(cls, coefficients: Array, mirror: NDArray[np.integer]) -> "MotionPrior":
@@ -150,6 +166,11 @@ class MotionPrior:
     def frames(coefficients: Array, waves: Array) -> Array:
         """Return the points [T, V, D] of coefficients [V, D, K]."""
         return np.einsum("vdk,kt->tvd", coefficients, waves)
+
+
+def _expected(prior: MotionPrior, tracks: Sequence[tuple[Array, NDArray[np.bool_]]]) -> Iterable[Array]:
+    noise = np.full(prior.mean.shape[1], LEAST_NOISE)
+    return (prior.expected(points, present, noise) for points, present in tracks)
 
 
 def _interpolated(points: Array, present: NDArray[np.bool_]) -> Array:

@@ -23,6 +23,10 @@ class PoseBatch:
         indices: int64 [B], the clips of the pack.
         draws: float32 [B, 12] in [0, 1), each clip's random numbers for augmentation by the model's input;
             None outside training.
+        presence: float32 [B, M, T, V] in [0, 1], the share of frames behind a sampled one in which the joint was
+            seen; None without a front end (``SamplingConfig.has_front_end``).
+        noise_levels: float32 [B, 2], logarithms of the deviations of a clip's white noise and of its drift, in
+            halves of the crop's side, at least 1e-3 and at most 10 of them; None likewise.
     """
 
     keypoints: torch.Tensor
@@ -30,6 +34,8 @@ class PoseBatch:
     frames: torch.Tensor
     indices: torch.Tensor
     draws: torch.Tensor | None = None
+    presence: torch.Tensor | None = None
+    noise_levels: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,9 +58,9 @@ class PoseBatch:
 
     def copy_(self, other: "PoseBatch") -> None:
         """Take over the values of ``other``, a batch of the same shape."""
-        for name in ("keypoints", "labels", "frames", "indices", "draws"):
-            if (ours := getattr(self, name)) is not None:
-                ours.copy_(getattr(other, name), non_blocking=True)
+        for ours, theirs in zip(self._tensors(), other._tensors(), strict=True):
+            if ours is not None and theirs is not None:
+                ours.copy_(theirs, non_blocking=True)
 
     def record_stream(self, stream: torch.Stream) -> None:
         """Keep the memory of a batch on the device until ``stream`` has read it, though another one has made it."""
@@ -79,7 +85,15 @@ class PoseBatch:
         return PoseBatch(*cast(Any, tensors))
 
     def _tensors(self) -> tuple[torch.Tensor | None, ...]:
-        return self.keypoints, self.labels, self.frames, self.indices, self.draws
+        return (
+            self.keypoints,
+            self.labels,
+            self.frames,
+            self.indices,
+            self.draws,
+            self.presence,
+            self.noise_levels,
+        )
 
     def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> "PoseBatch":
         tensors = (None if tensor is None else function(tensor) for tensor in self._tensors())

@@ -7,6 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.sampling.sample_prior import SamplePrior
+from fastpose.settings import SamplingConfig
 from fastpose.settings.checks import is_whole
 
 MAX_IMAGE_SIDE = 10**6
@@ -108,3 +110,27 @@ def check_pack(packed: PackedClips) -> None:
     ):
         if not good.all():
             raise ValueError(f"clip {np.flatnonzero(~good)[0]} of the pack has {what}")
+
+
+def checked_prior(
+    prior: SamplePrior | None, packed: PackedClips, settings: SamplingConfig
+) -> SamplePrior | None:
+    """Return the prior of the filter that ``settings`` ask for, None where they ask for none.
+
+    Raises:
+        ValueError: there is none, or it knows other joints than the clips have.
+    """
+    if settings.motion_filter == "off":
+        return None
+    if prior is None:
+        raise ValueError(
+            f"motion_filter = {settings.motion_filter!r} needs a prior: SamplePrior.fit learns one from clean "
+            "clips, and a trained run has one in its ModelCard"
+        )
+    num_joints = packed.keypoints.shape[1]
+    if prior.num_joints != num_joints:
+        raise ValueError(
+            f"the prior knows {prior.num_joints} joints, the clips have {num_joints} "
+            f"(layout {getattr(packed.layout, 'name', 'unnamed')!r})"
+        )
+    return prior

@@ -4,6 +4,7 @@ It also serves where the compiled extension is missing. Arrays hold a batch: B c
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from fastpose.data.sampling.philox import (
     uniform,
 )
 from fastpose.settings.families import FAMILIES
+
+if TYPE_CHECKING:
+    from fastpose.data.sampling.front_end import SeenClips
 
 ELEMENTS_AT_ONCE = 2**18  # joints of persons in frames, so that a large batch needs little memory
 
@@ -59,8 +63,13 @@ def resample_frames(
 
 
 GAUSSIAN = FAMILIES.index("gaussian")
-FRAME_RULES = (choose_frames, resample_frames)  # these two in the order of the settings' words
-CROP_BOX, CROP_FRAME = range(2)
+# These three in the order of the settings' words.
+FRAME_RULES = (choose_frames, resample_frames)
+CROP_BOX, CROP_FRAME, CROP_SPREAD = range(3)
+FILTER_OFF, FILTER_WHITE, FILTER_COLOURS = range(3)
+RULE_MEANS = len(FRAME_RULES)
+BOX_OF_SPREAD = 3.84  # larger side of a person's box over the larger deviation of the joints
+LEAST_LEVEL, MOST_LEVEL = 1e-3, 10.0  # of noise, in halves of the crop's side
 
 
 class ReferenceSampler:
@@ -72,6 +81,7 @@ class ReferenceSampler:
         limb_joints: uint8 [V, V], row v not 0 for the joints of a limb round joint v.
         seed, train: as of ``ClipSampler``.
         settings: ``SamplingConfig.numbers()``.
+        prior: ``SamplePrior.arrays()``, of the filter that the settings ask for.
     """
 
     def __init__(
@@ -90,6 +100,7 @@ class ReferenceSampler:
         seed: int,
         train: bool,
         settings: Mapping[str, Sequence[float]],
+        prior: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None:
         self.keypoints, self.scores, self.offsets = keypoints, scores, offsets
         self.num_persons, self.num_frames = num_persons, num_frames
@@ -99,8 +110,10 @@ class ReferenceSampler:
         self.seed, self.train = seed, train
         self.height, self.width = settings["size"]
         first = {name: numbers[0] for name, numbers in settings.items()}
-        self.choose_frames = FRAME_RULES[int(first["frame_rule"])]
-        self.whole_frame = first["crop"] == CROP_FRAME
+        self.frame_rule, self.crop = int(first["frame_rule"]), int(first["crop"])
+        self.whole_frame = self.crop == CROP_FRAME
+        self.choose_frames = None if self.frame_rule == RULE_MEANS else FRAME_RULES[self.frame_rule]
+        self.window, self.filter_rule, self.prior = first["window"], int(first["motion_filter"]), prior
         self.crop_padding, self.min_box = first["crop_padding"], first["min_box"]
         self.crop_area, self.crop_aspect = settings["crop_area"], settings["crop_aspect"]
         self.flip_probability = first["flip_probability"]
@@ -120,11 +133,14 @@ class ReferenceSampler:
         keypoints: NDArray[np.float32],
         frames: NDArray[np.int32],
         draws: NDArray[np.float32] | None,
+        presence: NDArray[np.float32] | None = None,
+        noise_levels: NDArray[np.float32] | None = None,
     ) -> None:
         """Write keypoints [B, M, T, V, 3], frames [B, T] and, unless None, draws [B, …] of the clips ``indices``.
 
-        Each clip's noise strength is drawn from [alpha_low, alpha_high], its family from ``families``; ``flip`` None
-        means drawn; ``threads`` is left unused.
+        With a front end also presence [B, M, T, V] and noise_levels [B, 2], which are None without one. Each clip's
+        noise strength is drawn from [alpha_low, alpha_high], its family from ``families``; ``flip`` None means drawn;
+        ``threads`` is left unused.
         """
         step = max(1, ELEMENTS_AT_ONCE // keypoints[0, ..., 0].size) if len(indices) else 1
         for begin in range(0, len(indices), step):
@@ -139,7 +155,18 @@ class ReferenceSampler:
             sizes = self.image_sizes[clips].astype(np.float64)  # [B, 2], (h, w)
             strength = alpha * noise_coefficients(self.total_differences[clips], sizes)
             deviation = (strength[:, None] * sizes[:, ::-1]).astype(np.float32)  # [B, 2], x and y
-            if (family == GAUSSIAN).all():
+            noises = [
+                ClipNoise(FAMILIES[of_clip], *numbers, noise.of(i), self.flipped_joint, self.limb_joints)
+                for i, (of_clip, *numbers) in enumerate(zip(family, alpha, deviation, strict=True))
+            ]
+            extent = None
+            if presence is not None:
+                seen, frames[span] = self._seen(clips, random, noises, *keypoints.shape[1:3], draw_frames)
+                joints = seen.keypoints.numpy().astype(np.float32)
+                points, scores = joints[..., :2], joints[..., 2]
+                if self.crop == CROP_SPREAD:
+                    extent = seen.center.numpy(), BOX_OF_SPREAD * seen.deviation.numpy()
+            elif (family == GAUSSIAN).all():
                 lengths = self.num_frames[clips].astype(np.int64)
                 frames[span] = self.choose_frames(random, lengths, frames.shape[1], draw_frames)
                 points, scores = self._gather(clips, frames[span], keypoints.shape[1])
@@ -147,44 +174,86 @@ class ReferenceSampler:
                     offsets = normals(noise, frames[span], scores.shape[1], scores.shape[3])
                     points = points + _per_clip(deviation) * offsets
             else:
-                found = []
-                for i, clip in enumerate(clips):
-                    flips_and_limbs = self.flipped_joint, self.limb_joints
-                    of_clip = ClipNoise(
-                        FAMILIES[family[i]], alpha[i], deviation[i], noise.of(i), *flips_and_limbs
-                    )
-                    found.append(
-                        self._corrupted(clip, random.of(i), of_clip, *keypoints.shape[1:3], draw_frames)
-                    )
+                found = [
+                    self._corrupted(clip, random.of(i), noises[i], *keypoints.shape[1:3], draw_frames)
+                    for i, clip in enumerate(clips)
+                ]
                 points, scores, frames[span] = map(np.stack, zip(*found, strict=True))
-            keypoints[span] = self._placed(random, points, scores, sizes, flip)
+            corner, side = self._square(extent or _extent(points, scores > 0), sizes)
+            flips = self._flips(random, len(clips), flip)
+            keypoints[span] = self._placed(*self._crop(random, corner, side), flips, points, scores)
+            if presence is not None and noise_levels is not None:
+                share = seen.presence.numpy()
+                share[flips] = share[flips][..., self.flipped_joint]
+                presence[span] = share
+                levels = np.sqrt(seen.noise.numpy()) / (side[:, None] / 2)
+                noise_levels[span] = np.log(np.clip(levels, LEAST_LEVEL, MOST_LEVEL))
             if draws is not None:
                 draws[span] = uniform(random.words(INPUT, draws.shape[1]))
 
+    def _flips(self, random: BatchRandom, count: int, flip: bool | None) -> NDArray[np.bool_]:
+        """Return which clips are mirrored [B]."""
+        if flip is not None:
+            return np.full(count, flip)
+        drawn = uniform(random.words(CROP_AND_FLIP, 5)[:, 4])
+        return drawn.astype(np.float64) < self.flip_probability
+
     def _placed(
         self,
-        random: BatchRandom,
+        corner: NDArray[np.float64],
+        sides: NDArray[np.float64],
+        flips: NDArray[np.bool_],
         points: NDArray[np.float32],
         scores: NDArray[np.float32],
-        sizes: NDArray[np.float64],
-        flip: bool | None,
     ) -> NDArray[np.float32]:
-        """Return the noised joints [B, M, T, V, 3], cropped and flipped, of clips in images of ``sizes`` [B, 2]."""
+        """Return joints [B, M, T, V, 3], points in pixels of the clip, as the crops show them."""
         present = scores > 0
-        corner, sides = self._crop(random, points, present, sizes)
         scale = (np.array([self.width, self.height]) / sides).astype(np.float32)
         points = (points - _per_clip(corner.astype(np.float32))) * _per_clip(scale)
         sample = np.concatenate([points, scores[..., None]], axis=-1)
-        if flip is None:
-            drawn = uniform(random.words(CROP_AND_FLIP, 5)[:, 4])
-            flips = drawn.astype(np.float64) < self.flip_probability
-        else:
-            flips = np.full(len(points), flip)
         mirrored = sample[flips]
         mirrored[..., 0] = np.float32(self.width - 1) - mirrored[..., 0]
         sample[flips] = mirrored[..., self.flipped_joint, :]
         present[flips] = present[flips][..., self.flipped_joint]
         return np.where(present[..., None], sample, np.float32(0))
+
+    def _seen(
+        self,
+        clips: NDArray[np.int64],
+        random: BatchRandom,
+        noises: Sequence[ClipNoise],
+        max_persons: int,
+        count: int,
+        draw_frames: bool,
+    ) -> tuple["SeenClips", NDArray[np.int64]]:
+        """Return what the front end makes of noised clips, and the places of sampled frames in the videos [B, T]."""
+        import torch  # without a front end, nothing here needs it
+
+        from fastpose.data.sampling.front_end import MotionFilter, part_edges, see_clips
+
+        noised = []
+        for clip, noise in zip(clips, noises, strict=True):
+            frames = np.arange(int(self.num_frames[clip]))[None]
+            points, scores = self._gather(np.array([clip]), frames, max_persons)
+            noised.append(noise.applied(points[0], scores[0]))
+        lengths = np.array([len(clip.places) for clip in noised])
+        joints = np.zeros((len(clips), max_persons, lengths.max(), self.scores.shape[1], 3))
+        places = np.zeros((len(clips), lengths.max()), np.int64)
+        for i, clip in enumerate(noised):
+            joints[i, :, : lengths[i]] = np.concatenate([clip.points, clip.scores[..., None]], axis=-1)
+            places[i, : lengths[i]] = clip.places
+        if self.frame_rule == RULE_MEANS:
+            drawn = torch.from_numpy(uniform(random.words(FRAMES, count + 1))) if draw_frames else None
+            begins, ends = part_edges(torch.from_numpy(lengths), count, drawn, self.window)
+        else:
+            begins = torch.from_numpy(self.choose_frames(random, lengths, count, draw_frames))
+            ends = begins + 1
+        points = torch.from_numpy(joints)
+        filter = None
+        if self.prior is not None:
+            filter = MotionFilter(self.prior, self.filter_rule == FILTER_COLOURS, points)
+        middles = ((begins + ends - 1) // 2).numpy()
+        return see_clips(points, begins, ends, filter), np.take_along_axis(places, middles, axis=1)
 
     def _corrupted(
         self,
@@ -215,27 +284,23 @@ class ReferenceSampler:
         present = present_joints(points, scores) & exists[..., None, None]
         return np.where(present[..., None], points, np.float32(0)), np.where(present, scores, np.float32(0))
 
+    def _square(
+        self, extent: tuple[NDArray[np.float64], NDArray[np.float64]], sizes: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the top left corner [B, 2] and the side [B] of the square round each clip's persons, in pixels."""
+        centre, size = extent
+        if self.whole_frame:
+            return np.zeros_like(sizes), sizes.max(axis=1)
+        is_person = size >= self.min_box
+        side = np.where(is_person, self.crop_padding * size, sizes.max(axis=1))
+        return np.where(is_person[:, None], centre, sizes[:, ::-1] / 2) - side[:, None] / 2, side
+
     def _crop(
-        self,
-        random: BatchRandom,
-        points: NDArray[np.floating],
-        present: NDArray[np.bool_],
-        sizes: NDArray[np.float64],
+        self, random: BatchRandom, corner: NDArray[np.float64], side: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the top left corner and the sides of each clip's crop, both [B, 2] as x and y in clip pixels."""
-        side, centre = sizes.max(axis=1), sizes[:, ::-1] / 2
-        if self.whole_frame:
-            return np.zeros_like(sizes), np.stack([side, side], axis=1)
-        largest = np.finfo(np.float32).max
-        joints = present[..., None]
-        low = np.where(joints, points, largest).min(axis=(1, 2, 3)).astype(np.float64)
-        high = np.where(joints, points, -largest).max(axis=(1, 2, 3)).astype(np.float64)
-        box = (high - low).max(axis=1)
-        is_person = box >= self.min_box
-        side = np.where(is_person, self.crop_padding * box, side)
-        centre = np.where(is_person[:, None], (low + high) / 2, centre)
-        square, corner = np.stack([side, side], axis=1), centre - side[:, None] / 2
-        if not self.train:
+        square = np.stack([side, side], axis=1)
+        if not self.train or self.whole_frame:
             return corner, square
         words = random.words(CROP_AND_FLIP, 4)
         area = between(words[:, 0], *self.crop_area)
@@ -243,6 +308,17 @@ class ReferenceSampler:
         shares = np.sqrt(np.stack([area * aspect, area / aspect], axis=1))
         sides = square * np.minimum(1.0, shares)
         return corner + uniform(words[:, 2:]).astype(np.float64) * (square - sides), sides
+
+
+def _extent(
+    points: NDArray[np.float32], present: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the centre [B, 2] and the larger side [B] of the box of each clip's points [B, M, T, V, 2]."""
+    largest = np.finfo(np.float32).max
+    joints = present[..., None]
+    low = np.where(joints, points, largest).min(axis=(1, 2, 3)).astype(np.float64)
+    high = np.where(joints, points, -largest).max(axis=(1, 2, 3)).astype(np.float64)
+    return (low + high) / 2, (high - low).max(axis=1)
 
 
 def _per_clip(values: NDArray[np.float32]) -> NDArray[np.float32]:

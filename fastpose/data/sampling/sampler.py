@@ -16,13 +16,17 @@ from fastpose.data.sampling.checks import (
     checked_flips,
     checked_indices,
     checked_integer,
+    checked_prior,
     limb_joints,
 )
+from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.settings import SamplingConfig
 from fastpose.settings.families import FAMILIES, check_families
 from fastpose.settings.sampling import MAX_SAMPLE_JOINTS
 
 INPUT_DRAWS = 12  # csrc/sample/clip_sampler.hpp
+NOISE_LEVELS = 2
+STATE = ("packed", "settings", "train", "seed", "threads", "prior")
 
 
 class ClipSampler:
@@ -39,12 +43,18 @@ class ClipSampler:
     all present joints, of which training takes a random part; "frame" is the whole frame, its top left corner
     at the input's, its longer side filling the input.
 
+    With a front end (``SamplingConfig.has_front_end``) a sample is made of all frames of the clip
+    (``fastpose.data.sampling.front_end``): by the rule "means" each of its frames is the mean of a segment, the crop
+    "spread" is sized by the spread of the joints less their noise, and the motion filter takes most of the noise out
+    and fills in missing joints. A batch then has ``presence`` and ``noise_levels``.
+
     Args:
         packed: the clips; their arrays are read in place, never copied.
         settings: frames, size, crop, flip and persons of a sample.
         train: draw frames, crop and flip; otherwise middle frames, the whole padded box, no flip.
         seed: 64-bit key of the random numbers.
         threads: that one call may use; 0 means all the process has.
+        prior: what clean clips say of body motion, where ``settings.motion_filter`` asks for it.
         changes: fields of ``SamplingConfig`` in place of those of ``settings``, such as clip_len=48.
 
     A joint whose score is not a positive finite number, or with a coordinate that is NaN or beyond 1e6
@@ -66,6 +76,7 @@ class ClipSampler:
         train: bool = True,
         seed: int = 0,
         threads: int = 1,
+        prior: SamplePrior | None = None,
         **changes: Any,
     ) -> None:
         check_pack(packed)
@@ -85,6 +96,7 @@ class ClipSampler:
                 f"max_persons · clip_len · joints: expected at most {MAX_SAMPLE_JOINTS}, "
                 f"got {persons} · {settings.clip_len} · {self.num_joints}"
             )
+        self.prior = checked_prior(prior, packed, settings)
         self._native = core.PackedSampler(
             packed.keypoints,
             packed.scores,
@@ -99,6 +111,7 @@ class ClipSampler:
             seed=self.seed,
             train=self.train,
             settings=settings.numbers(),
+            prior=None if self.prior is None else self.prior.arrays(settings.clip_len),
         )
 
     def batch(
@@ -133,6 +146,9 @@ class ClipSampler:
         keypoints = torch.empty((count, *self.shape), dtype=torch.float32, device="cpu")
         frames = torch.empty(count, self.settings.clip_len, dtype=torch.int32, device="cpu")
         draws = torch.empty(count, INPUT_DRAWS, dtype=torch.float32, device="cpu") if self.train else None
+        seen = self.settings.has_front_end
+        presence = torch.empty(count, *self.shape[:3], dtype=torch.float32, device="cpu") if seen else None
+        levels = torch.empty(count, NOISE_LEVELS, dtype=torch.float32, device="cpu") if seen else None
         self._native.sample(
             indices,
             alpha_low,
@@ -146,12 +162,14 @@ class ClipSampler:
             keypoints=keypoints.numpy(),
             frames=frames.numpy(),
             draws=None if draws is None else draws.numpy(),
+            presence=None if presence is None else presence.numpy(),
+            noise_levels=None if levels is None else levels.numpy(),
         )
         labels = torch.from_numpy(self.packed.labels[indices])
-        return PoseBatch(keypoints, labels, frames, torch.from_numpy(indices), draws)
+        return PoseBatch(keypoints, labels, frames, torch.from_numpy(indices), draws, presence, levels)
 
     def __getstate__(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in ("packed", "settings", "train", "seed", "threads")}
+        return {name: getattr(self, name) for name in STATE}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 INPUTS = ("heatmap", "grayscale", "limb", "skeleton")
 HEATMAPS = ("implicit", "explicit")
+NOISE_LEVELS = 2  # of a PoseBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,8 @@ class PoseInput:
     """How a batch becomes the input of a model; the arguments are those of ``prepare_input``.
 
     ``heatmaps`` says how a network sees heatmaps, limbs or grayscale images of a batch: "implicit", its first
-    convolution is computed from the keypoints; or "explicit", they are drawn.
+    convolution is computed from the keypoints; or "explicit", they are drawn. With ``evidence`` the skeleton input also
+    has the ``presence`` and ``noise_levels`` of a ``PoseBatch``; other inputs leave them out.
     """
 
     input: str
@@ -37,6 +39,7 @@ class PoseInput:
     normalize: bool = True
     duplicate_person: bool = False
     heatmaps: str = "implicit"
+    evidence: bool = False
 
     def __post_init__(self) -> None:
         if self.input not in INPUTS:
@@ -63,7 +66,8 @@ class PoseInput:
     def num_channels(self, num_keypoints: int) -> int:
         """Return the number of channels of the input made from ``num_keypoints`` keypoints."""
         if self.input == "skeleton":
-            return self.max_persons * num_keypoints * (3 if self.score_channel else 2)
+            coordinates = 2 + self.score_channel + self.evidence
+            return self.max_persons * num_keypoints * coordinates + (NOISE_LEVELS if self.evidence else 0)
         if self.input == "limb":
             assert self.fed is not None  # as __post_init__ checks
             return len(self.fed.limbs)
@@ -136,7 +140,7 @@ class PoseInput:
         """Return the input [B, channels, T, H, W] or [B, channels, T, 1, 1], drawn; see ``prepare_input``."""
         keypoints = self._checked(batch)
         if not self.takes_images:
-            return self._skeleton(keypoints, dtype, out)
+            return self._skeleton(keypoints, self._evidence(batch), dtype, out)
         return self._drawn(keypoints, dtype, out, None)
 
     @property
@@ -163,18 +167,42 @@ class PoseInput:
             check_joints(keypoints, self.fed)
         return keypoints
 
-    def _skeleton(self, keypoints: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
+    def _evidence(self, batch: Any) -> tuple[Tensor, Tensor] | None:
+        """Return presence [B, M, T, V] and noise levels [B, 2] of a batch, where they are a part of the input."""
+        if not self.evidence:
+            return None
+        presence, levels = getattr(batch, "presence", None), getattr(batch, "noise_levels", None)
+        if presence is None or levels is None:
+            raise ValueError(
+                "this input has the presence of joints and the level of noise, which the batch lacks; expected a "
+                "PoseBatch of a sampler with SamplingConfig(evidence=True)"
+            )
+        return presence, levels
+
+    def _skeleton(
+        self,
+        keypoints: Tensor,
+        evidence: tuple[Tensor, Tensor] | None,
+        dtype: torch.dtype,
+        out: Tensor | None,
+    ) -> Tensor:
         batch, _, frames = keypoints.shape[:3]
         present = is_present(keypoints)  # [B, M, T, V, 1]
         x = keypoints if self.score_channel else keypoints[..., :2]
         if self.normalize:
             x = unit_coordinates(x, self.size)
-        x = fill_persons(torch.where(present, x, 0), self.max_persons)  # [B, M, T, V, C]
+        x = torch.where(present, x, 0)
+        if evidence is not None:
+            x = torch.cat([x, evidence[0][..., None].to(x.dtype)], dim=-1)
+        x = fill_persons(x, self.max_persons)  # [B, M, T, V, C]
         if self.duplicate_person:
             seen = present.flatten(2).any(2)  # [B, M]
             lone = (seen.sum(1) == 1).view(-1, 1, 1, 1, 1)
             x = torch.where(lone, x.sum(1, keepdim=True), x)
         x = x.permute(0, 1, 3, 4, 2).reshape(batch, -1, frames, 1, 1)  # [B, M·V·C, T, 1, 1]
+        if evidence is not None:
+            levels = evidence[1].to(x.dtype)[:, :, None, None, None].expand(-1, -1, frames, 1, 1)
+            x = torch.cat([x, levels], dim=1)
         return deliver(x, dtype, out)
 
 
