@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastpose.data.denoising.motion_prior import FREQUENCIES
-from fastpose.ops.presence import present_joints
 
 FILLING_ROUNDS = 3
 LEAST_NOISE = 1e-3  # of the box, squared, while missing joints are filled in: else they stay where they began
@@ -67,7 +66,7 @@ def see_clips(clips: Tensor, begins: Tensor, ends: Tensor, filter: "MotionFilter
 
     Without ``filter`` nothing is filtered.
     """
-    points, present = clips[..., :2], present_joints(clips)
+    points, present = clips[..., :2], clips[..., 2] > 0
     dtype, persons = points.dtype, points.shape[1]
     frame = torch.arange(points.shape[2], device=points.device)
     behind = (frame >= begins[..., None]) & (frame < ends[..., None])  # [B, T, L]

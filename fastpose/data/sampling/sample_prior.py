@@ -166,9 +166,13 @@ def part_bounds(length: int, clip_len: int) -> tuple[NDArray[np.int64], NDArray[
 
 def _tracks(packed: PackedClips, index: int, clip_len: int) -> list[tuple[Array, NDArray[np.bool_]]]:
     """Return the mean frames [T, V, 2] of each person who is seen, in units of the box, and which joints are known."""
-    clip = packed.clip(index)
+    rows = slice(packed.offsets[index], packed.offsets[index + 1])
+    persons, frames = int(packed.num_persons[index]), int(packed.num_frames[index])
+    shape = (persons, frames, packed.keypoints.shape[1])
     tracks = []
-    for keypoints, scores in zip(clip.keypoints, clip.scores, strict=True):
+    for keypoints, scores in zip(
+        packed.keypoints[rows].reshape(*shape, 2), packed.scores[rows].reshape(shape), strict=True
+    ):
         present = present_joints(keypoints, scores)
         if not present.any():
             continue
