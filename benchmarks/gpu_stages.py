@@ -25,6 +25,7 @@ MODELS = {
     "heatmap": ModelConfig(input="heatmap"),
     "limb": ModelConfig(input="limb"),
     "x3d": ModelConfig(model="x3d_shallow", input="heatmap"),
+    "dct_mlp": ModelConfig(model="dct_mlp"),
     "motionbert": ModelConfig(model="motionbert"),
 }
 LOSS = LossConfig(gamma1=1.0, gamma2=0.3, sup_thresh=1)

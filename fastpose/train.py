@@ -28,7 +28,7 @@ class Arguments:
 
     preset: str | None = None
     """report, reference-code, robust, first-run, pyskl-test (48 frames of 64×64, tested on 10 clips and flips),
-    motionbert, or motionbert-published (243 frames, as its published weights expect them)."""
+    dct_mlp, motionbert, or motionbert-published (243 frames, as its published weights expect them)."""
     config: Path | None = None
     """JSON file of settings, such as the config.json of a run."""
     arms: tuple[Arm, ...] = ("contrastive",)

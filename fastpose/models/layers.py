@@ -42,17 +42,25 @@ class BatchNorm(nn.BatchNorm3d):
         self._check_input_dim(x)
         if self.training and self.views > 1:
             return self._normalize_views(x, relu, residual)
+        weight, bias = self._affine_parts()
         return batch_norm_relu(
-            x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum,
-            self.eps, residual=residual, relu=relu,
+            x, self.running_mean, self.running_var, weight, bias, self.training, self.momentum, self.eps,
+            residual=residual, relu=relu,
         )  # fmt: skip
+
+    def _affine_parts(self) -> tuple[Tensor, Tensor]:
+        """Return weight and bias; 1 and 0 where there are none."""
+        if self.affine:
+            return self.weight, self.bias
+        return torch.ones_like(self.running_mean), torch.zeros_like(self.running_mean)
 
     def _normalize_views(self, x: Tensor, relu: bool, residual: Tensor | None) -> Tensor:
         """Do it as batch norm of the clips, whose channels are those of all views."""
         mean, variance = self.running_mean.repeat(self.views), self.running_var.repeat(self.views)
+        weight, bias = (part.repeat(self.views) for part in self._affine_parts())
         y = batch_norm_relu(
-            self._side_by_side(x), mean, variance, self.weight.repeat(self.views), self.bias.repeat(self.views), True,
-            self.momentum, self.eps, residual=None if residual is None else self._side_by_side(residual), relu=relu,
+            self._side_by_side(x), mean, variance, weight, bias, True, self.momentum, self.eps,
+            residual=None if residual is None else self._side_by_side(residual), relu=relu,
         )  # fmt: skip
         for running, moved in (self.running_mean, mean), (self.running_var, variance):
             by_view = moved.view(self.views, -1)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpose.data.sampling.batch import PoseBatch
-from fastpose.models.inputs.pose_input import ImplicitHeatmaps, PoseInput, keypoints_of
+from fastpose.models.inputs.pose_input import INPUTS, ImplicitHeatmaps, PoseInput, keypoints_of
 from fastpose.models.inputs.protocol import PoseModule, as_input
 from fastpose.models.layers import BatchNorm, ResidualBlock, count_batch, separate_views
 from fastpose.models.outputs import ModelOutput
@@ -54,6 +54,7 @@ class PoseNetwork(PoseModule):
     pose_input: PoseInput
     head_prefix = "cls_head."
     input_type = PoseInput
+    inputs: tuple[str, ...] = INPUTS  # that the network can take
 
     def __init__(
         self,
@@ -72,6 +73,9 @@ class PoseNetwork(PoseModule):
                 raise ValueError(f"{name} must be a positive whole number, got {value!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
+        if input in INPUTS and input not in self.inputs:
+            taken = " and ".join(self.inputs)
+            raise ValueError(f"{type(self).__name__} takes the {taken} input only, got input = {input!r}")
         self.num_classes = num_classes
         self.num_keypoints = num_keypoints
         self.pose_input = PoseInput(
@@ -97,7 +101,7 @@ class PoseNetwork(PoseModule):
         for module in self.backbone.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, BatchNorm):
+            elif isinstance(module, BatchNorm | nn.Linear):
                 module.reset_parameters()
         for module in self.backbone.modules():
             if isinstance(module, ResidualBlock):

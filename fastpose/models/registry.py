@@ -10,6 +10,7 @@ from typing import Any, cast
 from torch import nn
 
 from fastpose.models.c3d import C3DLight
+from fastpose.models.dct_mlp import DctMLP
 from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.motionbert import MOTIONBERT_LITE, MotionBERT
 from fastpose.models.posec3d import PoseConv3D, PoseConv3DKinetics
@@ -20,6 +21,7 @@ MODELS: dict[str, Callable[..., PoseModule]] = {
     "posec3d_k400": PoseConv3DKinetics,
     "c3d_light": C3DLight,
     "x3d_shallow": X3DShallow,
+    "dct_mlp": DctMLP,
     "motionbert": MotionBERT,
     "motionbert_lite": partial(MotionBERT, **MOTIONBERT_LITE),
 }

@@ -13,7 +13,8 @@ class ModelConfig:
     """Backbone and its input."""
 
     model: str = "posec3d"
-    """posec3d, posec3d_k400, c3d_light, x3d_shallow, motionbert, motionbert_lite, or your own package.module:Class."""
+    """posec3d, posec3d_k400, c3d_light, x3d_shallow, dct_mlp, motionbert, motionbert_lite, or your own
+    package.module:Class."""
     input: Literal["skeleton", "heatmap", "grayscale", "limb"] = "skeleton"
     """What the backbone sees."""
     dropout: float = 0.5

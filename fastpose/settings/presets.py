@@ -29,6 +29,7 @@ MOTIONBERT_OPTIM = {"lr": 1e-4, "head_lr": 1e-3, "schedule": "step", "lr_decay":
 # The report's values are the defaults. "first-run" is what a bare `fastpose train` does.
 PRESET_ARMS: dict[str, tuple[Arm, ...]] = {
     "first-run": ("supervised", "contrastive"),
+    "dct_mlp": ("augmented",),
     "motionbert-published": ("supervised",),
 }
 PRESETS: dict[str, dict[str, Any]] = {
@@ -52,6 +53,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "first-run": {
         "loss": ROBUST_LOSS,
         "optim": {**ROBUST_OPTIM, "epochs": 24, "ema": 0.99, "alpha": "0:0.1"},
+    },
+    "dct_mlp": {
+        "model": {"model": "dct_mlp"},
+        "loss": {"ce_views": "both", "label_smoothing": 0.1},
+        "optim": {
+            "epochs": 40,
+            "lr": 2e-3,
+            "weight_decay": 0.05,
+            "schedule": "cosine",
+            "ema": 0.98,
+            "joint_pass": True,
+            "alpha": "0:0.3",
+        },
     },
     "motionbert": {"model": {"model": "motionbert"}, "optim": MOTIONBERT_OPTIM},
     "motionbert-published": {

@@ -13,6 +13,7 @@ MODELS = {
     "skeleton": (ModelConfig(), 2025),
     "heatmap": (ModelConfig(input="heatmap"), 1280),
     "x3d": (ModelConfig(model="x3d_shallow", input="heatmap"), 973),
+    "dct_mlp": (ModelConfig(model="dct_mlp"), 241),
     "motionbert": (ModelConfig(model="motionbert"), 3814),
 }
 OTHERS = {

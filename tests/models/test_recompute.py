@@ -12,7 +12,8 @@ from fastpose.models.recompute import Segmented, kept_statistics, recompute_acti
 from fastpose.models.registry import MODELS
 
 SMALL_TRANSFORMER = {"dim_feat": 16, "dim_rep": 16, "depth": 2, "num_heads": 2, "hidden_dim": 16}
-NETWORKS = [(name, "skeleton" if name.startswith("motionbert") else "heatmap") for name in MODELS]
+ON_SKELETONS = ("motionbert", "motionbert_lite", "dct_mlp")
+NETWORKS = [(name, "skeleton" if name in ON_SKELETONS else "heatmap") for name in MODELS]
 NETWORKS += [("posec3d", "skeleton"), ("posec3d_k400", "skeleton")]  # which run centre taps alone
 
 

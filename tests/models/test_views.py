@@ -21,6 +21,7 @@ MODELS = {
     "posec3d on heatmaps": ("posec3d", {"input": "heatmap"}),
     "x3d_shallow": ("x3d_shallow", {"input": "heatmap"}),
     "c3d_light": ("c3d_light", {"input": "grayscale"}),
+    "dct_mlp": ("dct_mlp", {"input": "skeleton", "max_persons": 1}),
     "motionbert": (
         "motionbert",
         {"dim_feat": 16, "dim_rep": 8, "depth": 1, "num_heads": 2, "hidden_dim": 12},
@@ -34,13 +35,14 @@ MODELS = {
     volume=st.booleans(),
     relu=st.booleans(),
     residual=st.booleans(),
+    affine=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_batch_norm_of_each_view(views, clips, volume, relu, residual, seed):
+def test_batch_norm_of_each_view(views, clips, volume, relu, residual, affine, seed):
     torch.manual_seed(seed)
     shape = (clips, views, 3, *((2, 3, 2) if volume else ()))
     x, added, weights = (torch.randn(shape, dtype=torch.float64) for _ in range(3))
-    one_by_one = BatchNorm(3, momentum=0.3).double()
+    one_by_one = BatchNorm(3, momentum=0.3, affine=affine).double()
     for tensor in one_by_one.parameters():
         nn.init.uniform_(tensor, -1, 2)
     at_once = copy.deepcopy(one_by_one)
@@ -73,8 +75,10 @@ def test_a_step_is_that_of_a_pass_for_each_view(name, share_clean):
         create_model(kind, num_classes=3, num_keypoints=17, dropout=0.0, **size, **options).double().train()
     )
     for module in model.modules():
-        if isinstance(module, BatchNorm):
+        if isinstance(module, BatchNorm) and module.affine:
             nn.init.uniform_(module.weight, 0.5, 1.5)  # zeros would hide branches
+        elif isinstance(module, nn.Dropout):
+            module.p = 0.0  # also where the option leaves it
     results = []
     for joined in (False, True):
         task, network = PoseTask(config), copy.deepcopy(model)

@@ -75,6 +75,7 @@ def assert_is(prediction, scores, features, top_k=4):
         ("posec3d_k400", "grayscale"),
         ("c3d_light", "heatmap"),
         ("x3d_shallow", "limb"),
+        ("dct_mlp", "skeleton"),
     ],
 )
 def test_one_clip(tmp_path, model, kind):

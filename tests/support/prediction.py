@@ -30,7 +30,8 @@ def random_weights(model: nn.Module, card: ModelCard) -> nn.Module:
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.weight.fill_(1)
+                if module.affine:
+                    module.weight.fill_(1)
                 module.momentum = 1.0
         classifier = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
         classifier.weight.normal_(0, 0.1)
