@@ -21,10 +21,14 @@ class Arguments:
     """File to write."""
     format: Literal["safetensors", "onnx", "torch"] | None = None
     """By default what the ending of --out says: .safetensors, .onnx or .pt2."""
+    denoise: str | None = None
+    """Denoising that the file says belongs in front of the model: off, sure, or a prior that `fastpose denoise --fit`
+    wrote, which it then holds. By default what the run's own file says."""
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
 def run(arguments: Arguments) -> None:
+    from fastpose.data.denoising.denoiser import Denoiser
     from fastpose.data.pack import packed_file
     from fastpose.weights.exporting import describe_input, export_model, format_of
     from fastpose.weights.foreign import open_model
@@ -32,6 +36,8 @@ def run(arguments: Arguments) -> None:
     format = arguments.format or format_of(arguments.out)
     packed_file.check_target(arguments.out)
     model, card = open_model(arguments.run, arguments.checkpoint)
+    if arguments.denoise is not None:
+        card = card.behind(Denoiser.open(arguments.denoise))
     export_model(model, card, arguments.out, format)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MB, {describe_input(model)}")
 

@@ -44,8 +44,9 @@ class Arguments:
     """Samplings of each clip whose scores are averaged."""
     flip: bool = False
     """Also average over mirror images."""
-    denoise: str = "off"
-    """Filter the noise out of the keypoints first: off, sure, or a prior that `fastpose denoise --fit` wrote."""
+    denoise: str | None = None
+    """Filter the noise out of the keypoints first: off, sure, or a prior that `fastpose denoise --fit` wrote. By
+    default what the model's file says, as `fastpose export --denoise` wrote it."""
     convert: bool = False
     """Convert coco17 joints for an h36m17 model; kinect25 joints are converted without this flag."""
     batch_size: int | None = None

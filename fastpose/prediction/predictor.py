@@ -94,7 +94,8 @@ class Predictor:
         window: cut clips of more frames than this into windows of it; 0 never cuts. By default clips of more
             than 900 frames are cut into windows of 300.
         stride: frames from one window to the next; by default half a window.
-        denoise: filter the keypoints first: "off", "sure" (smoothing), or a prior that `fastpose denoise --fit` wrote.
+        denoise: filter the keypoints first: "off", "sure" (smoothing), or a prior that `fastpose denoise --fit` wrote;
+            by default what ``card`` says.
         convert: also convert joints between layouts of equally many joints, which are easily mistaken for
             each other; other known conversions are always made.
         seed: of the frames drawn where ``num_clips`` > 1.
@@ -116,7 +117,7 @@ class Predictor:
         window: int | None = None,
         stride: int | None = None,
         convert: bool = False,
-        denoise: str = "off",
+        denoise: str | None = None,
         seed: int = 0,
     ) -> None:
         self.card = card
@@ -129,7 +130,7 @@ class Predictor:
         default = max(1, self.window // 2)
         self.stride = checked_integer("stride", default if stride is None else stride, 1, self.window)
         self.convert = convert
-        self.denoiser = Denoiser.open(denoise)
+        self.denoiser = card.denoiser() if denoise is None else Denoiser.open(denoise)
         self.seed = seed
         default = 16 if getattr(model, "takes_images", False) else 64
         self.batch_size = checked_integer(

@@ -49,9 +49,20 @@ def sort_metadata(path: Path) -> None:
     """Put the metadata of a safetensors file in the order of its keys; the library's order is random."""
     with open(path, "rb+") as file:
         size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
-        assert len(text) == size, "the arrays begin where the header ends"
+        text = _sorted_header(file.read(size))
         file.seek(8)
         file.write(text)
+
+
+def with_sorted_metadata(content: bytes) -> bytes:
+    """Return what such a file holds after ``sort_metadata``."""
+    end = 8 + int.from_bytes(content[:8], "little")
+    return content[:8] + _sorted_header(content[8:end]) + content[end:]
+
+
+def _sorted_header(text: bytes) -> bytes:
+    header = json.loads(text)
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(len(text))
+    assert len(ordered) == len(text), "the arrays begin where the header ends"
+    return ordered

@@ -5,6 +5,7 @@ import json
 import warnings
 from pathlib import Path
 
+from fastpose.data.denoising.denoiser import Denoiser
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.sample_prior import SamplePrior
@@ -20,15 +21,19 @@ NOT_OPTIONS = ("model", "init")  # of ModelConfig: which network, and its first 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Enough to rebuild a model and to feed it."""
+    """Enough to rebuild a model and to feed it.
+
+    Attributes:
+        prior: what the sampler's motion filter knows, where ``config.data.sampling`` asks for one.
+        denoise: what filters keypoints before they are sampled: "off", or ``Denoiser.to_text``.
+    """
 
     config: RunConfig
     layout: Layout
     class_names: tuple[str, ...]
     max_persons: int
-    prior: SamplePrior | None = (
-        None  # of the filter in front, where config.data.sampling.motion_filter asks for it
-    )
+    prior: SamplePrior | None = dataclasses.field(default=None, repr=False)
+    denoise: str = dataclasses.field(default="off", repr=False)
 
     def to_metadata(self) -> dict[str, str]:
         """Return the card as texts; ``from_metadata`` is its inverse."""
@@ -41,6 +46,8 @@ class ModelCard:
         }
         if self.prior is not None:
             metadata["prior"] = json.dumps(self.prior.to_json())
+        if self.denoise != "off":
+            metadata["denoise"] = self.denoise
         return metadata
 
     @classmethod
@@ -53,13 +60,33 @@ class ModelCard:
         """
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path}: holds no fastpose model; expected format {FORMAT} in its metadata")
-        return cls(
+        card = cls(
             config=from_dict(json.loads(metadata["config"]), source=str(path)),
             layout=Layout.from_json(json.loads(metadata["layout"])),
             class_names=tuple(json.loads(metadata["class_names"])),
             max_persons=int(metadata["max_persons"]),
             prior=SamplePrior.from_json(json.loads(metadata["prior"])) if "prior" in metadata else None,
+            denoise=metadata.get("denoise", "off"),
         )
+        try:
+            card.denoiser()
+        except ValueError as error:
+            raise ValueError(f"{path}: its denoising cannot be read: {error}") from error
+        return card
+
+    def denoiser(self) -> Denoiser | None:
+        """Return what filters keypoints before they are sampled, if anything does."""
+        return None if self.denoise == "off" else Denoiser.from_text(self.denoise)
+
+    def behind(self, denoiser: Denoiser | None) -> "ModelCard":
+        """Return the card of the same model behind ``denoiser``.
+
+        Raises:
+            ValueError: its prior knows other joints than the model's.
+        """
+        if denoiser is not None:
+            denoiser.check_layout(self.layout, "the model takes")
+        return dataclasses.replace(self, denoise="off" if denoiser is None else denoiser.to_text())
 
     def clips(self, packed: PackedClips) -> PackedClips:
         """Return ``packed`` as the model expects it: persons matched over time where its published form was."""

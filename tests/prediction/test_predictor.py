@@ -142,6 +142,25 @@ def test_keypoints_are_filtered_first(run):
         Predictor.load(run, denoise=str(run / "model.safetensors"))
 
 
+def test_what_the_file_says_is_applied_without_being_told(run, tmp_path):
+    rng = np.random.default_rng(0)
+    clips = pack(*(moving_clip(i) + 20 * rng.standard_normal(moving_clip().shape) for i in range(6)))
+    prior = tmp_path / "prior.safetensors"
+    Denoiser.fit(clips).save(prior)
+    results = {}
+    for choice in ("off", "sure", str(prior)):
+        file = tmp_path / "exported.safetensors"
+        assert load_command("export").main([str(run), "--out", str(file), "--denoise", choice]) == 0
+        told = Predictor.load(run, precision="fp32", denoise=choice).predict(clips)
+        silent = Predictor.load(file, precision="fp32").predict(clips)
+        overridden = Predictor.load(file, precision="fp32", denoise="off").predict(clips)
+        results[choice] = np.stack([one.scores for one in told])
+        assert np.array_equal(np.stack([one.scores for one in silent]), results[choice])
+        assert np.array_equal(np.stack([one.scores for one in overridden]), results["off"])
+    assert not np.array_equal(results["off"], results["sure"])
+    assert not np.array_equal(results["sure"], results[str(prior)])
+
+
 def test_a_long_clip_is_the_mean_of_its_windows(run):
     keypoints = moving_clip(persons=2, frames=50)
     prediction = predict(keypoints, model=run, window=20, precision="fp32", **GIVEN)

@@ -4,16 +4,19 @@ import importlib
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
+from support.prediction import moving_clip
 
 from fastpose import export
-from fastpose.data import LAYOUTS
+from fastpose.data import LAYOUTS, Denoiser, PackedClips
 from fastpose.models import MotionBERT, PoseConv3D, create_model
 from fastpose.settings import ModelConfig, RunConfig
 from fastpose.weights.card import ModelCard
@@ -119,6 +122,88 @@ def test_weights_can_be_loaded_again(tmp_path):
     assert same_card == card
     for key, value in model.state_dict().items():
         assert torch.equal(again.state_dict()[key], value), key
+
+
+def metadata_of(path):
+    if path.suffix == ".onnx":
+        return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
+    if path.suffix == ".pt2":
+        files = {"fastpose.json": ""}
+        torch.export.load(path, extra_files=files)
+        return json.loads(files["fastpose.json"])
+    with safe_open(path, framework="pt") as file:
+        return file.metadata()
+
+
+def noisy_clips(layout="coco17", seed=0):
+    points = [moving_clip(i, joints=LAYOUTS[layout].num_joints, frames=40) for i in range(8)]
+    noise = np.random.default_rng(seed)
+    clips = [
+        {"keypoints": clip + 9 * noise.standard_normal(clip.shape), "label": 0, "image_size": (480, 640)}
+        for clip in points
+    ]
+    return PackedClips.from_clips(clips, layout=layout)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_says_what_filters_in_front_of_its_model(tmp_path, format):
+    clips = noisy_clips()
+    prior = Denoiser.fit(clips)
+    prior.save(tmp_path / "prior.safetensors")
+    model, card = make("dct_mlp", "skeleton")
+    (tmp_path / "run").mkdir()
+    write_weights(tmp_path / "run" / WEIGHTS, model.state_dict(), card)
+    choices = {"off": None, "sure": Denoiser(), str(tmp_path / "prior.safetensors"): prior}
+    for choice, expected in choices.items():
+        path = tmp_path / f"model{FORMATS[format]}"
+        assert export.main([str(tmp_path / "run"), "--out", str(path), "--denoise", choice]) == 0
+        metadata = metadata_of(path)
+        assert metadata == card.behind(expected).to_metadata()
+        assert ("denoise" in metadata) == (choice != "off")
+        found = ModelCard.from_metadata(metadata, path).denoiser()
+        if expected is None:
+            assert found is None
+        else:
+            assert np.array_equal(found.filter_clips(clips).keypoints, expected.filter_clips(clips).keypoints)
+
+
+def test_an_exported_file_keeps_its_denoising(tmp_path):
+    model, card = make()
+    write_weights(tmp_path / "one.safetensors", model.state_dict(), card.behind(Denoiser()))
+    for flags, expected in (((), "sure"), (("--denoise", "off"), "off")):
+        assert (
+            export.main(
+                [str(tmp_path / "one.safetensors"), "--out", str(tmp_path / "two.safetensors"), *flags]
+            )
+            == 0
+        )
+        assert load_model(tmp_path / "two.safetensors")[1].denoise == expected
+
+
+def test_a_prior_of_other_joints_is_refused(tmp_path, capsys):
+    model, card = make()
+    write_weights(tmp_path / "coco.safetensors", model.state_dict(), card)
+    Denoiser.fit(noisy_clips("penn13")).save(tmp_path / "penn.safetensors")
+    out = tmp_path / "out.safetensors"
+    arguments = [str(tmp_path / "coco.safetensors"), "--out", str(out)]
+    for choice, message in {
+        "penn.safetensors": "error: the prior knows the joints of layout 'penn13', the model takes those of 'coco17'\n",
+        "coco.safetensors": "not a prior of body motion",
+        "absent.safetensors": "absent.safetensors",
+    }.items():
+        assert export.main([*arguments, "--denoise", str(tmp_path / choice)]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert not out.exists()
+
+
+def test_damaged_denoising_is_refused_with_its_file(tmp_path):
+    model, card = make()
+    path = tmp_path / "model.safetensors"
+    write_weights(path, model.state_dict(), replace(card, denoise="prior:AAAA"))
+    with pytest.raises(ValueError, match=r"model\.safetensors: its denoising cannot be read: not a prior"):
+        load_model(path)
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])

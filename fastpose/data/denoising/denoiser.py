@@ -1,5 +1,6 @@
 """Keypoints without their noise, at the full frame rate, for whatever recognises actions in them."""
 
+import base64
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastpose.data.core import core
 from fastpose.data.denoising.motion_prior import MotionPrior, box_of, cosines
-from fastpose.data.denoising.prior_file import read_prior, write_prior
+from fastpose.data.denoising.prior_file import prior_from_bytes, prior_to_bytes, read_prior, write_prior
 from fastpose.data.denoising.smoothing import noise_variances
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import present_joints
+
+PRIOR = "prior:"  # begins the text of a denoiser that has one
 
 
 class Denoiser:
@@ -79,6 +82,25 @@ class Denoiser:
         """
         return cls(*read_prior(path))
 
+    def to_text(self) -> str:
+        """Return "sure" for smoothing alone, else "prior:" and the file that ``save`` writes in base64."""
+        if self.prior is None or self.layout is None:
+            return "sure"
+        return PRIOR + base64.b64encode(prior_to_bytes(self.prior, self.layout)).decode()
+
+    @classmethod
+    def from_text(cls, text: str) -> "Denoiser":
+        """Return the denoiser of which ``to_text`` made ``text``; it filters bitwise alike.
+
+        Raises:
+            ValueError: it is another text; the error says why.
+        """
+        if text == "sure":
+            return cls()
+        if not text.startswith(PRIOR):
+            raise ValueError(f"a denoiser is 'sure' or {PRIOR!r} and base64, got {text[:40]!r}")
+        return cls(*prior_from_bytes(base64.b64decode(text.removeprefix(PRIOR), validate=True)))
+
     def filter(self, keypoints: ArrayLike, scores: ArrayLike | None = None) -> NDArray[np.float32]:
         """Return the keypoints of a clip [M, T, V, D] without their noise, float32, D being 2 or 3.
 
@@ -114,7 +136,6 @@ class Denoiser:
             ValueError: the clips have other joints than the prior.
         """
         self.check_layout(packed.layout)
-        self._check_joints(packed.keypoints.shape[1], 2)
         present = present_joints(packed.keypoints, packed.scores)
         persons = np.repeat(packed.num_frames.astype(np.int64), packed.num_persons)
         begins = np.concatenate([[0], np.cumsum(persons)])
@@ -124,12 +145,13 @@ class Denoiser:
         )
         return replace(packed, keypoints=keypoints, total_difference=moved, path=None)
 
-    def check_layout(self, layout: Layout) -> None:
-        """Raise ValueError where the prior knows other joints than those of ``layout``."""
+    def check_layout(self, layout: Layout, owner: str = "the clips have") -> None:
+        """Raise ValueError where the prior knows other joints than those of ``layout``, or knows them in 3D."""
         if self.layout is not None and layout.joints != self.layout.joints:
             raise ValueError(
-                f"the prior knows the joints of layout {self.layout.name!r}, the clips have those of {layout.name!r}"
+                f"the prior knows the joints of layout {self.layout.name!r}, {owner} those of {layout.name!r}"
             )
+        self._check_joints(layout.num_joints, 2)
 
     def _check_joints(self, joints: int, axes: int) -> None:
         if self.prior is None or self.layout is None:

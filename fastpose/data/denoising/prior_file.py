@@ -1,6 +1,7 @@
-"""A prior of body motion on disk: safetensors, with the joints that it knows."""
+"""A prior of body motion on disk, or inside another file: safetensors, with the joints that it knows."""
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from fastpose.data.denoising.motion_prior import FREQUENCIES, MotionPrior
 from fastpose.data.pack import packed_file
 from fastpose.data.pack.layouts import Layout
+from fastpose.system.files import with_sorted_metadata
 
 FORMAT, VERSION = "fastpose motion prior", "1"
 
@@ -18,9 +20,15 @@ def write_prior(path: str | Path, prior: MotionPrior, layout: Layout) -> None:
     Raises:
         OSError: the folder is missing or the disk is full.
     """
-    arrays = {"mean": prior.mean, "directions": prior.directions, "variances": prior.variances}
-    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    packed_file.write(path, arrays, {"layout": json.dumps(layout.to_json())}, (FORMAT, VERSION))
+    packed_file.write(path, *_content(prior, layout), (FORMAT, VERSION))
+
+
+def prior_to_bytes(prior: MotionPrior, layout: Layout) -> bytes:
+    """Return what ``write_prior`` writes."""
+    from safetensors.numpy import save
+
+    arrays, texts = _content(prior, layout)
+    return with_sorted_metadata(save(arrays, metadata={"format": FORMAT, "version": VERSION, **texts}))
 
 
 def read_prior(path: str | Path) -> tuple[MotionPrior, Layout]:
@@ -36,22 +44,43 @@ def read_prior(path: str | Path) -> tuple[MotionPrior, Layout]:
         pass
     try:
         with safe_open(path, framework="numpy") as file:
-            texts = file.metadata() or {}
-            if texts.get("format") != FORMAT:
-                raise ValueError(
-                    "it holds something else; make one with `fastpose denoise --fit PACK --out PRIOR`"
-                )
-            if texts.get("version") != VERSION:
-                raise ValueError(
-                    f"it is of version {texts.get('version')!r}, this fastpose reads {VERSION!r}"
-                )
-            layout = Layout.from_json(json.loads(texts["layout"]))
-            mean, directions, variances = (
-                file.get_tensor(name) for name in ("mean", "directions", "variances")
-            )
-        _check(mean, directions, variances, layout)
+            return _parsed(file.metadata() or {}, file.get_tensor)
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a prior of body motion: {error}") from error
+
+
+def prior_from_bytes(content: bytes) -> tuple[MotionPrior, Layout]:
+    """Read what ``prior_to_bytes`` returned.
+
+    Raises:
+        ValueError: it is damaged, of another kind or of another version; the text says how.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return _parsed(header.get("__metadata__", {}), arrays.__getitem__)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a prior of body motion: {error}") from error
+
+
+def _content(prior: MotionPrior, layout: Layout) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    arrays = {"mean": prior.mean, "directions": prior.directions, "variances": prior.variances}
+    texts = {"layout": json.dumps(layout.to_json())}
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, texts
+
+
+def _parsed(texts: Mapping[str, str], array: Callable[[str], np.ndarray]) -> tuple[MotionPrior, Layout]:
+    """Return the prior of a file's metadata and arrays by name; ValueError or KeyError where they are no such."""
+    if texts.get("format") != FORMAT:
+        raise ValueError("it holds something else; make one with `fastpose denoise --fit PACK --out PRIOR`")
+    if texts.get("version") != VERSION:
+        raise ValueError(f"it is of version {texts.get('version')!r}, this fastpose reads {VERSION!r}")
+    layout = Layout.from_json(json.loads(texts["layout"]))
+    mean, directions, variances = map(array, ("mean", "directions", "variances"))
+    _check(mean, directions, variances, layout)
     return MotionPrior(mean, directions, variances), layout
 
 

@@ -1,5 +1,6 @@
 """Denoiser: what it does to noise, to clean clips, to missing joints, and what it refuses."""
 
+import base64
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.data import Denoiser, Layout, PackedClips, PoseClip
+from fastpose.data.denoising.motion_prior import MotionPrior
 
 JOINTS, SIDE = 8, 500
 LAYOUT = Layout("eight", [f"joint_{i}" for i in range(JOINTS)], pairs=[(0, 1), (2, 3)], limbs=[])
@@ -124,6 +126,43 @@ def test_a_full_disk_leaves_the_file_as_it_was(fitted, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_as_text_it_filters_bitwise_alike(fitted, tmp_path):
+    assert (Denoiser().to_text(), Denoiser.from_text("sure").prior) == ("sure", None)
+    text = fitted.to_text()
+    assert text == fitted.to_text()
+    fitted.save(tmp_path / "prior.safetensors")
+    assert base64.b64decode(text.removeprefix("prior:")) == (tmp_path / "prior.safetensors").read_bytes()
+    again = Denoiser.from_text(text)
+    assert again.layout == fitted.layout
+    noisy = moves(3, seed=9) + 20 * np.random.default_rng(1).standard_normal((3, 60, JOINTS, 2))
+    assert np.array_equal(again.filter(noisy), fitted.filter(noisy))
+
+
+def test_damaged_texts_are_refused(fitted):
+    text = fitted.to_text()
+    content = base64.b64decode(text.removeprefix("prior:"))
+
+    def as_text(content):
+        return "prior:" + base64.b64encode(content).decode()
+
+    packed = safetensors.numpy.save({"mean": np.ones(3)}, metadata={"format": "fastpose packed clips"})
+    for wrong, message in {
+        "": "is 'sure' or 'prior:' and base64, got ''",
+        "off": "got 'off'",
+        "prior:": "not a prior of body motion",
+        "prior:" + "?" * 8: "base64",
+        text[:-4]: "not a prior of body motion",
+        as_text(content[:-8]): "not a prior of body motion",
+        as_text(content[:4]): "not a prior of body motion",
+        as_text(content.replace(b"fastpose motion prior", b"fastpose motion crier")): "something else",
+        as_text(content.replace(b'"version":"1"', b'"version":"7"')): "of version '7'",
+        as_text(packed): "it holds something else",
+        as_text(safetensors.numpy.save({"mean": np.ones(3)})): "it holds something else",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            Denoiser.from_text(wrong)
+
+
 def test_other_joints_are_refused_by_name(fitted):
     with pytest.raises(ValueError, match="knows 8 joints in 2D .layout 'eight'., the keypoints have 5 in 2D"):
         fitted.filter(np.ones((1, 4, 5, 2)))
@@ -134,6 +173,12 @@ def test_other_joints_are_refused_by_name(fitted):
     object.__setattr__(packed, "layout", other)
     with pytest.raises(ValueError, match="layout 'eight', the clips have those of 'other'"):
         fitted.filter_clips(packed)
+    with pytest.raises(ValueError, match="layout 'eight', the model takes those of 'other'"):
+        fitted.check_layout(other, "the model takes")
+    shape = (JOINTS, 3, 16)
+    deep = Denoiser(MotionPrior(np.zeros(shape), np.eye(JOINTS * 48)[:, :2], np.ones(2)), LAYOUT)
+    with pytest.raises(ValueError, match="knows 8 joints in 3D .layout 'eight'., the keypoints have 8 in 2D"):
+        deep.check_layout(LAYOUT)
 
 
 @pytest.mark.parametrize("keypoints", [np.ones((4, 5, 2)), np.ones((1, 4, 5, 4)), np.ones((1, 4, 5))])
