@@ -43,6 +43,8 @@ class RunConfig:
         if self.data.sampling.crop == "frame":
             unused, reason = ("crop_padding", "min_box", "crop_area", "crop_aspect"), "crop = 'frame'"
             idle += [(name, reason) for name in unused if is_changed(self.data.sampling, name)]
+        if self.data.sampling.frame_rule != "means" and is_changed(self.data.sampling, "window"):
+            idle.append(("window", f"frame_rule = {self.data.sampling.frame_rule!r}"))
         of_schedule = {"step": ("lr_decay",), "one_cycle": ("pct_start", "div_factor", "final_div_factor")}
         for schedule, names in of_schedule.items():
             if self.optim.schedule != schedule:
