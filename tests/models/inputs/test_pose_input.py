@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastpose.data import LAYOUTS, Layout
+from fastpose.data.sampling.batch import PoseBatch
 from fastpose.models import create_model, prepare_input
+from fastpose.models.inputs.pose_input import PoseInput
 from fastpose.ops import render_heatmaps
 
 LAYOUT = Layout("three", joints=("a", "b", "c"), pairs=(), limbs=((0, 1), (1, 2)))
@@ -174,3 +176,34 @@ def test_settings_without_effect_warn():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("score_channel", [False, True])
+def test_evidence_stands_beside_the_coordinates(score_channel):
+    points = keypoints(batch=2, persons=1, frames=4, joints=3)
+    points[0, 0, 1, 2] = 0
+    generator = torch.Generator().manual_seed(1)
+    batch = PoseBatch(
+        points, torch.zeros(2), torch.zeros(2, 4), torch.arange(2),
+        presence=torch.rand(2, 1, 4, 3, generator=generator), noise_levels=torch.tensor([[-1.0, -2], [-3, -4]]),
+    )  # fmt: skip
+    options = {"layout": LAYOUT, "max_persons": 2, "size": (31, 21), "score_channel": score_channel}
+    with_evidence = PoseInput(input="skeleton", evidence=True, **options)
+    coordinates = 3 if score_channel else 2
+    assert with_evidence.num_channels(3) == 2 * 3 * (coordinates + 1) + 2
+    x = with_evidence.dense(batch)
+    assert x.shape == with_evidence.shape(points) == (2, with_evidence.num_channels(3), 4, 1, 1)
+    joints = x[:, :-2].view(2, 2, 3, coordinates + 1, 4)
+    plain = PoseInput(input="skeleton", **options).dense(batch).view(2, 2, 3, coordinates, 4)
+    torch.testing.assert_close(joints[:, :, :, :-1], plain, rtol=0, atol=0)
+    torch.testing.assert_close(joints[:, 0, :, -1], batch.presence[:, 0].transpose(1, 2), rtol=0, atol=0)
+    assert (joints[:, 1] == 0).all()  # the person who is not there
+    torch.testing.assert_close(x[:, -2:, :, 0, 0], batch.noise_levels[..., None].expand(-1, -1, 4))
+    with pytest.raises(ValueError, match="the batch lacks; expected a PoseBatch of a sampler with"):
+        with_evidence.dense(points)
+
+
+def test_evidence_is_left_out_of_drawn_inputs():
+    drawn = PoseInput(input="heatmap", layout=LAYOUT, evidence=True)
+    assert drawn.num_channels(3) == 3
+    assert drawn.dense(keypoints()).shape[1] == 3
