@@ -5,12 +5,13 @@ model on it, and compares their robustness.
 """
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fastpose._command import Command, parse_arguments, read_first
 from fastpose.settings import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
 from fastpose.settings import files as settings
+from fastpose.settings.front_ends import AUTO, with_front_end
 from fastpose.settings.presets import PRESET_ARMS
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
@@ -27,10 +28,14 @@ class Arguments:
     """
 
     preset: str | None = None
-    """report, reference-code, robust, first-run, pyskl-test (48 frames of 64×64, tested on 10 clips and flips),
-    dct_mlp, motionbert, or motionbert-published (243 frames, as its published weights expect them)."""
+    """report, robust, dct_mlp, first-run, pyskl-test, motionbert, or another. reference-code: the report's own;
+    pyskl-test: 48 frames of 64×64, tested on 10 clips and flips; motionbert-published: 243 frames, as its published
+    weights expect them."""
     config: Path | None = None
     """JSON file of settings, such as the config.json of a run."""
+    front_end: str | None = None
+    """Look through noise: off, auto (by held-out clips), means, filter, full. Each but off and auto stands for settings
+    of --help data; filter-windows and full-windows also show random stretches of the clips. Default: as --preset."""
     arms: tuple[Arm, ...] = ("contrastive",)
     """One run for each: supervised (clean clips), augmented (noisy clips), contrastive (both, contrasted)."""
     seeds: tuple[int, ...] = (0,)
@@ -50,7 +55,7 @@ class Arguments:
 
 def parse(argv: list[str] | None = None) -> Arguments:
     """Read the command line; settings named by --preset and --config become the defaults of the flags."""
-    known = read_first(argv, "--preset", "--config", "--data")
+    known = read_first(argv, "--preset", "--config", "--data", "--front-end")
     bare = known.data is None and known.config is None
     preset = known.preset or ("first-run" if bare else "report")
     base = settings.from_preset(preset)
@@ -58,6 +63,9 @@ def parse(argv: list[str] | None = None) -> Arguments:
     if known.config:
         base = settings.from_file(known.config, base)
         arms = (base.arm,)
+    if known.front_end is not None and known.front_end != AUTO:
+        sampling = with_front_end(base.data.sampling, known.front_end)
+        base = replace(base, data=replace(base.data, sampling=sampling))
     default = Arguments(arms=arms, seeds=(base.seed,), **{name: getattr(base, name) for name in SECTIONS})
     return parse_arguments(Arguments, argv, "train", default=default, common=COMMON)
 
@@ -73,12 +81,15 @@ def main(argv: list[str] | None = None) -> int:
         from fastpose.data.synthetic.builtin import open_clips
         from fastpose.models.registry import import_model
         from fastpose.training.experiment import new_folder, plan_runs, run_experiment
+        from fastpose.training.front_end_choice import choose_front_end
 
         base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
         typed = read_first(argv, "--model").model  # a --config file alone imports nothing
         import_model(typed or "")
-        plan = plan_runs(base, arguments.arms, arguments.seeds)
         packed = open_clips(base.data.data)
+        if arguments.front_end == AUTO:
+            base = choose_front_end(base, packed)
+        plan = plan_runs(base, arguments.arms, arguments.seeds)
         out = arguments.out or new_folder(base)
         run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
     return command.status

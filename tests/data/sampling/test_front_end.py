@@ -5,12 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.sampling import make_pack, reference_of, sampling_cases
 
 from fastpose.data.sampling.front_end import part_edges
 from fastpose.data.sampling.sample_prior import SamplePrior, part_bounds
 from fastpose.data.sampling.sampler import ClipSampler
 from fastpose.settings import SamplingConfig
-from tests.support.sampling import make_pack, reference_of, sampling_cases
 
 JOINTS, CLIP_LEN = 5, 12
 PARTS = {
