@@ -2,6 +2,7 @@
 // renderer and the sampler, in which no product and sum are joined, also whatever the CPU and the set, so
 // that digests of them stand here.
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -305,7 +306,10 @@ SettingNumbers settings(double clip_len, double height, double width) {
           {"min_box", {10}},
           {"crop_area", {0.5, 1}},
           {"crop_aspect", {0.75, 1.5}},
-          {"flip_probability", {0.5}}};
+          {"flip_probability", {0.5}},
+          {"window", {0.7}},
+          {"motion_filter", {0}},
+          {"evidence", {0}}};
 }
 
 std::vector<NoiseFamily> all_families() {
@@ -323,7 +327,7 @@ Bytes sampled(const std::vector<NoiseFamily>& families) {
   std::vector<std::int64_t> order;
   for (std::int64_t i = 0; i < Clips::kCount; ++i) order.push_back(Clips::kCount - 1 - i);
   const std::vector<double> low(Clips::kCount, 0.05), high(Clips::kCount, 0.2);
-  const ClipSampler sampler(clips.view(), settings(kClipLength, 56, 64), 11, true);
+  const ClipSampler sampler(clips.view(), settings(kClipLength, 56, 64), 11, true, nullptr);
   return same_with_threads([&](int threads) {
     Bytes all;
     for (const NoiseFamily& family : families) {
@@ -331,7 +335,8 @@ Bytes sampled(const std::vector<NoiseFamily>& families) {
             indices = floats(Clips::kCount * kClipLength), draws = floats(Clips::kCount * kInputDraws);
       sampler.sample(
           {Clips::kCount, order.data(), low.data(), high.data(), 3, 1, true, Flip::kDrawn, {&family, 1}},
-          threads, poses.floats(), reinterpret_cast<std::int32_t*>(indices.data()), draws.floats());
+          threads, poses.floats(), reinterpret_cast<std::int32_t*>(indices.data()), draws.floats(), nullptr,
+          nullptr);
       const Bytes some = joined(poses, indices, draws);
       all.insert(all.end(), some.begin(), some.end());
     }
@@ -355,14 +360,61 @@ void test_noised_clips() {
         CHECK(noised.persons == std::min(clips.persons[clip], 2));
         CHECK(noised.frames == std::ssize(noised.places) && noised.frames >= 1);
         const ClipSampler sampler(clips.view(), settings(static_cast<double>(noised.frames), 1920, 1920),
-                                  kSeed, false);
+                                  kSeed, false, nullptr);
         Array poses = floats(2 * noised.frames * Clips::kJoints * 3);
         std::vector<std::int32_t> frames(noised.places.size());
         sampler.sample({1, &clip, &alpha, &alpha, 0, kStream, false, Flip::kNever, {&family, 1}}, 1,
-                       poses.floats(), frames.data(), nullptr);
+                       poses.floats(), frames.data(), nullptr, nullptr, nullptr);
         CHECK(frames == noised.places);
         CHECK(std::memcmp(poses.data(), noised.joints.data(), 4 * noised.joints.size()) == 0);
       }
+    }
+  }
+}
+
+// Samples through a front end with all its parts are finite, and the same with any number of threads.
+void test_front_end() {
+  constexpr std::int64_t kClipLength = 7, kPersons = 2, kCoordinates = 2 * Clips::kJoints, kDirections = 9;
+  const Clips clips;
+  Uniform uniform;
+  const std::vector<float> mean = uniform(kCoordinates * kFrequencies, -0.2f, 0.2f),
+                           directions = uniform(kCoordinates * kFrequencies * kDirections, -0.1f, 0.1f),
+                           variances = uniform(kDirections, 0.001f, 0.1f),
+                           joint_variances = uniform(kFrequencies * kCoordinates, 0.001f, 0.1f),
+                           joint_directions =
+                               uniform(kFrequencies * kCoordinates * kCoordinates, -0.5f, 0.5f),
+                           cosines = uniform(kFrequencies * kClipLength, -1.4f, 1.4f);
+  const std::vector<float> left_out{1e-5f, 1e-5f}, learned(Clips::kJoints, 1.0f);
+  const MotionPriorView prior{kClipLength,     Clips::kJoints,         kDirections,
+                              mean.data(),     directions.data(),      variances.data(),
+                              left_out.data(), joint_variances.data(), joint_directions.data(),
+                              learned.data(),  cosines.data()};
+  SettingNumbers numbers = settings(kClipLength, 56, 64);
+  numbers["frame_rule"] = {2};
+  numbers["crop"] = {2};
+  numbers["evidence"] = {1};
+  std::vector<std::int64_t> order;
+  for (std::int64_t i = 0; i < Clips::kCount; ++i) order.push_back(i);
+  const std::vector<NoiseFamily> families = all_families();
+  for (const double filter : {0.0, 1.0, 2.0}) {
+    numbers["motion_filter"] = {filter};
+    const ClipSampler sampler(clips.view(), numbers, 11, true, &prior);
+    for (const double alpha : {0.0, 0.2, 1000.0}) {
+      const std::vector<double> alphas(Clips::kCount, alpha);
+      same_with_threads([&](int threads) {
+        constexpr std::int64_t kJoints = Clips::kCount * kPersons * kClipLength * Clips::kJoints;
+        Array poses = floats(3 * kJoints), frames = floats(Clips::kCount * kClipLength),
+              presence = floats(kJoints), levels = floats(2 * Clips::kCount);
+        sampler.sample(
+            {Clips::kCount, order.data(), alphas.data(), alphas.data(), 3, 1, true, Flip::kDrawn, families},
+            threads, poses.floats(), reinterpret_cast<std::int32_t*>(frames.data()), nullptr,
+            presence.floats(), levels.floats());
+        for (std::int64_t i = 0; i < 3 * kJoints; ++i) CHECK(std::isfinite(poses.floats()[i]));
+        for (std::int64_t i = 0; i < kJoints; ++i)
+          CHECK(presence.floats()[i] >= 0.0f && presence.floats()[i] <= 1.0f);
+        for (std::int64_t i = 0; i < 2 * Clips::kCount; ++i) CHECK(std::isfinite(levels.floats()[i]));
+        return joined(poses, presence, levels);
+      });
     }
   }
 }
@@ -395,5 +447,6 @@ int main(int argc, char** argv) {
     test_stem(HeatmapMode::kGrayscaleSum, element);
   }
   test_noised_clips();
+  test_front_end();
   test_digests();
 }
