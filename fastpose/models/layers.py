@@ -22,6 +22,8 @@ Size3 = tuple[int, int, int]
 class BatchNorm(nn.BatchNorm3d):
     """Batch norm of volumes [B, C, T, H, W] or of rows [N, C]; ``count_batch`` counts for all of a network's.
 
+    A lone row, such as an epoch's last clip may be, has no statistics of its own: the running ones normalise it.
+
     Attributes:
         views: V, of each clip, which in training follow each other in a batch of B = N·V. Each view is normalised by
             its own statistics, and moves the running ones in turn, as if it passed alone.
@@ -40,11 +42,12 @@ class BatchNorm(nn.BatchNorm3d):
     def forward(self, x: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
         """Normalise, add ``residual``, then apply ReLU on request."""
         self._check_input_dim(x)
-        if self.training and self.views > 1:
+        training = self.training and not (x.dim() == 2 and len(x) == self.views)
+        if training and self.views > 1:
             return self._normalize_views(x, relu, residual)
         weight, bias = self._affine_parts()
         return batch_norm_relu(
-            x, self.running_mean, self.running_var, weight, bias, self.training, self.momentum, self.eps,
+            x, self.running_mean, self.running_var, weight, bias, training, self.momentum, self.eps,
             residual=residual, relu=relu,
         )  # fmt: skip
 

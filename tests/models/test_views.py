@@ -62,6 +62,21 @@ def test_batch_norm_of_each_view(views, clips, volume, relu, residual, affine, s
         torch.testing.assert_close(getattr(at_once, name), getattr(one_by_one, name))
 
 
+@pytest.mark.parametrize("views", [1, 3])
+def test_a_lone_row_is_normalised_by_the_running_statistics(views):
+    norm = BatchNorm(4)
+    norm(torch.randn(16, 4) * 3 + 1)
+    assert separate_views(norm, views)
+    before = copy.deepcopy(norm.state_dict())
+    x = torch.randn(views, 4, requires_grad=True)
+    found = norm(x)
+    torch.testing.assert_close(found, (x - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
+    found.sum().backward()
+    assert norm.weight.grad.abs().sum() > 0
+    assert x.grad.abs().sum() > 0
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("share_clean", [True, False], ids=["two views", "three views"])
 def test_a_step_is_that_of_a_pass_for_each_view(name, share_clean):
