@@ -18,15 +18,15 @@ class Arguments:
     """Measure top-1, top-5 and mean class accuracy of trained runs at every noise level.
 
     Writes one csv, one plot with a curve for each run, and for each run the confusion matrices as csv and
-    picture.
+    picture; with --families also the accuracy by noise family and level, as csv and picture.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Folders of finished runs, or folders that hold them."""
     data: str | None = None
-    """Packed file to measure on; by default the one each run was trained on."""
+    """Packed file to measure on, by default the one each run was trained on; of another, clips of the same names."""
     test_split: str | None = None
-    """Its split; by default the run's own."""
+    """A split of it; by default the run's own test clips, matched by name."""
     limit: int | Literal["all"] | None = None
     """Measure on this many clips only, or on all; by default on as many as the run itself."""
     preset: str | None = None

@@ -1,5 +1,6 @@
 """Finished runs measured again: at other noise levels, on other data, with more clips."""
 
+import functools
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +11,21 @@ from tqdm import tqdm
 
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.splits import select_clips
-from fastpose.data.synthetic.builtin import open_clips
-from fastpose.evaluation.curves import Curve, curve_of, format_table, plot_curves, write_curve
+from fastpose.data.synthetic.builtin import BUILT_IN, open_clips
+from fastpose.evaluation.curves import Curve, Families, curve_of, format_table, plot_curves, write_curve
+from fastpose.evaluation.families import compare_families
 from fastpose.evaluation.metrics import Accuracy
-from fastpose.evaluation.scores import ClipScores, check_weights, format_speed, fuse_scores, score_clips
+from fastpose.evaluation.scores import (
+    GAUSSIAN,
+    ClipScores,
+    check_weights,
+    count_levels,
+    format_speed,
+    fuse_scores,
+    score_families,
+)
 from fastpose.settings import DataConfig, EvalConfig
+from fastpose.settings.checks import is_changed
 from fastpose.system.files import atomic_path, write_text
 from fastpose.system.placement import Placement
 from fastpose.weights.card import ModelCard
@@ -45,25 +56,79 @@ def open_candidates(
 ) -> dict[str, Candidate]:
     """Find the clips of each run, and how to sample them, by default what the run was made with.
 
+    Of other ``data``, such as the keypoints of another detector, the clips are those of the run's own test split, by
+    their names; a ``test_split`` is one of the other data's own.
+
     Raises:
         ValueError: a run is damaged, or the clips do not fit its model.
     """
-    opened: dict[str, PackedClips] = {}
+    open_once = functools.cache(open_clips)
     candidates = {}
     for name, run in runs.items():
         card = load_card(run)
-        source = data or card.config.data.data
-        if source not in opened:
-            opened[source] = open_clips(source)
-        packed = opened[source]
+        own = card.config.data.data
+        source = data or own
+        packed = open_once(source)
         check_clips(card, packed, run)
         packed = card.clips(packed)
         chosen = changed_data(card.config.data, test_split, limit, clip_len, size)
-        _, indices = select_clips(packed, chosen)
+        indices = np.empty(0, np.int64)
+        if test_split is None and not _same_source(source, own):
+            if own == BUILT_IN or Path(own).exists():
+                indices = match_clips_by_name(name, open_once(own), own, packed, source, chosen)
+            else:
+                print(f"{name}: {own}, whose test clips it was to be measured on, is not there")
+            if not len(indices):
+                print(f"{name}: measured on the test split of {source}")
+        if not len(indices):
+            _, indices = select_clips(packed, chosen)
         if limit is None and chosen.limit is not None:
             print(f"{name}: {len(indices)} clips, as the run itself; --limit all for the whole split")
         candidates[name] = Candidate(run, card, packed, indices, chosen)
     return candidates
+
+
+def match_clips_by_name(
+    run: str, own: PackedClips, own_source: str, packed: PackedClips, source: str, chosen: DataConfig
+) -> np.ndarray:
+    """Return the clips of ``packed`` with the names of those clips of ``own`` that a run is measured on, int64.
+
+    Clips of equal names have equal noise. Says which are not in ``packed``, and which of it are not in ``own``.
+
+    Raises:
+        ValueError: a clip is of another class in the two.
+    """
+    _, measured = select_clips(own, chosen)
+    places = {name: place for place, name in enumerate(packed.names)}
+    names = [own.names[index] for index in measured]
+    lacking = [name for name in names if name not in places]
+    if len(lacking) == len(names):
+        print(f"{run}: none of its {len(names)} test clips is in {source}")
+        return np.empty(0, np.int64)
+    if lacking:
+        print(
+            f"{run}: {len(lacking)} of its {len(names)} test clips are not in {source} (first {lacking[0]!r})"
+        )
+    known = set(own.names)
+    strange = [name for name in packed.names if name not in known]
+    if strange:
+        print(
+            f"{run}: {len(strange)} clips of {source} are not in {own_source} (first {strange[0]!r}); left out"
+        )
+    found = np.array([places[name] for name in names if name in places], np.int64)
+    expected = np.array(
+        [own.labels[index] for index, name in zip(measured, names, strict=True) if name in places]
+    )
+    for index in found[packed.labels[found] != expected][:1]:
+        raise ValueError(
+            f"{source}: clip {packed.names[index]!r} is of class {packed.labels[index]} there, and of another in "
+            f"{own_source}; expected the same classes in the same order"
+        )
+    return found
+
+
+def _same_source(one: str, two: str) -> bool:
+    return one == two or (BUILT_IN not in (one, two) and Path(one).resolve() == Path(two).resolve())
 
 
 def check_clips(card: ModelCard, packed: PackedClips, run: Path) -> None:
@@ -151,6 +216,9 @@ def evaluate_runs(
 ) -> dict[str, Curve]:
     """Measure each run; write the curves as csv and plot, and confusion matrices; print the curves.
 
+    The curves are of Gaussian noise. Where ``settings`` names other noise families, each is measured too; they are
+    written as families.csv and picture, and printed with their mean corruption accuracy.
+
     ``data``, ``test_split``, ``limit``, ``clip_len`` and ``size`` default to what each run was made with,
     ``confusion_alphas`` to the first level.
     With ``fuse``, the curve "fused" is of the mean of the runs' softmax scores, weighted by ``fuse_weights``.
@@ -175,26 +243,33 @@ def evaluate_runs(
     )
     if fuse:
         check_fusable(candidates)
+    measured = dict.fromkeys((GAUSSIAN, *settings.families))
+    num_levels = count_levels(alphas, measured)
     curves: dict[str, Curve] = {}
-    scores: list[ClipScores] = []
+    by_family: dict[str, Families] = {}
+    scores: list[dict[str, ClipScores]] = []
     for name, candidate in candidates.items():
         model, card = load_model(candidate.run, size=size)
         model = placement.place(model)
         started = time.perf_counter()
-        with tqdm(total=len(candidate.indices) * len(alphas), desc=name, unit="clip", disable=None) as bar:
+        with tqdm(total=len(candidate.indices) * num_levels, desc=name, unit="clip", disable=None) as bar:
             sampling = replace(candidate.data.sampling, max_persons=card.max_persons)
-            scored = score_clips(
+            scored = score_families(
                 model, candidate.packed, candidate.indices, sampling, settings,
-                seed=seed, placement=placement, prior=card.prior, on_batch=bar.update,
+                families=tuple(measured), seed=seed, placement=placement, prior=card.prior, on_batch=bar.update,
             )  # fmt: skip
-        curves[name] = curve_of(scored)
-        print(
-            f"{name}: {format_speed(len(candidate.indices), len(curves[name]), time.perf_counter() - started)}"
-        )
+        curves[name] = curve_of(scored[GAUSSIAN])
+        by_family[name] = {family: curve_of(scored[family]) for family in settings.families}
+        print(f"{name}: {format_speed(len(candidate.indices), num_levels, time.perf_counter() - started)}")
         if fuse:
             scores.append(scored)
     if fuse:
-        curves[FUSED] = curve_of(fuse_scores(scores, fuse_weights))
+        fused = {
+            family: curve_of(fuse_scores([member[family] for member in scores], fuse_weights))
+            for family in measured
+        }
+        curves[FUSED] = fused[GAUSSIAN]
+        by_family[FUSED] = {family: fused[family] for family in settings.families}
     out.mkdir(parents=True, exist_ok=True)
     for name, curve in curves.items():
         class_names = candidates.get(name, next(iter(candidates.values()))).card.class_names
@@ -204,6 +279,8 @@ def evaluate_runs(
     write_curve(out / "robustness.csv", curves)
     plot_curves(out / "robustness.png", curves)
     print("\n" + format_table(curves))
+    if is_changed(settings, "families"):
+        compare_families(by_family, out / "families")
     print(f"\nresults: {out}")
     return curves
 

@@ -1,7 +1,7 @@
 """Softmax scores of clips at every noise level, and their late fusion over several models."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from fastpose.system.placement import Placement
 from fastpose.system.prefetch import Prefetcher
 
 EVALUATION_STREAM = 3
+GAUSSIAN = "gaussian"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ def score_clips(
     prior: SamplePrior | None = None,
     sampler: ClipSampler | DeviceClipSampler | None = None,
     on_batch: Callable[[int], object] = lambda clips: None,
+    family: str = GAUSSIAN,
 ) -> ClipScores:
     """Score clips at every noise level of ``settings``, in one pass over them.
 
@@ -61,16 +63,18 @@ def score_clips(
         packed: the clips; their labels are the model's classes.
         indices: of the clips to score, int64 [N]; all by default.
         sampling: frames, size, crop and persons; by default those of ``SamplingConfig``.
-        settings: noise levels, samplings of a clip, clips × levels of a batch.
+        settings: noise levels, samplings of a clip, clips × levels of a batch. Its families are for
+            ``score_families``.
         seed: of the noise.
         placement: where the model is, and the dtype of its matrix products; by default float32 where it is.
         prior: of the filter in front of the model, where ``sampling`` asks for it (``ModelCard.prior``).
         sampler: one made of ``packed`` for evaluation, where it is at hand, whose settings, seed and prior take the
             place of ``sampling``, ``seed`` and ``prior``.
         on_batch: is called with the number of clips × levels scored, batch by batch.
+        family: of the noise, one of ``fastpose.settings.families.FAMILIES``.
 
     Raises:
-        ValueError: there are no clips to score.
+        ValueError: there are no clips to score, or no noise is called ``family``.
     """
     indices = np.arange(packed.num_clips) if indices is None else indices
     settings = settings or EvalConfig()
@@ -82,7 +86,7 @@ def score_clips(
             sampling, seed, prior = sampler.settings, sampler.seed, sampler.prior
         sampling = sampling or SamplingConfig()
         return _score_filtered(
-            denoiser, model, packed.subset(indices), sampling, settings, seed, placement, prior, on_batch
+            denoiser, model, packed.subset(indices), sampling, settings, seed, placement, prior, on_batch, family
         )
     if sampler is None:
         sampling = sampling or SamplingConfig()
@@ -92,7 +96,7 @@ def score_clips(
     was_training = model.training
     model.eval()
     try:
-        with Prefetcher(_sample_batches(sampler, indices, levels, settings)) as batches:
+        with Prefetcher(_sample_batches(sampler, indices, levels, settings, family)) as batches:
             for views in batches:
                 scored.append(mean_scores(cast(PoseModel, model), views, placement)[0])
                 on_batch(len(scored[-1]))
@@ -101,6 +105,53 @@ def score_clips(
     scores = torch.cat(scored).unflatten(0, (len(indices), len(levels)))  # [N, levels, K]
     labels = torch.from_numpy(packed.labels[indices]).to(scores.device)
     return ClipScores(labels, dict(zip(levels, scores.unbind(1), strict=True)))
+
+
+def score_families(
+    model: nn.Module,
+    packed: PackedClips,
+    indices: np.ndarray | None = None,
+    sampling: SamplingConfig | None = None,
+    settings: EvalConfig | None = None,
+    *,
+    families: Sequence[str] | None = None,
+    **named: Any,
+) -> dict[str, ClipScores]:
+    """Score clips with noise of each family at every level of ``settings``; arguments are those of ``score_clips``.
+
+    ``families`` are by default those of ``settings``; the one word "all" stands for all. At α = 0 clips are as they
+    are, whatever the family, and are scored once.
+
+    Raises:
+        ValueError: as ``score_clips``.
+    """
+    settings = settings or EvalConfig()
+    if families is not None:
+        settings = replace(settings, families=(families,) if isinstance(families, str) else tuple(families))
+    scores: dict[str, ClipScores] = {}
+    clean: dict[float, Tensor] = {}
+    for family, levels in _levels_to_score(settings.alphas, settings.families).items():
+        by_alpha = clean
+        if levels:
+            of_levels = replace(settings, alphas=levels)
+            found = score_clips(model, packed, indices, sampling, of_levels, family=family, **named)
+            labels, by_alpha = found.labels, clean | found.by_alpha
+        scores[family] = ClipScores(labels, {alpha: by_alpha[alpha] for alpha in settings.alphas})
+        clean = {alpha: level for alpha, level in by_alpha.items() if alpha == 0}
+    return scores
+
+
+def count_levels(alphas: Sequence[float], families: Iterable[str]) -> int:
+    """Return how often ``score_families`` scores each clip."""
+    return sum(map(len, _levels_to_score(alphas, families).values()))
+
+
+def _levels_to_score(alphas: Sequence[float], families: Iterable[str]) -> dict[str, tuple[float, ...]]:
+    """Return the noise levels to score with each family: α = 0 with the first alone."""
+    levels = tuple(dict.fromkeys(alphas))
+    first, *others = dict.fromkeys(families)
+    noisy = tuple(alpha for alpha in levels if alpha != 0)
+    return {first: levels, **dict.fromkeys(others, noisy)}
 
 
 def _score_filtered(
@@ -113,12 +164,14 @@ def _score_filtered(
     placement: Placement,
     prior: SamplePrior | None,
     on_batch: Callable[[int], object],
+    family: str,
 ) -> ClipScores:
     """Score clips that are noised, filtered and then sampled, level by level."""
     as_they_are = replace(settings, alphas=(0.0,), denoise="off")
     levels: list[ClipScores] = []
     for alpha in settings.alphas:
-        filtered = denoiser.filter_clips(noised_clips(clips, alpha, seed=seed, stream=EVALUATION_STREAM))
+        noised = noised_clips(clips, alpha, seed=seed, stream=EVALUATION_STREAM, family=family)
+        filtered = denoiser.filter_clips(noised)
         levels.append(
             score_clips(
                 model,
@@ -137,15 +190,20 @@ def _score_filtered(
 
 
 def _sample_batches(
-    sampler: ClipSampler | DeviceClipSampler, indices: np.ndarray, levels: list[float], settings: EvalConfig
+    sampler: ClipSampler | DeviceClipSampler,
+    indices: np.ndarray,
+    levels: list[float],
+    settings: EvalConfig,
+    family: str,
 ) -> Iterator[list[PoseBatch]]:
     """Yield samplings of the same clips × levels, clip by clip."""
     clips, noise = np.repeat(indices, len(levels)), np.tile(levels, len(indices))
     for begin in range(0, len(clips), settings.eval_batch_size):
         rows = slice(begin, begin + settings.eval_batch_size)
         yield evaluation_views(
-            sampler, clips[rows], alpha=noise[rows], num_clips=settings.num_clips, flip=settings.flip_test
-        )
+            sampler, clips[rows], alpha=noise[rows], num_clips=settings.num_clips, flip=settings.flip_test,
+            family=family,
+        )  # fmt: skip
 
 
 def evaluation_views(
@@ -155,14 +213,15 @@ def evaluation_views(
     *,
     num_clips: int = 1,
     flip: bool = False,
+    family: str = GAUSSIAN,
 ) -> list[PoseBatch]:
     """Return the samplings of ``clips`` whose scores are averaged: one of middle frames, or ``num_clips`` drawn.
 
-    With ``flip``, each is followed by its mirror image.
+    With ``flip``, each is followed by its mirror image. ``alpha`` is the strength of noise of ``family``.
     """
     return [
         sampler.batch(clips, epoch=draw, stream=EVALUATION_STREAM, alpha=alpha,
-                      draw_frames=num_clips > 1, flip=mirrored)
+                      draw_frames=num_clips > 1, flip=mirrored, families=(family,))
         for draw in range(num_clips)
         for mirrored in ((False, True) if flip else (False,))
     ]  # fmt: skip

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from fastpose.settings.families import FAMILIES, check_families
+
 
 def require(condition: bool, message: str) -> None:
     """Raise ValueError with ``message`` unless ``condition`` holds."""
@@ -35,6 +37,16 @@ def check_levels(config: Any, name: str) -> None:
     """Raise ValueError unless ``name`` is one noise level or more."""
     check(config, "one noise level or more", len, name)
     check(config, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), name)
+
+
+def settle_families(config: Any, name: str) -> None:
+    """Put all noise families in place of the single word "all"; raise ValueError unless ``name`` is some families."""
+    chosen = getattr(config, name)
+    try:
+        families = FAMILIES if chosen == "all" or list(chosen) == ["all"] else check_families(chosen)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    object.__setattr__(config, name, families)  # of a frozen dataclass, by its own __post_init__
 
 
 def is_whole(value: Any, low: int, high: int) -> bool:

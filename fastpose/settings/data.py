@@ -12,7 +12,7 @@ class DataConfig:
     """Clips and how they are sampled: frames, crop, flip."""
 
     data: str = "synthetic"
-    """Packed file made by `fastpose pack`, or "synthetic" for the built-in set."""
+    """File of `fastpose pack`, or "synthetic" (built in)."""
     train_split: str = "auto"
     """Split to train on; auto takes xsub_train or train."""
     test_split: str = "auto"

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastpose.settings.checks import check, check_levels
+from fastpose.settings.checks import check, check_levels, settle_families
 
 ALPHA_GRID = (0.0, 0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 
@@ -13,6 +13,8 @@ class EvalConfig:
 
     alphas: tuple[float, ...] = ALPHA_GRID
     """Noise levels."""
+    families: tuple[str, ...] = ("gaussian",)
+    """Noise families to measure at every level, or all. The curve itself is of Gaussian noise."""
     num_clips: int = 1
     """Clips drawn from each video; their softmax scores are averaged."""
     flip_test: bool = False
@@ -25,4 +27,5 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         check_levels(self, "alphas")
+        settle_families(self, "families")
         check(self, "at least 1", lambda n: n >= 1, "num_clips", "eval_batch_size")

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fastpose.settings.checks import check, check_levels, check_words, require
+from fastpose.settings.checks import check, check_levels, check_words, require, settle_families
 
 
 def parse_alpha(text: str) -> tuple[float, float]:
@@ -58,6 +58,8 @@ class OptimConfig:
     """Decay of the moving average of the weights, which is then what is evaluated; 0 for none."""
     alpha: str = "0.01"
     """Noise level of the noisy view, or a range such as 0:0.2 from which each clip draws its own."""
+    train_families: tuple[str, ...] = ("gaussian",)
+    """Noise families of the noisy view, or all: each clip draws one of them in each epoch."""
     share_clean: bool = True
     """One clean batch, and one forward pass, for the supervised and the contrastive clean stream."""
     joint_pass: bool = False
@@ -65,7 +67,7 @@ class OptimConfig:
     val_every: int = 0
     """Epochs from one validation on the held-out clips to the next (and one after the last); 0 for none."""
     val_alphas: tuple[float, ...] = (0.0, 0.02)
-    """Noise levels of a validation, of one sampling of each clip; their mean top-1 is what patience looks at."""
+    """Levels of Gaussian noise of a validation, of one sampling of each clip; patience looks at their mean top-1."""
     patience: int = 0
     """End training after this many validations in a row without a better one, at its weights; 0 for never."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -77,6 +79,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         check_words(self)
         parse_alpha(self.alpha)
+        settle_families(self, "train_families")
         check(self, "at least 1", lambda n: n >= 1, "epochs")
         check(self, "at least 1, or auto", lambda n: n == "auto" or n >= 1, "batch_size")
         check(self, "at least 1, or none for a whole batch", lambda n: n is None or n >= 1, "micro_batch")

@@ -50,6 +50,8 @@ class RunConfig:
             if self.optim.schedule != schedule:
                 reason = f"schedule = {self.optim.schedule!r}"
                 idle += [(name, reason) for name in names if is_changed(self.optim, name)]
+        if self.arm == "supervised" and is_changed(self.optim, "train_families"):
+            idle.append(("train_families", "arm = 'supervised', which sees clean clips only"))
         if not self.optim.val_every and is_changed(self.optim, "val_alphas"):
             idle.append(("val_alphas", "val_every = 0"))
         micro, batch = self.optim.micro_batch, self.optim.batch_size

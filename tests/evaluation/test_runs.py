@@ -9,10 +9,21 @@ from support.training import TINY
 
 from fastpose import evaluate
 from fastpose.data import ClipSampler
-from fastpose.evaluation.curves import format_spread, format_table, measure_curve, sampling_error
+from fastpose.data.pack.clip_builder import name_hash
+from fastpose.evaluation.curves import (
+    format_spread,
+    format_table,
+    mean_corruption_accuracy,
+    measure_curve,
+    measure_families,
+    read_curves,
+    sampling_error,
+)
+from fastpose.evaluation.families import read_families
 from fastpose.evaluation.metrics import AccuracyMeter
-from fastpose.evaluation.scores import EVALUATION_STREAM, score_clips
+from fastpose.evaluation.scores import EVALUATION_STREAM, score_families
 from fastpose.settings import EvalConfig
+from fastpose.settings.families import FAMILIES
 from fastpose.training.experiment import plan_runs, run_experiment
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
@@ -60,6 +71,42 @@ def test_the_command_repeats_the_curves_of_training(finished, tmp_path, capsys):
     counts = np.array([row[1:] for row in rows[1:]], int)
     assert counts.sum() == 8
     assert 100 * counts.trace() / 8 == pytest.approx(measured["supervised-s0", 0.0], abs=1e-3)
+
+
+def test_families_are_measured_beside_the_curve(finished, tmp_path, capsys):
+    folder, _ = finished
+    flags = ["--alphas", "0", "0.1", "--precision", "fp32", "--out"]
+    assert evaluate.main([str(folder / "runs"), *flags, str(tmp_path / "curve")]) == 0
+    assert not (tmp_path / "curve" / "families.csv").exists()
+    capsys.readouterr()
+    assert evaluate.main([str(folder / "runs"), *flags, str(tmp_path / "all"), "--families", "all"]) == 0
+    printed = capsys.readouterr().out
+    for file in ("robustness.csv", "confusion-supervised-s0-0.csv"):
+        assert (tmp_path / "all" / file).read_bytes() == (tmp_path / "curve" / file).read_bytes()
+    measured = read_families(tmp_path / "all" / "families.csv")
+    assert list(measured) == ["contrastive-0-0.05-s0", "supervised-s0"]
+    packed = waving_clips()
+    for name, families in measured.items():
+        model, _ = load_model(folder / "runs" / name)
+        expected = measure_families(
+            model,
+            packed,
+            packed.split("test"),
+            TINY.data.sampling,
+            EvalConfig(alphas=(0, 0.1)),
+            families="all",
+        )
+        assert list(families) == list(FAMILIES)
+        for family, curve in families.items():
+            assert list(curve) == [0, 0.1]
+            for alpha, accuracy in curve.items():
+                wanted = expected[family][alpha]
+                assert accuracy.top1_percent == pytest.approx(wanted.top1_percent, abs=1e-3)
+                assert accuracy.mean_class_percent == pytest.approx(wanted.mean_class_percent, abs=1e-3)
+        mca = mean_corruption_accuracy(families)
+        assert f"mCA of {name}: {mca:.1f} %, the mean over {len(FAMILIES)} families" in printed
+    assert f"8 clips × {1 + len(FAMILIES)} noise levels" in printed
+    assert (tmp_path / "all" / "families.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_many_clips_and_flips_average_the_scores(finished):
@@ -126,8 +173,8 @@ def test_other_frames_and_sizes_than_in_training(input, tmp_path, monkeypatch):
     wider = replace(config, data=replace(data, sampling=replace(data.sampling, clip_len=12, size=(20, 24))))
     expected = build_model(replace(trainer.setup.card, config=wider))
     monkeypatch.setattr(
-        "fastpose.evaluation.runs.score_clips",
-        lambda model, *args, **named: seen.append((model, args)) or score_clips(model, *args, **named),
+        "fastpose.evaluation.runs.score_families",
+        lambda model, *args, **named: seen.append((model, args)) or score_families(model, *args, **named),
     )
     flags = [".", "--alphas", "0.1", "--precision", "fp32"]
     assert evaluate.main([*flags, "--clip-len", "12", "--size", "20", "24"]) == 0
@@ -140,6 +187,84 @@ def test_other_frames_and_sizes_than_in_training(input, tmp_path, monkeypatch):
     _, (_, _, sampling, settings) = seen.pop()
     assert (sampling.clip_len, sampling.size) == (48, (16, 16))
     assert (settings.num_clips, settings.flip_test) == (2, True)
+
+
+def renamed(packed, names):
+    """The clips under other names, and so with other noise."""
+    hashes = np.array([name_hash(name) for name in names], np.uint64)
+    return replace(packed, names=list(names), name_hashes=hashes)
+
+
+class TestOtherData:
+    """Keypoints of another detector, of the clips that a run was to be measured on."""
+
+    def evaluate(self, finished, tmp_path, capsys, packed, *flags):
+        """The clips that were scored, by name, the accuracies, and what the command said."""
+        packed.save(tmp_path / "other.safetensors")
+        folder = finished[0] / "runs" / "supervised-s0"
+        flags = ["--data", str(tmp_path / "other.safetensors"), "--out", str(tmp_path), *flags]
+        capsys.readouterr()
+        code = evaluate.main([str(folder), "--alphas", "0", "0.1", "--precision", "fp32", *flags])
+        captured = capsys.readouterr()
+        if code:
+            return captured.err.splitlines()[-1]
+        curve = read_curves(tmp_path / "robustness.csv")["supervised-s0"]
+        return curve, captured.out.replace(str(tmp_path) + "/", "").replace(str(finished[0]) + "/", "")
+
+    def test_equal_clips_in_another_order_have_equal_noise(self, finished, tmp_path, capsys):
+        packed = waving_clips()
+        mixed = packed.subset(np.random.default_rng(0).permutation(24))
+        no_splits = replace(mixed, splits={})
+        curve, told = self.evaluate(finished, tmp_path, capsys, no_splits)
+        own = finished[1]["supervised-s0"]
+        for alpha in (0.0, 0.1):
+            assert curve[alpha].top1_percent == pytest.approx(own[alpha].top1_percent, abs=1e-3)
+            assert curve[alpha].num_clips == 8
+        assert "other.safetensors" not in told
+
+    def test_clips_that_are_missing_or_strange_are_named(self, finished, tmp_path, capsys):
+        packed = waving_clips()
+        kept = packed.subset([0, *range(18, 24)])
+        other = renamed(kept, ["new", *kept.names[1:]])
+        curve, told = self.evaluate(finished, tmp_path, capsys, other)
+        assert curve[0].num_clips == 6
+        assert "2 of its 8 test clips are not in other.safetensors (first 'clip016')" in told
+        assert "1 clips of other.safetensors are not in clips.safetensors (first 'new'); left out" in told
+        model, _ = load_model(finished[0] / "runs" / "supervised-s0")
+        clips = packed.split("test")[2:]
+        expected = measure_curve(model, packed, clips, TINY.data.sampling, EvalConfig(alphas=(0, 0.1)))
+        for alpha, accuracy in expected.items():
+            assert curve[alpha].top1_percent == pytest.approx(accuracy.top1_percent, abs=1e-3)
+
+    def test_a_split_of_its_own_is_taken_as_it_is(self, finished, tmp_path, capsys):
+        curve, told = self.evaluate(finished, tmp_path, capsys, waving_clips(18), "--test-split", "train")
+        assert curve[0].num_clips == 12
+        assert "are not in" not in told
+
+    def test_none_of_its_clips(self, finished, tmp_path, capsys):
+        packed = waving_clips(9)
+        other = renamed(packed, [f"other{i}" for i in range(9)])
+        curve, told = self.evaluate(finished, tmp_path, capsys, other)
+        assert curve[0].num_clips == 3
+        assert "none of its 8 test clips is in other.safetensors" in told
+        assert "measured on the test split of other.safetensors" in told
+
+    def test_data_of_the_run_that_are_gone(self, finished, tmp_path, capsys, monkeypatch):
+        gone = finished[0] / "clips.safetensors"
+        gone.rename(tmp_path / "moved")
+        try:
+            curve, told = self.evaluate(finished, tmp_path, capsys, waving_clips(12))
+        finally:
+            (tmp_path / "moved").rename(gone)
+        assert curve[0].num_clips == 4
+        assert "clips.safetensors, whose test clips it was to be measured on, is not there" in told
+        assert "measured on the test split of other.safetensors" in told
+
+    def test_other_classes_are_refused(self, finished, tmp_path, capsys):
+        packed = waving_clips()
+        error = self.evaluate(finished, tmp_path, capsys, replace(packed, labels=(packed.labels + 1) % 3))
+        assert "clip 'clip016' is of class 2 there, and of another in" in error
+        assert error.endswith("expected the same classes in the same order")
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +312,22 @@ def test_late_fusion_is_the_mean_of_the_scores(two_streams, tmp_path, capsys):
         assert counts.sum() == len(test)
         assert 100 * counts.trace() / len(test) == pytest.approx(top1, abs=1e-3)
     assert not torch.allclose(*singles[0.05], atol=1e-3)
+
+
+def test_families_are_fused_too(two_streams, tmp_path):
+    assert evaluate_streams(two_streams, tmp_path, "--fuse", "--families", "swap", "gaussian") == 0
+    families = read_families(tmp_path / "families.csv")["fused"]
+    curve = read_curves(tmp_path / "robustness.csv")["fused"]
+    assert list(families) == ["swap", "gaussian"]
+    assert families["gaussian"] == curve
+    packed = waving_clips(36)
+    sampler = ClipSampler(packed, clip_len=8, size=(16, 16), train=False, seed=0)
+    batch = sampler.batch(packed.split("test"), stream=EVALUATION_STREAM, alpha=0.05, families=("swap",))
+    models = [load_model(two_streams / kind / "supervised-s0")[0] for kind in ("heatmap", "limb")]
+    with torch.no_grad():
+        mean = sum(model(batch).logits.softmax(1) for model in models) / 2
+    top1 = 100 * (mean.argmax(1) == batch.labels).float().mean().item()
+    assert families["swap"][0.05].top1_percent == pytest.approx(top1, abs=1e-3)
 
 
 def test_a_weight_of_zero_leaves_a_stream_out(two_streams, tmp_path):
@@ -310,3 +451,18 @@ def test_tables_by_hand():
     ]
     assert "70.0±14.1" in format_spread({"a": [meters[8], meters[6]]})
     assert sampling_error(meters[8][0.0]) == pytest.approx(100 * (0.8 * 0.2 / 10) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("families", "message"),
+    [
+        (["drfit"], "families: no noise family 'drfit'; there are: gaussian, "),
+        (["drift", "drift"], "families: noise family 'drift' is named twice"),
+        (["all", "drift"], "families: no noise family 'all'"),
+    ],
+)
+def test_families_that_there_are_not(finished, capsys, families, message):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([str(finished[0] / "runs"), "--families", *families])
+    assert stop.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())

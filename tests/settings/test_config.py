@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastpose.settings import RunConfig
+from fastpose.settings import EvalConfig, RunConfig
 from fastpose.settings import files as config_files
+from fastpose.settings.families import FAMILIES
 from fastpose.settings.optim import parse_alpha
 from fastpose.settings.presets import PRESETS
 
@@ -93,6 +94,13 @@ def test_bad_alphas_are_named(text):
         ({"loss": {"gamma1": -1}}, "gamma1 = -1.0: expected a weight"),
         ({"eval": {"alphas": []}}, "alphas = .*: expected one noise level"),
         ({"eval": {"alphas": [0, -0.1]}}, "alphas = .*: expected noise levels"),
+        ({"eval": {"families": ["drfit"]}}, "families: no noise family 'drfit'; there are: gaussian, "),
+        ({"eval": {"families": []}}, "families: expected one noise family or more"),
+        (
+            {"optim": {"train_families": ["swap", "swap"]}},
+            "train_families: noise family 'swap' is named twice",
+        ),
+        ({"optim": {"train_families": "all"}}, "train_families = 'all': expected a list"),
         ({"arm": "contrast"}, "arm = 'contrast'"),
         ({"seed": -1}, "seed = -1"),
         ({"model": {"published": True}}, "published = True: expected crop = 'frame'"),
@@ -110,6 +118,21 @@ def test_bad_alphas_are_named(text):
 def test_bad_settings_are_named(values, message):
     with pytest.raises(ValueError, match=message):
         config_files.from_dict(values)
+
+
+def test_one_word_stands_for_all_noise_families():
+    run = config_files.from_dict({"eval": {"families": ["all"]}, "optim": {"train_families": ["all"]}})
+    assert run.eval.families == run.optim.train_families == FAMILIES
+    assert json.loads(config_files.to_json(run))["eval"]["families"] == list(FAMILIES)
+    assert EvalConfig(families="drift").families == ("drift",)
+    assert RunConfig().eval.families == RunConfig().optim.train_families == ("gaussian",)
+
+
+@pytest.mark.parametrize("arm", ["supervised", "augmented", "contrastive"])
+def test_families_are_idle_without_a_noisy_view(arm):
+    run = config_files.from_dict({"arm": arm, "optim": {"train_families": ["gaussian", "drift"]}})
+    told = "train_families has no effect with arm = 'supervised', which sees clean clips only"
+    assert run.idle_settings() == ([told] if arm == "supervised" else [])
 
 
 def test_alpha_may_be_a_number_or_a_list_in_json():

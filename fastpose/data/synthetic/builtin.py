@@ -11,6 +11,7 @@ from fastpose.data.sources.ntu import pack_ntu
 from fastpose.data.sources.pack_log import PackLog
 from fastpose.data.synthetic.dataset import make_synthetic_ntu
 
+BUILT_IN = "synthetic"  # names the set where a packed file may be named
 # Part of the cached file's name: a changed generator needs another one.
 GENERATOR_VERSION = 3
 
@@ -67,4 +68,4 @@ def pack_synthetic(
 
 def open_clips(data: str) -> PackedClips:
     """Return the packed file named ``data``, or the built-in set for "synthetic"."""
-    return load_synthetic() if data == "synthetic" else PackedClips.load(data)
+    return load_synthetic() if data == BUILT_IN else PackedClips.load(data)
