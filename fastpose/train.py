@@ -11,6 +11,8 @@ from pathlib import Path
 from fastpose._command import Command, parse_arguments, read_first
 from fastpose.settings import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
 from fastpose.settings import files as settings
+from fastpose.settings.checks import is_changed
+from fastpose.settings.families import FAMILIES
 from fastpose.settings.front_ends import AUTO, with_front_end
 from fastpose.settings.presets import PRESET_ARMS
 
@@ -40,6 +42,8 @@ class Arguments:
     """One run for each: supervised (clean clips), augmented (noisy clips), contrastive (both, contrasted)."""
     seeds: tuple[int, ...] = (0,)
     """One run of each arm for each seed."""
+    leave_one_out: bool = False
+    """Train without each of --train-families in turn, and measure on that one."""
     out: Path | None = None
     """Folder for the runs; by default a new one under runs/."""
     resume: bool = False
@@ -82,14 +86,19 @@ def main(argv: list[str] | None = None) -> int:
         from fastpose.models.registry import import_model
         from fastpose.training.experiment import new_folder, plan_runs, run_experiment
         from fastpose.training.front_end_choice import choose_front_end
+        from fastpose.training.leave_one_out import leave_one_out
 
         base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
+        if arguments.leave_one_out and not is_changed(base.optim, "train_families"):
+            base = replace(base, optim=replace(base.optim, train_families=FAMILIES))
         typed = read_first(argv, "--model").model  # a --config file alone imports nothing
         import_model(typed or "")
         packed = open_clips(base.data.data)
         if arguments.front_end == AUTO:
             base = choose_front_end(base, packed)
         plan = plan_runs(base, arguments.arms, arguments.seeds)
+        if arguments.leave_one_out:
+            plan = leave_one_out(plan)
         out = arguments.out or new_folder(base)
         run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
     return command.status

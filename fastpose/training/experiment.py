@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from fastpose.data.denoising.denoiser import Denoiser
 from fastpose.data.pack.packed import PackedClips
@@ -19,18 +20,24 @@ from fastpose.evaluation.curves import (
     sampling_error,
     write_curve,
 )
-from fastpose.evaluation.scores import format_speed
-from fastpose.settings import Arm, RunConfig
+from fastpose.evaluation.families import compare_families, read_families, write_families
+from fastpose.evaluation.scores import GAUSSIAN, count_levels, format_speed
+from fastpose.settings import Arm, OptimConfig, RunConfig
+from fastpose.settings.checks import is_changed
+from fastpose.settings.families import FAMILIES
 from fastpose.settings.files import from_file, to_json
 from fastpose.system.environment import describe
 from fastpose.system.files import write_text
 from fastpose.system.placement import Placement
 from fastpose.training.batch_size import choose_batch_size
+from fastpose.training.leave_one_out import join_left_out
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
 
 CONFIG = "config.json"
 COMPLETE = "robustness.csv"
+BY_FAMILY = "families.csv"  # where other noise than Gaussian was measured
+T = TypeVar("T")
 
 
 def plan_runs(base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int]) -> dict[str, RunConfig]:
@@ -40,9 +47,18 @@ def plan_runs(base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int]) -> dic
     plan = {}
     for arm in dict.fromkeys(arms):
         for seed in dict.fromkeys(seeds):
-            name = arm if arm == "supervised" else f"{arm}-{base.optim.alpha.replace(':', '-')}"
-            plan[f"{name}-s{seed}"] = replace(base, arm=arm, seed=seed)
+            plan["-".join([arm, *_noise_words(arm, base.optim), f"s{seed}"])] = replace(
+                base, arm=arm, seed=seed
+            )
     return plan
+
+
+def _noise_words(arm: Arm, optim: OptimConfig) -> tuple[str, ...]:
+    """Return what a run's name says of the noise that it is trained on."""
+    if arm == "supervised":
+        return ()
+    families = {(GAUSSIAN,): (), FAMILIES: ("all",)}.get(optim.train_families, optim.train_families)
+    return optim.alpha.replace(":", "-"), *families
 
 
 def new_folder(base: RunConfig) -> Path:
@@ -143,15 +159,29 @@ def run_experiment(
         make_folder(folder, config, overwrite=overwrite)
         trainer.fit(resume=resume)
         trained = time.perf_counter()
-        curves[name] = trainer.measure()
+        measured = trainer.measure_families()
+        curves[name] = measured[GAUSSIAN]
         scored = time.perf_counter()
+        if is_changed(config.eval, "families"):
+            families = {family: measured[family] for family in config.eval.families}
+            write_families(folder / BY_FAMILY, {name: families})
         write_curve(folder / COMPLETE, {name: curves[name]})
         plot_curves(folder / "robustness.png", {name: curves[name]}, title=packed.source)
-        speed = format_speed(len(trainer.setup.test_indices), len(curves[name]), scored - trained)
+        num_levels = count_levels(config.eval.alphas, measured)
+        speed = format_speed(len(trainer.setup.test_indices), num_levels, scored - trained)
         spent = f"{trained - started:.0f} s ({trainer.setup.placement})"
         echo(f"{name}: trained in {spent}, {speed}, in {folder}")
-    earlier = {name: curve for name, curve in finished_curves(out, echo).items() if name not in plan}
+    earlier = {
+        name: curve for name, curve in finished(out, COMPLETE, read_curves, echo).items() if name not in plan
+    }
     compare(earlier | curves, out, title=packed.source, echo=echo)
+    by_family = finished(out, BY_FAMILY, read_families, echo)
+    whole, joined = join_left_out(by_family, earlier | curves)
+    if whole:
+        compare_families(whole, out / "families", group=without_seed, title=packed.source, echo=echo)
+    if joined:
+        echo("\nnoise families that were left out of training, each measured by the run without it")
+        compare_families(joined, out / "leave_one_out", group=without_seed, title=packed.source, echo=echo)
     first = next(iter(next(iter(curves.values())).values()))
     echo(
         f"\n{first.num_clips} clips: the sampling error of {first.top1_percent:.1f} % is "
@@ -161,20 +191,27 @@ def run_experiment(
     return curves
 
 
-def finished_curves(out: Path, echo: Callable[[str], None]) -> dict[str, Curve]:
-    """Return the curves of the finished runs in ``out``, by the names of their folders."""
-    curves = {}
-    for path in sorted(out.glob(f"*/{COMPLETE}")):
+def finished(
+    out: Path, file: str, read: Callable[[Path], dict[str, T]], echo: Callable[[str], None]
+) -> dict[str, T]:
+    """Return what ``read`` finds in the ``file`` of each finished run in ``out``, by the names of their folders."""
+    found = {}
+    for path in sorted(out.glob(f"*/{file}")):
         if not (path.parent / CONFIG).exists():
             continue  # such as the results of an evaluation
         try:
-            found = read_curves(path)
+            runs = read(path)
         except ValueError as error:
             echo(f"left out of the comparison: {error}")
             continue
-        if len(found) == 1:
-            curves[path.parent.name] = next(iter(found.values()))
-    return curves
+        if len(runs) == 1:
+            found[path.parent.name] = next(iter(runs.values()))
+    return found
+
+
+def without_seed(name: str) -> str:
+    """Return the part of a run's name that its seeds share."""
+    return name.rsplit("-s", 1)[0]
 
 
 def compare(curves: dict[str, Curve], out: Path, *, title: str, echo: Callable[[str], None]) -> None:
@@ -184,7 +221,7 @@ def compare(curves: dict[str, Curve], out: Path, *, title: str, echo: Callable[[
     echo("\n" + format_table(curves))
     groups: dict[str, list[Curve]] = {}
     for name, curve in curves.items():
-        groups.setdefault(name.rsplit("-s", 1)[0], []).append(curve)
+        groups.setdefault(without_seed(name), []).append(curve)
     repeated = {name: group for name, group in groups.items() if len(group) > 1}
     if repeated:
         echo("\n" + format_spread(repeated))

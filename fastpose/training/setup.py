@@ -93,8 +93,9 @@ class Setup:
 
     def draw(self, clips: np.ndarray, epoch: int) -> Views:
         """Draw the views of some ``clips`` of the pack."""
+        families = self.config.optim.train_families
         return {
-            view: self._sampler.batch(clips, epoch=epoch, stream=stream, alpha=alpha)
+            view: self._sampler.batch(clips, epoch=epoch, stream=stream, alpha=alpha, families=families)
             for view, (stream, alpha) in self.task.views.items()
         }
 

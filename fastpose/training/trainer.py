@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fastpose.data.sampling.order import epoch_order
-from fastpose.evaluation.curves import Curve, measure_curve
+from fastpose.evaluation.curves import Curve, Families, measure_families
+from fastpose.evaluation.scores import GAUSSIAN, count_levels
 from fastpose.settings import EvalConfig
 from fastpose.system.memory import begin_peak, peak_memory
 from fastpose.system.prefetch import Prefetcher
@@ -119,9 +120,16 @@ class Trainer:
         )
 
     def measure(self) -> Curve:
-        """Return the accuracy at every noise level on the clips to be measured on."""
-        settings = self.config.eval
-        total = len(self.setup.test_indices) * len(settings.alphas)
+        """Return the accuracy at every level of Gaussian noise on the clips to be measured on."""
+        return self._measure((GAUSSIAN,))[GAUSSIAN]
+
+    def measure_families(self) -> Families:
+        """Return the curve of Gaussian noise, and of each noise family of the settings' evaluation."""
+        return self._measure(tuple(dict.fromkeys((GAUSSIAN, *self.config.eval.families))))
+
+    def _measure(self, families: tuple[str, ...]) -> Families:
+        settings = replace(self.config.eval, families=families)
+        total = len(self.setup.test_indices) * count_levels(settings.alphas, families)
         with tqdm(total=total, desc=f"{self.title} α grid", unit="clip", disable=self.quiet) as bar:
             return self._score(self.setup.test_indices, settings, bar.update)
 
@@ -131,8 +139,9 @@ class Trainer:
         if not optim.val_every or ((epoch + 1) % optim.val_every and epoch + 1 < optim.epochs):
             return {}
         started = time.perf_counter()
-        settings = replace(self.config.eval, alphas=optim.val_alphas, num_clips=1, flip_test=False)
-        curve = self._score(self.setup.val_indices, settings)
+        gaussian = replace(self.config.eval, alphas=optim.val_alphas, families=(GAUSSIAN,))
+        settings = replace(gaussian, num_clips=1, flip_test=False)
+        curve = self._score(self.setup.val_indices, settings)[GAUSSIAN]
         top1 = {alpha: accuracy.top1_percent for alpha, accuracy in curve.items()}
         seconds = time.perf_counter() - started
         mean = sum(top1.values()) / len(top1)
@@ -150,9 +159,9 @@ class Trainer:
         indices: np.ndarray,
         settings: EvalConfig,
         on_batch: Callable[[int], object] = lambda clips: None,
-    ) -> Curve:
+    ) -> Families:
         setup = self.setup
-        return measure_curve(
+        return measure_families(
             setup.trained_model, setup.packed, indices, settings=settings, placement=setup.placement,
             sampler=setup.evaluation_sampler, on_batch=on_batch,
         )  # fmt: skip
