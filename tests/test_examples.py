@@ -5,9 +5,13 @@ import json
 from pathlib import Path
 
 import pytest
+from support.clips import waving_clips
 
+from fastpose.__main__ import main as fastpose
 from fastpose.data import PackedClips
-from fastpose.evaluation.curves import read_curves
+from fastpose.evaluation.curves import mean_corruption_accuracy, read_curves
+from fastpose.models.registry import MODELS
+from fastpose.settings.families import FAMILIES
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -44,6 +48,29 @@ def test_a_network_of_ones_own_gains_robustness_from_noise(example, capsys):
     assert min(clean[0].top1_percent, noisy[0].top1_percent) >= 90
     assert noisy[0.2].top1_percent > clean[0.2].top1_percent + 5
     assert "trained with noise" in capsys.readouterr().out
+
+
+def test_a_graph_network_is_measured_under_every_family(example, tmp_path, capsys):
+    waving_clips(72).save(tmp_path / "clips.safetensors")
+    curve, families = example("gcn").main(str(tmp_path / "clips.safetensors"), epochs=25)
+    assert curve[0].num_clips == 24
+    assert curve[0].top1_percent >= 90
+    assert tuple(families) == FAMILIES
+    assert [a.top1_percent for a in families["gaussian"].values()] == [a.top1_percent for a in curve.values()]
+    printed = capsys.readouterr().out
+    assert f"mCA of GCN: {mean_corruption_accuracy(families):.1f} %" in printed
+
+
+def test_a_graph_network_of_an_example_is_trained_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES.parent)
+    waving_clips(12).save("clips.safetensors")
+    flags = "--data clips.safetensors --epochs 1 --alphas 0 --clip-len 8 --arms augmented --out runs"
+    try:
+        assert fastpose(["train", "--model", "examples.gcn:GCN", *flags.split()]) == 0
+    finally:
+        MODELS.pop("examples.gcn:GCN", None)
+    assert (tmp_path / "runs" / "augmented-0.01-s0" / "model.safetensors").exists()
 
 
 def test_a_pickle_becomes_a_curve(example, tmp_path):

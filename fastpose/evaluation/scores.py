@@ -86,7 +86,16 @@ def score_clips(
             sampling, seed, prior = sampler.settings, sampler.seed, sampler.prior
         sampling = sampling or SamplingConfig()
         return _score_filtered(
-            denoiser, model, packed.subset(indices), sampling, settings, seed, placement, prior, on_batch, family
+            denoiser,
+            model,
+            packed.subset(indices),
+            sampling,
+            settings,
+            seed,
+            placement,
+            prior,
+            on_batch,
+            family,
         )
     if sampler is None:
         sampling = sampling or SamplingConfig()
