@@ -10,8 +10,10 @@ from support.sampling import make_pack, sampling_cases
 from triton.runtime import interpreter
 
 from fastpose.data.sampling.device import DeviceClipSampler
+from fastpose.data.sampling.kernels_noise import noised_clips
 from fastpose.data.sampling.philox import philox4x32_10
 from fastpose.data.sampling.sampler import ClipSampler
+from fastpose.settings.families import FAMILIES
 
 
 def assert_equals_native(pack, indices, *, request, **named):
@@ -39,12 +41,46 @@ def test_equals_the_native_sampler(case):
     assert_equals_native(pack, range(len(pack.labels)), **sampler_settings, request=request)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_family_equals_the_native_one(family):
+    pack = make_pack([(1, 1), (3, 9), (2, 6)], 7, missing=0.2)
+    alphas = np.array([0.3, 0.1, 0.2])
+    for train, alpha in ((True, alphas), (False, 1000.0)):
+        request = {"epoch": 3, "stream": 1, "alpha": alpha, "families": (family,)}
+        assert_equals_native(pack, [0, 1, 2], clip_len=5, train=train, size=(20, 30), request=request)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+def test_whole_noised_clips(alpha):
+    pack = make_pack(
+        [(1, 4), (3, 7)], 40, missing=0.2
+    )  # 80 elements of two persons, more than a program takes
+    pack.scores[0, 0] = 1e-44
+    device = DeviceClipSampler(pack, device="cpu", max_persons=2)
+    for families in [("gaussian",), FAMILIES, ("drop_random",)]:
+        keypoints, lengths, places = noised_clips(
+            device._arrays, device.settings, torch.tensor([1, 0, 1]), random=(0, 0, 3), alphas=(alpha, alpha),
+            families=families, max_frames=7, train=False,
+        )  # fmt: skip
+        for i, clip in enumerate([1, 0, 1]):
+            length = int(lengths[i])
+            native = ClipSampler(
+                pack, clip_len=length, size=(1920, 1920), crop="frame", max_persons=2, train=False
+            ).batch([clip], stream=3, alpha=alpha, families=families)
+            assert torch.equal(places[i, :length], native.frames[0])
+            np.testing.assert_allclose(keypoints[i, :, :length], native.keypoints[0], rtol=0, atol=1e-3)
+            assert torch.equal(keypoints[i, :, :length, :, 2], native.keypoints[0, ..., 2])
+            assert not keypoints[i, :, length:].any()
+            assert not places[i, length:].any()
+
+
 def test_damaged_keypoints_are_missing():
     pack = make_pack([(2, 30)], 6)
     pack.keypoints[:, 0] = np.nan
     pack.keypoints[:, 1, 0] = 1e9
     pack.scores[:, 2] = np.inf
     pack.scores[:, 3] = -1
+    assert_equals_native(pack, [0], request={"alpha": 0.1, "families": ("student",)})
     batch = assert_equals_native(pack, [0], request={"alpha": 0.1})
     assert batch.keypoints[..., 2].count_nonzero() > 0
     assert (batch.keypoints[..., 2].count_nonzero(-1) == 2).all()
@@ -103,6 +139,7 @@ def test_an_empty_batch():
         ([0], {"stream": 16}, "stream must be an integer from 0 to 15"),
         ([0], {"alpha": -0.1}, "alpha must be between 0 and"),
         ([0], {"alpha": [0.1, 0.2]}, r"one per clip \[1\]"),
+        ([0], {"families": ("salt",)}, "no noise family 'salt'"),
     ],
 )
 def test_wrong_requests(indices, request_, message):

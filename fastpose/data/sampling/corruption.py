@@ -59,7 +59,7 @@ class ClipNoise:
         if self.alpha > 0:
             if self.family in OFFSETS:
                 offsets = OFFSETS[self.family](self.random, scores.shape).astype(np.float32)
-                points = points + self.deviation * offsets
+                points = np.add(points, self.deviation * offsets)
             elif self.family in CHANGES:
                 points, scores = CHANGES[self.family](self, points, scores)
         points = np.where(scores[..., None] > 0, points, np.float32(0))
@@ -107,13 +107,13 @@ def _student(words: NDArray[np.uint32]) -> NDArray[np.float64]:
     return radius[..., None] * _cos_sin(words[..., 1])
 
 
-def _above_zero(numbers: NDArray[np.uint32], bits: int) -> NDArray[np.float64]:
+def _above_zero(numbers: NDArray[np.integer], bits: int) -> NDArray[np.float64]:
     """Return numbers of ``bits`` bits as multiples of 2^-bits in (0, 1]."""
-    return (numbers + 1) * 2.0**-bits
+    return (numbers + 1).astype(np.float64) * 2.0**-bits
 
 
 def _cos_sin(words: NDArray[np.uint32]) -> NDArray[np.float64]:
-    angle = 2 * np.pi * (words >> 8) * 2.0**-24
+    angle = 2 * np.pi * ((words >> 8).astype(np.float64) * 2.0**-24)
     return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
 
 
@@ -208,7 +208,8 @@ def _kept_evenly(random: BatchRandom, length: int, count: int) -> NDArray[np.int
 
 def _kept_at_random(random: BatchRandom, length: int, count: int) -> NDArray[np.int64]:
     """Return ``count`` frames, every choice equally likely (selection sampling)."""
-    words, kept = random.words(LOSSES, length)[0], []
+    words = random.words(LOSSES, length)[0]
+    kept: list[int] = []
     for frame in range(length):
         if int(below(words[frame], length - frame)) < count - len(kept):
             kept.append(frame)

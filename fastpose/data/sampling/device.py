@@ -10,19 +10,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.batch import AlphaRange, PoseBatch, alpha_ranges
-from fastpose.data.sampling.checks import checked_indices, checked_integer
+from fastpose.data.sampling.checks import checked_indices, checked_integer, limb_joints
 from fastpose.data.sampling.sampler import INPUT_DRAWS, ClipSampler
 from fastpose.ops.backend import has_triton
 from fastpose.ops.launch import interpreting
 from fastpose.settings import SamplingConfig
+from fastpose.settings.families import check_families
 
 
 class DeviceClipSampler:
     """`ClipSampler` with the packed clips, and all of the sampling, on a CUDA device.
 
     The numbers are those of ``ClipSampler``: equal frames, crops and flips, keypoints equal to float32
-    rounding (1e-3 px). A batch takes two kernel launches and no synchronisation; only ``indices`` are copied,
-    and nothing where they are on the device already.
+    rounding (1e-3 px). A batch takes two kernel launches, with noise that is not Gaussian a few more, and no
+    synchronisation; only ``indices`` are copied, and nothing where they are on the device already.
 
     Args:
         packed: the clips; their arrays are copied to the device.
@@ -59,11 +60,13 @@ class DeviceClipSampler:
             "name_hashes": packed.name_hashes.view(np.int64),
             "total_differences": packed.total_difference,
             "flipped_joint": np.array(packed.layout.flip_index(), np.int32),
+            "limb_joints": limb_joints(packed),
             "labels": packed.labels,
             "crop": np.array(kernels.crop_numbers(host.settings)),
         }
         self._arrays = {name: _upload(array, device) for name, array in arrays.items()}
         self.device = self._arrays["labels"].device
+        self._max_frames = int(packed.num_frames.max(initial=1))
 
     def batch(
         self,
@@ -74,6 +77,7 @@ class DeviceClipSampler:
         *,
         draw_frames: bool | None = None,
         flip: bool | None = None,
+        families: Sequence[str] = ("gaussian",),
     ) -> PoseBatch:
         """Sample the clips ``indices`` [B] as ``ClipSampler.batch`` does; the batch is on the device.
 
@@ -87,6 +91,9 @@ class DeviceClipSampler:
         epoch = _as_signed(checked_integer("epoch", epoch, 0, 2**32 - 1), 32)
         stream = checked_integer("stream", stream, 0, 15)
         low, high = alpha_ranges(alpha, count)
+        families = check_families(families)
+        if not high.any():
+            families = ("gaussian",)  # none adds anything
         per_clip = not isinstance(alpha, AlphaRange | int | float)
 
         def new(*shape: int, dtype: torch.dtype) -> torch.Tensor:
@@ -106,6 +113,8 @@ class DeviceClipSampler:
                 batch,
                 random=(_as_signed(self.seed, 64), epoch, stream),
                 alphas=_upload(np.stack([low, high]), self.device) if per_clip else (low[0], high[0]),
+                families=families,
+                max_frames=self._max_frames,
                 train=self.train,
                 draw_frames=self.train if draw_frames is None else bool(draw_frames),
                 flip=False if flip is None and not self.train else flip,

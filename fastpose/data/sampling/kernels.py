@@ -1,17 +1,35 @@
 """Triton kernels that sample clips as csrc/sample/clip_sampler.cpp does, from the same Philox numbers.
 
 `choose_frames` draws the frames of several clips per program, `place_joints` noises, crops and flips one clip
-per program. It goes over the clip twice, for the box and for the result, and draws the noise anew each time:
-cheaper than keeping it.
+per program. It goes over the clip twice, for the box and for the result, and draws Gaussian noise anew each time:
+cheaper than keeping it. Noise of other families is in the whole clips that kernels_noise.py writes before.
 """
 
 import math
+from collections.abc import Sequence
 
+import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from fastpose.data.sampling.batch import PoseBatch
+from fastpose.data.sampling.kernels_noise import noised_clips
+from fastpose.data.sampling.kernels_random import (
+    ALPHA,
+    CROP_AND_FLIP,
+    FRAMES,
+    INPUT,
+    NOISE,
+    below,
+    drawn_alpha,
+    noise_coefficient,
+    normals,
+    random_pair,
+    random_word,
+    random_words,
+    uniform,
+)
 from fastpose.ops import limits
 from fastpose.ops.launch import ceil_div, launch
 from fastpose.settings import SamplingConfig
@@ -19,81 +37,11 @@ from fastpose.settings import SamplingConfig
 CLIPS_PER_PROGRAM = 32
 ELEMENTS_PER_STEP = 512
 
-FRAMES = tl.constexpr(0)  # purposes of random numbers
-NOISE = tl.constexpr(1)
-CROP_AND_FLIP = tl.constexpr(2)
-ALPHA = tl.constexpr(3)
-INPUT = tl.constexpr(4)
-
 MAX_COORDINATE = tl.constexpr(limits.MAX_COORDINATE)
 MAX_FINITE = tl.constexpr(3.4028234663852886e38)
 NEVER = tl.constexpr(0)  # flips
 DRAWN = tl.constexpr(1)
 ALWAYS = tl.constexpr(2)
-
-
-@triton.jit
-def random_words(seed, name_hash, epoch, stream, PURPOSE: tl.constexpr, block):
-    """Return the four words of blocks (int32) of a purpose; name_hash int64, epoch int32, as bits."""
-    low = (name_hash & 0xFFFFFFFF).to(tl.uint32)
-    high = ((name_hash >> 32) & 0xFFFFFFFF).to(tl.uint32)
-    last = (tl.cast(stream, tl.uint32) << 28) | (PURPOSE << 24) | block.to(tl.uint32)
-    return tl.philox(seed, low, high, tl.cast(epoch, tl.int32).to(tl.uint32, bitcast=True), last)
-
-
-@triton.jit
-def below(word, n):
-    """Return an integer of [0, n), int32."""
-    return tl.umulhi(word, n.to(tl.uint32)).to(tl.int32)
-
-
-@triton.jit
-def uniform(word):
-    """Return multiples of 2**-24 in [0, 1), float32."""
-    return (word >> 8).to(tl.int32).to(tl.float32) * 5.9604644775390625e-08
-
-
-@triton.jit
-def log_positive(x):
-    """Return the logarithm of normal x > 0, by the polynomial of csrc/sample/normals.cpp."""
-    bits = x.to(tl.int32, bitcast=True)
-    exponent = (bits - 0x3F3504F3) >> 23
-    f = (bits - (exponent << 23)).to(tl.float32, bitcast=True) - 1.0
-    p = f * -0.07859617471694946 + 0.12881648540496826
-    p = p * f - 0.13128753006458282
-    p = p * f + 0.14181192219257355
-    p = p * f - 0.16624553501605988
-    p = p * f + 0.2000228613615036
-    p = p * f - 0.25000810623168945
-    p = p * f + 0.33333316445350647
-    e = exponent.to(tl.float32)
-    return e * 0.693359375 + (f + (f * f * (f * p - 0.5) + e * -0.00021219444170128554))
-
-
-@triton.jit
-def cos_sin(turn):
-    """Return cos and sin of 2π·turn·2**-24, int32 turn of [0, 2**24), by the polynomials of csrc/sample."""
-    quarter = (turn + (1 << 21)) >> 22
-    r = (turn - (quarter << 22)).to(tl.float32) * 5.9604644775390625e-08
-    z = r * r
-    sin = r * (((z * -75.40206909179688 + 81.5925521850586) * z - 41.3416633605957) * z + 6.2831854820251465)
-    cos = 1.0 + z * (
-        ((z * 59.42434310913086 - 85.44882202148438) * z + 64.93936920166016) * z - 19.739208221435547
-    )
-    odd = (quarter & 1) == 1
-    turned_cos = tl.where(odd, sin, cos)
-    turned_sin = tl.where(odd, cos, sin)
-    turned_cos = tl.where(((quarter + 1) & 2) == 2, -turned_cos, turned_cos)
-    return turned_cos, tl.where((quarter & 2) == 2, -turned_sin, turned_sin)
-
-
-@triton.jit
-def normals(radius_word, angle_word):
-    """Return two standard normals, float32, by Box-Muller."""
-    u1 = ((radius_word >> 8).to(tl.int32) + 1).to(tl.float32) * 5.9604644775390625e-08
-    radius = tl.sqrt_rn(-2.0 * log_positive(u1))
-    cos, sin = cos_sin((angle_word >> 8).to(tl.int32))
-    return radius * cos, radius * sin
 
 
 @triton.jit(do_not_specialize=["seed", "epoch", "stream"])
@@ -105,6 +53,7 @@ def choose_frames(
     frames,  # out: int32 [B, T]
     batch_labels,  # out: int64 [B]
     draws,  # out: float32 [B, INPUT_DRAWS]
+    lengths,  # int32 [B], the frames that noise leaves of each clip; None where those are all
     seed,
     epoch,
     stream,
@@ -124,7 +73,10 @@ def choose_frames(
     clip = tl.where(known, clip, 0)
     tl.store(batch_labels + position, tl.load(labels + clip), mask=inside)
     name_hash = tl.load(name_hashes + clip)
-    length = tl.load(num_frames + clip)
+    if lengths is None:
+        length = tl.load(num_frames + clip)
+    else:
+        length = tl.load(lengths + position, mask=inside, other=1)
     long = length.to(tl.int64)
 
     block = tl.zeros([CLIPS], tl.int32)
@@ -136,8 +88,7 @@ def choose_frames(
         i = block + index
         at = i
         if DRAW:
-            w0, w1, w2, w3 = random_words(seed, name_hash, epoch, stream, FRAMES, i // 4)
-            word = tl.where(i % 4 < 2, tl.where(i % 4 == 0, w0, w1), tl.where(i % 4 == 2, w2, w3))
+            word = random_word(seed, name_hash, epoch, stream, FRAMES, i)
         if RESAMPLE:
             even = i * long // CLIP_LEN
             frame = even.to(tl.int32)
@@ -177,13 +128,18 @@ def choose_frames(
 
 @triton.jit
 def noised_joints(
-    keypoints, scores, frames, first_row, length, element, mask, deviation_x, deviation_y,
+    keypoints, scores, noised, max_frames, frames, first_row, length, element, mask, deviation_x, deviation_y,
     seed, name_hash, noise_epoch, stream, CLIP_LEN: tl.constexpr, NUM_JOINTS: tl.constexpr,
 ):  # fmt: skip
     """Return x, y, score (0 where missing) of elements (person · CLIP_LEN + position) · NUM_JOINTS + joint."""
     joint = element % NUM_JOINTS
     frame = tl.load(frames + element // NUM_JOINTS % CLIP_LEN, mask=mask, other=0)
     person = element // (NUM_JOINTS * CLIP_LEN)
+    if noised is not None:
+        joints = noised + ((person.to(tl.int64) * max_frames + frame) * NUM_JOINTS + joint) * 3
+        x = tl.load(joints, mask=mask, other=0.0)
+        y = tl.load(joints + 1, mask=mask, other=0.0)
+        return x, y, tl.load(joints + 2, mask=mask, other=0.0)
     at = (first_row + person.to(tl.int64) * length + frame) * NUM_JOINTS + joint
     x = tl.load(keypoints + at * 2, mask=mask, other=0.0)
     y = tl.load(keypoints + at * 2 + 1, mask=mask, other=0.0)
@@ -192,15 +148,16 @@ def noised_joints(
     present = near & (score > 0.0) & (score <= MAX_FINITE)
     if deviation_x > 0.0:
         of_frame = person * NUM_JOINTS + joint
-        w0, w1, w2, w3 = random_words(seed, name_hash + frame, noise_epoch, stream, NOISE, of_frame // 2)
-        odd = of_frame % 2 == 1
-        dx, dy = normals(tl.where(odd, w2, w0), tl.where(odd, w3, w1))
+        first, second = random_pair(seed, name_hash + frame, noise_epoch, stream, NOISE, of_frame)
+        dx, dy = normals(first, second)
         x += deviation_x * dx
         y += deviation_y * dy
     return tl.where(present, x, 0.0), tl.where(present, y, 0.0), tl.where(present, score, 0.0)
 
 
-@triton.jit(do_not_specialize=["seed", "epoch", "stream", "noise_epoch", "alpha_low", "alpha_high"])
+@triton.jit(
+    do_not_specialize=["seed", "epoch", "stream", "noise_epoch", "alpha_low", "alpha_high", "max_frames"]
+)
 def place_joints(
     keypoints,  # float32 [rows, V, 2]
     scores,  # float32 [rows, V]
@@ -212,10 +169,13 @@ def place_joints(
     total_differences,  # float64 [n]
     flipped_joint,  # int32 [V]
     crop,  # float64, what crop_numbers lists
+    noised,  # float32 [B, M, max_frames, V, 3], the clips with their noise, or None where it is added here
+    places,  # int32 [B, max_frames], of its frames in the video, or None
     indices,  # int64 [B]
     alphas,  # float64 [2, B], low and high; PER_CLIP only
     frames,  # int32 [B, T]
     out,  # float32 [B, M, T, V, 3]
+    frame_places,  # out: int32 [B, T], the places of ``frames``, or None
     alpha_low,
     alpha_high,
     seed,
@@ -224,6 +184,7 @@ def place_joints(
     noise_epoch,  # 0 outside training, where a video has one noise, whichever of its samples is drawn
     batch_size,
     num_clips,
+    max_frames,
     input_height,
     input_width,
     MAX_PERSONS: tl.constexpr,
@@ -244,21 +205,19 @@ def place_joints(
     height = tl.load(image_sizes + clip * 2).to(tl.float64)
     width = tl.load(image_sizes + clip * 2 + 1).to(tl.float64)
     frames += position * CLIP_LEN
+    if noised is not None:
+        noised += position * MAX_PERSONS * max_frames * NUM_JOINTS * 3
+        for start in range(0, CLIP_LEN, ELEMENTS):
+            t = start + tl.arange(0, ELEMENTS)
+            place = tl.load(places + position * max_frames + tl.load(frames + t, mask=t < CLIP_LEN, other=0))
+            tl.store(frame_places + position * CLIP_LEN + t, place, mask=t < CLIP_LEN)
     PERSON_SIZE: tl.constexpr = CLIP_LEN * NUM_JOINTS
     count = tl.minimum(tl.load(num_persons + clip), MAX_PERSONS) * PERSON_SIZE
 
-    if PER_CLIP:
-        low = tl.load(alphas + position)
-        high = tl.load(alphas + batch_size + position)
-    else:
-        low = tl.cast(alpha_low, tl.float64)
-        high = tl.cast(alpha_high, tl.float64)
     block = tl.cast(0, tl.int32)
     alpha_word, _a1, _a2, _a3 = random_words(seed, name_hash, noise_epoch, stream, ALPHA, block)
-    full_hd = tl.sqrt(4852800.0 / (width * width + height * height))  # 1920² + 1080²
-    coefficient = tl.sqrt(tl.load(total_differences + clip) * full_hd / 10000.0)
-    coefficient = tl.minimum(tl.maximum(coefficient, 0.2), 1.0)
-    strength = (low + uniform(alpha_word).to(tl.float64) * (high - low)) * coefficient
+    alpha = drawn_alpha(alpha_word, alphas, alpha_low, alpha_high, position, batch_size, PER_CLIP)
+    strength = alpha * noise_coefficient(tl.load(total_differences + clip), height, width)
     deviation_x = (strength * width).to(tl.float32)
     deviation_y = (strength * height).to(tl.float32)
 
@@ -269,8 +228,8 @@ def place_joints(
     for start in range(0, count, ELEMENTS):
         element = start + tl.arange(0, ELEMENTS)
         x, y, score = noised_joints(
-            keypoints, scores, frames, first_row, length, element, element < count, deviation_x, deviation_y,
-            seed, name_hash, noise_epoch, stream, CLIP_LEN, NUM_JOINTS,
+            keypoints, scores, noised, max_frames, frames, first_row, length, element, element < count,
+            deviation_x, deviation_y, seed, name_hash, noise_epoch, stream, CLIP_LEN, NUM_JOINTS,
         )  # fmt: skip
         present = score > 0.0
         min_x = tl.where(present, tl.minimum(min_x, x), min_x)
@@ -321,8 +280,8 @@ def place_joints(
             joint = element % NUM_JOINTS
             source = element - joint + tl.load(flipped_joint + joint)
         x, y, score = noised_joints(
-            keypoints, scores, frames, first_row, length, source, element < count, deviation_x, deviation_y,
-            seed, name_hash, noise_epoch, stream, CLIP_LEN, NUM_JOINTS,
+            keypoints, scores, noised, max_frames, frames, first_row, length, source, element < count,
+            deviation_x, deviation_y, seed, name_hash, noise_epoch, stream, CLIP_LEN, NUM_JOINTS,
         )  # fmt: skip
         present = score > 0.0
         x = (x - origin_x) * scale_x
@@ -348,6 +307,8 @@ def sample(
     *,
     random: tuple[int, int, int],
     alphas: Tensor | tuple[float, float],
+    families: Sequence[str],
+    max_frames: int,
     train: bool,
     draw_frames: bool,
     flip: bool | None,
@@ -355,9 +316,11 @@ def sample(
     """Fill ``batch``, of which ``indices`` are given.
 
     Args:
-        arrays: of the packed clips, on the device, by the names of ``place_joints``; "labels", and "crop".
+        arrays: of the packed clips, on the device, by the names of ``place_joints``; "labels", "limb_joints", "crop".
         random: seed, epoch and stream, signed.
         alphas: float64 [2, B], each clip's range of noise strength; or the one of all.
+        families: of ``FAMILIES``; Gaussian noise alone is added on the way, to the frames that are sampled.
+        max_frames: the most that a clip has.
         flip: mirror all clips, none, or (None) those drawn.
     """
     count, num_clips = len(batch.indices), len(arrays["labels"])
@@ -366,19 +329,26 @@ def sample(
     whole_frame = settings.crop == "frame"
     names = ("keypoints", "scores", "offsets", "num_persons", "num_frames", "image_sizes", "name_hashes",
              "total_differences", "flipped_joint", "crop")  # fmt: skip
+    frames, noised, lengths, places, frame_places = batch.frames, None, None, None, None
+    if tuple(families) != ("gaussian",):
+        noised, lengths, places = noised_clips(
+            arrays, settings, batch.indices, random=random, alphas=alphas, families=families,
+            max_frames=max_frames, train=train,
+        )  # fmt: skip
+        frames, frame_places = torch.empty_like(batch.frames), batch.frames
     launch(
         choose_frames, (ceil_div(count, CLIPS_PER_PROGRAM),),
         batch.indices, arrays["name_hashes"], arrays["num_frames"], arrays["labels"],
-        batch.frames, batch.labels, batch.draws, *random, count, num_clips,
+        frames, batch.labels, batch.draws, lengths, *random, count, num_clips,
         CLIP_LEN=settings.clip_len, DRAW=draw_frames, RESAMPLE=settings.frame_rule == "resample",
         INPUT_DRAWS=0 if batch.draws is None else batch.draws.shape[1], CLIPS=CLIPS_PER_PROGRAM,
         num_warps=1, debug=True, sanitize_overflow=False, enable_fp_fusion=False,
     )  # fmt: skip
     launch(
         place_joints, (count,),
-        *(arrays[name] for name in names), batch.indices, alphas if per_clip else arrays["crop"],
-        batch.frames, batch.keypoints, *((0.0, 0.0) if per_clip else map(float, alphas)),
-        *random, random[1] if train else 0, count, num_clips, *settings.size,
+        *(arrays[name] for name in names), noised, places, batch.indices, alphas if per_clip else arrays["crop"],
+        frames, batch.keypoints, frame_places, *((0.0, 0.0) if per_clip else map(float, alphas)),
+        *random, random[1] if train else 0, count, num_clips, max_frames, *settings.size,
         MAX_PERSONS=settings.max_persons, CLIP_LEN=settings.clip_len, NUM_JOINTS=arrays["scores"].shape[1],
         RANDOM_CROP=train and not whole_frame, WHOLE_FRAME=whole_frame,
         FLIP=flips.value, PER_CLIP=per_clip, ELEMENTS=ELEMENTS_PER_STEP,

@@ -142,6 +142,7 @@ class ReferenceSampler:
         noise strength is drawn from [alpha_low, alpha_high], its family from ``families``; ``flip`` None means drawn;
         ``threads`` is left unused.
         """
+        max_persons, clip_len = keypoints.shape[1:3]
         step = max(1, ELEMENTS_AT_ONCE // keypoints[0, ..., 0].size) if len(indices) else 1
         for begin in range(0, len(indices), step):
             span = slice(begin, begin + step)
@@ -161,21 +162,21 @@ class ReferenceSampler:
             ]
             extent = None
             if presence is not None:
-                seen, frames[span] = self._seen(clips, random, noises, *keypoints.shape[1:3], draw_frames)
+                seen, frames[span] = self._seen(clips, random, noises, max_persons, clip_len, draw_frames)
                 joints = seen.keypoints.numpy().astype(np.float32)
                 points, scores = joints[..., :2], joints[..., 2]
                 if self.crop == CROP_SPREAD:
                     extent = seen.center.numpy(), BOX_OF_SPREAD * seen.deviation.numpy()
             elif (family == GAUSSIAN).all():
                 lengths = self.num_frames[clips].astype(np.int64)
-                frames[span] = self.choose_frames(random, lengths, frames.shape[1], draw_frames)
-                points, scores = self._gather(clips, frames[span], keypoints.shape[1])
+                frames[span] = self.choose_frames(random, lengths, clip_len, draw_frames)
+                points, scores = self._gather(clips, frames[span], max_persons)
                 if (deviation > 0).any():
-                    offsets = normals(noise, frames[span], scores.shape[1], scores.shape[3])
+                    offsets = normals(noise, frames[span], max_persons, scores.shape[3])
                     points = points + _per_clip(deviation) * offsets
             else:
                 found = [
-                    self._corrupted(clip, random.of(i), noises[i], *keypoints.shape[1:3], draw_frames)
+                    self._corrupted(clip, random.of(i), noises[i], max_persons, clip_len, draw_frames)
                     for i, clip in enumerate(clips)
                 ]
                 points, scores, frames[span] = map(np.stack, zip(*found, strict=True))
@@ -203,7 +204,7 @@ class ReferenceSampler:
         corner: NDArray[np.float64],
         sides: NDArray[np.float64],
         flips: NDArray[np.bool_],
-        points: NDArray[np.float32],
+        points: NDArray[np.floating],
         scores: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         """Return joints [B, M, T, V, 3], points in pixels of the clip, as the crops show them."""

@@ -6,14 +6,15 @@ import pytest
 from support.cubin import ARCHITECTURES, compile_kernel
 from support.effort import FULL
 
-from fastpose.data.sampling import kernels
+from fastpose.data.sampling import kernels, kernels_noise
 
-SCALARS = {"seed": "i64", "alpha_low": "fp32", "alpha_high": "fp32"}
+SCALARS = {"seed": "i64", "alpha_low": "fp32", "alpha_high": "fp32", "families": "i64"}
 FRAME_POINTERS = {"indices": "i64", "name_hashes": "i64", "num_frames": "i32", "labels": "i64", "frames": "i32",
-                  "batch_labels": "i64", "draws": "fp32"}  # fmt: skip
+                  "batch_labels": "i64", "draws": "fp32", "lengths": "i32"}  # fmt: skip
 POINTERS = {"keypoints": "fp32", "scores": "fp32", "offsets": "i64", "num_persons": "i32", "num_frames": "i32",
             "image_sizes": "i32", "name_hashes": "i64", "total_differences": "fp64", "flipped_joint": "i32",
-            "crop": "fp64", "indices": "i64", "alphas": "fp64", "frames": "i32", "out": "fp32"}  # fmt: skip
+            "crop": "fp64", "indices": "i64", "alphas": "fp64", "frames": "i32", "out": "fp32", "limb_joints": "u8",
+            "lengths": "i32", "places": "i32", "noised": "fp32", "frame_places": "i32"}  # fmt: skip
 CASES = [(True, False, 1, False)]  # random crop, whole frame, flip, alpha per clip
 if FULL:
     crops = [(True, False), (False, False), (False, True)]
@@ -23,8 +24,10 @@ if FULL:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize("resample", [True, False])
 @pytest.mark.parametrize("draw", [True, False] if FULL else [True])
-def test_frames(architecture, draw, resample):
+@pytest.mark.parametrize("noised", [False, True] if FULL else [False])
+def test_frames(architecture, noised, draw, resample):
     constants = {"CLIP_LEN": 24, "DRAW": draw, "RESAMPLE": resample, "INPUT_DRAWS": 12, "CLIPS": 32}
+    constants |= {} if noised else {"lengths": None}
     options = {"num_warps": 1, "debug": True, "sanitize_overflow": False, "enable_fp_fusion": False}
     cubin = compile_kernel(kernels.choose_frames, architecture, FRAME_POINTERS, constants, SCALARS, **options)
     assert cubin.spills == cubin.stack == 0
@@ -32,10 +35,21 @@ def test_frames(architecture, draw, resample):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("noised", [False, True] if FULL else [False])
 @pytest.mark.parametrize(("random_crop", "whole_frame", "flip", "per_clip"), CASES)
-def test_joints(architecture, random_crop, whole_frame, flip, per_clip):
+def test_joints(architecture, random_crop, whole_frame, flip, per_clip, noised):
     constants = {"MAX_PERSONS": 2, "CLIP_LEN": 24, "NUM_JOINTS": 25, "RANDOM_CROP": random_crop,
                  "WHOLE_FRAME": whole_frame, "FLIP": flip, "PER_CLIP": per_clip, "ELEMENTS": 512}  # fmt: skip
+    constants |= {} if noised else dict.fromkeys(("noised", "places", "frame_places"))
     options = {"num_warps": 4, "enable_fp_fusion": False}
     cubin = compile_kernel(kernels.place_joints, architecture, POINTERS, constants, SCALARS, **options)
+    assert cubin.spills == cubin.stack == 0
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("per_clip", [False, True])
+def test_noise_of_whole_clips(architecture, per_clip):
+    constants = {"MAX_PERSONS": 2, "NUM_JOINTS": 25, "PER_CLIP": per_clip, "ELEMENTS": 64}
+    options = {"num_warps": 2, "enable_fp_fusion": False}
+    cubin = compile_kernel(kernels_noise.noise_clips, architecture, POINTERS, constants, SCALARS, **options)
     assert cubin.spills == cubin.stack == 0

@@ -8,6 +8,7 @@ from support.sampling import make_pack
 from fastpose.data import DeviceClipSampler
 from fastpose.data.sampling.batch import AlphaRange
 from fastpose.data.sampling.sampler import ClipSampler
+from fastpose.settings.families import FAMILIES
 
 pytestmark = pytest.mark.gpu
 
@@ -37,13 +38,31 @@ def test_equals_the_native_sampler(clip_len, alpha, train, rules):
             torch.testing.assert_close(got.keypoints.cpu(), expected.keypoints, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("family", [*FAMILIES, "all"])
+def test_families_equal_those_of_the_native_sampler(family):
+    families = FAMILIES if family == "all" else (family,)
+    pack = make_pack([(1 + i % 3, 1 + 2 * i) for i in range(150)], 25, missing=0.1, movement=5000.0)
+    for train in (True, False):
+        samplers = (
+            sampler(pack, train=train, seed=2**63 + 5) for sampler in (ClipSampler, DeviceClipSampler)
+        )
+        expected, got = (
+            sampler.batch(range(150), epoch=3, stream=1, alpha=AlphaRange(0.0, 0.3), families=families)
+            for sampler in samplers
+        )
+        assert torch.equal(got.frames.cpu(), expected.frames)
+        assert torch.equal(got.keypoints[..., 2].cpu(), expected.keypoints[..., 2])
+        torch.testing.assert_close(got.keypoints.cpu(), expected.keypoints, rtol=0, atol=1e-3)
+
+
 def test_a_batch_does_not_wait_for_the_device():
     sampler = DeviceClipSampler(make_pack([(2, 90)] * 64, 17))
     indices = torch.arange(64, device="cuda")
-    sampler.batch(indices, alpha=0.1)
+    sampler.batch(indices, alpha=0.1, families=FAMILIES)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        sampler.batch(indices, epoch=1, alpha=AlphaRange(0.0, 0.1))
+        for families in (("gaussian",), FAMILIES):
+            sampler.batch(indices, epoch=1, alpha=AlphaRange(0.0, 0.1), families=families)
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

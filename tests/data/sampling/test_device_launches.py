@@ -11,6 +11,7 @@ from support.sampling import make_pack
 
 from fastpose.data import DeviceClipSampler
 from fastpose.data.sampling.batch import AlphaRange
+from fastpose.settings.families import FAMILIES
 
 ARCHITECTURES = (80, 90, 100)
 RULES = [
@@ -59,3 +60,17 @@ def test_training_and_evaluation_compile_everywhere(architecture):
             sampler = DeviceClipSampler(pack, train=train, device="cpu")
             sampler.batch(torch.zeros(1, dtype=torch.int64), alpha=0.1)
     assert len(launches) == 4
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES if FULL else (90,))
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize(("families", "alpha"), [(FAMILIES, 0.1), (("drift",), np.full(7, 0.1))])
+def test_families_compile(architecture, train, families, alpha):
+    pack = make_pack([(1 + i % 2, 20 + i) for i in range(33)], 17)
+    with dry_launches(architecture) as launches:
+        sampler = DeviceClipSampler(pack, train=train, device="cpu")
+        sampler.batch(np.arange(7), alpha=alpha, families=families)
+        sampler.batch(np.arange(7), alpha=0.0, families=families)  # which changes nothing
+    kernels = [launch.kernel for launch in launches]
+    assert kernels == ["noise_clips", "choose_frames", "place_joints", "choose_frames", "place_joints"]
+    assert launches[0].grid == (7, 1)
