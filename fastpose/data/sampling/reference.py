@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastpose.data.pack.presence import present_joints
-from fastpose.data.sampling.corruption import ClipNoise, normals
+from fastpose.data.sampling.corruption import ClipNoise, NoisedClip, normals
 from fastpose.data.sampling.noise import noise_coefficients
 from fastpose.data.sampling.philox import (
     ALPHA,
@@ -175,10 +175,12 @@ class ReferenceSampler:
                     offsets = normals(noise, frames[span], max_persons, scores.shape[3])
                     points = points + _per_clip(deviation) * offsets
             else:
-                found = [
-                    self._corrupted(clip, random.of(i), noises[i], max_persons, clip_len, draw_frames)
-                    for i, clip in enumerate(clips)
-                ]
+                found = []
+                for i, clip in enumerate(clips):
+                    noised = self._noised(clip, max_persons, noises[i])
+                    lengths = np.array([len(noised.places)])
+                    chosen = self.choose_frames(random.of(i), lengths, clip_len, draw_frames)[0]
+                    found.append((noised.points[:, chosen], noised.scores[:, chosen], noised.places[chosen]))
                 points, scores, frames[span] = map(np.stack, zip(*found, strict=True))
             corner, side = self._square(extent or _extent(points, scores > 0), sizes)
             flips = self._flips(random, len(clips), flip)
@@ -232,11 +234,7 @@ class ReferenceSampler:
 
         from fastpose.data.sampling.front_end import MotionFilter, part_edges, see_clips
 
-        noised = []
-        for clip, noise in zip(clips, noises, strict=True):
-            frames = np.arange(int(self.num_frames[clip]))[None]
-            points, scores = self._gather(np.array([clip]), frames, max_persons)
-            noised.append(noise.applied(points[0], scores[0]))
+        noised = [self._noised(clip, max_persons, noise) for clip, noise in zip(clips, noises, strict=True)]
         lengths = np.array([len(clip.places) for clip in noised])
         joints = np.zeros((len(clips), max_persons, lengths.max(), self.scores.shape[1], 3))
         places = np.zeros((len(clips), lengths.max()), np.int64)
@@ -256,22 +254,11 @@ class ReferenceSampler:
         middles = ((begins + ends - 1) // 2).numpy()
         return see_clips(points, begins, ends, filter), np.take_along_axis(places, middles, axis=1)
 
-    def _corrupted(
-        self,
-        clip: int,
-        random: BatchRandom,
-        noise: ClipNoise,
-        max_persons: int,
-        count: int,
-        draw_frames: bool,
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-        """Return points [M, T, V, 2] and scores [M, T, V] of ``count`` frames of a noised clip, and the frames [T]."""
-        length = int(self.num_frames[clip])
-        points, scores = self._gather(np.array([clip]), np.arange(length)[None], max_persons)
-        noised = noise.applied(points[0], scores[0])
-        lengths = np.array([len(noised.places)])
-        chosen = self.choose_frames(random, lengths, count, draw_frames)[0]
-        return noised.points[:, chosen], noised.scores[:, chosen], noised.places[chosen]
+    def _noised(self, clip: int, max_persons: int, noise: ClipNoise) -> NoisedClip:
+        """Return all that noise leaves of a clip."""
+        everything = np.arange(self.num_frames[clip])[None]
+        points, scores = self._gather(np.array([clip]), everything, max_persons)
+        return noise.applied(points[0], scores[0])
 
     def _gather(
         self, clips: NDArray[np.int64], frames: NDArray[np.integer], max_persons: int
