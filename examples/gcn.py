@@ -26,6 +26,8 @@ from fastpose.settings import DataConfig, EvalConfig, SamplingConfig
 class GCN(nn.Module):
     """Graph convolutions over the limbs and ordinary ones over time; persons are averaged."""
 
+    graph: Tensor  # [V, V]; each row averages a joint and those that a limb joins to it
+
     def __init__(
         self, *, num_classes: int, layout: Layout, size: tuple[int, int] = (56, 56), width: int = 16
     ) -> None:
