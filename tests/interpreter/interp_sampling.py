@@ -6,12 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.effort import few
-from support.sampling import make_pack, sampling_cases
+from support.sampling import make_pack, moving_pack, sampling_cases
 from triton.runtime import interpreter
 
 from fastpose.data.sampling.device import DeviceClipSampler
 from fastpose.data.sampling.kernels_noise import noised_clips
 from fastpose.data.sampling.philox import philox4x32_10
+from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.data.sampling.sampler import ClipSampler
 from fastpose.settings.families import FAMILIES
 
@@ -72,6 +73,28 @@ def test_whole_noised_clips(alpha):
             assert torch.equal(keypoints[i, :, :length, :, 2], native.keypoints[0, ..., 2])
             assert not keypoints[i, :, length:].any()
             assert not places[i, length:].any()
+
+
+@pytest.mark.parametrize("rule", ["segments", "means"])
+@pytest.mark.parametrize(
+    ("crop", "filter"), [("spread", "off"), ("box", "white"), ("spread", "colours"), ("frame", "colours")]
+)
+def test_a_front_end_equals_the_native_one(rule, crop, filter):
+    prior = SamplePrior.fit(moving_pack([30] * 12), range(12), 6)
+    pack = moving_pack([1, 9, 31, 14], persons=2, seed=5, missing=0.2)
+    pack.scores[: 2 * 1] = 1
+    options = {"clip_len": 6, "size": (40, 50), "frame_rule": rule, "crop": crop, "motion_filter": filter}
+    options |= {"prior": prior, "evidence": True, "window": 0.6 if rule == "means" else 1.0}
+    for train, families in ((True, ("gaussian",)), (False, ("gaussian", "drift", "drop_block", "dropout"))):
+        request = {"epoch": 2, "stream": 1, "alpha": np.array([0.0, 0.05, 0.2, 0.1]), "families": families}
+        native = ClipSampler(pack, train=train, **options).batch(range(4), **request)
+        device = DeviceClipSampler(pack, train=train, device="cpu", **options).batch(range(4), **request)
+        assert torch.equal(device.frames, native.frames)
+        assert torch.equal(device.labels, native.labels)
+        torch.testing.assert_close(device.presence, native.presence, rtol=0, atol=1e-6)
+        torch.testing.assert_close(device.noise_levels, native.noise_levels, rtol=0, atol=2e-3)
+        assert torch.equal(device.keypoints[..., 2] > 0, native.keypoints[..., 2] > 0)
+        np.testing.assert_allclose(device.keypoints, native.keypoints, rtol=0, atol=5e-3)
 
 
 def test_damaged_keypoints_are_missing():

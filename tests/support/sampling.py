@@ -50,6 +50,30 @@ def make_pack(shapes, num_joints=5, *, image_size=(1080, 1920), seed=0, missing=
 
 
 some_families = st.lists(st.sampled_from(FAMILIES), min_size=1, max_size=3, unique=True)
+
+
+def moving_pack(lengths, seed=0, persons=1, joints=5, **options):
+    """Clips in which each joint moves smoothly about a place of its own, up to 100 px."""
+    rng = np.random.default_rng(seed)
+    pack = make_pack([(persons, length) for length in lengths], joints, seed=seed, **options)
+    side = np.where(np.arange(joints) % 2, -1, 1) * (
+        (np.arange(joints) + 1) // 2
+    )  # left and right of joint 0
+    places = np.stack([500 + 80.0 * side, 400 + 60.0 * abs(side)], axis=1)
+    row = 0
+    for length in lengths:
+        for _ in range(persons):
+            time = (np.arange(length) + 0.5) / length
+            waves = np.stack([np.cos(np.pi * k * time) / (1 + k) for k in range(4)], axis=1)  # [L, 4]
+            together = np.stack(
+                [np.ones(joints), side < 0, side > 0]
+            )  # all joints, those on the left, on the right
+            sizes = rng.normal(0, 40, (4, 2, 3)) @ together
+            pack.keypoints[row : row + length] = places + np.einsum("lk,kdv->lvd", waves, sizes)
+            row += length
+    return pack
+
+
 ANY_SEED, ANY_EPOCH = st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)
 
 

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.batch import AlphaRange, PoseBatch, alpha_ranges
 from fastpose.data.sampling.checks import checked_indices, checked_integer, limb_joints
-from fastpose.data.sampling.sampler import INPUT_DRAWS, ClipSampler
+from fastpose.data.sampling.front_end import MotionFilter
+from fastpose.data.sampling.sample_prior import SamplePrior
+from fastpose.data.sampling.sampler import INPUT_DRAWS, NOISE_LEVELS, ClipSampler
 from fastpose.ops.backend import has_triton
 from fastpose.ops.launch import interpreting
 from fastpose.settings import SamplingConfig
@@ -22,12 +24,13 @@ class DeviceClipSampler:
     """`ClipSampler` with the packed clips, and all of the sampling, on a CUDA device.
 
     The numbers are those of ``ClipSampler``: equal frames, crops and flips, keypoints equal to float32
-    rounding (1e-3 px). A batch takes two kernel launches, with noise that is not Gaussian a few more, and no
-    synchronisation; only ``indices`` are copied, and nothing where they are on the device already.
+    rounding (1e-3 px). A batch takes two kernel launches, with noise that is not Gaussian a few more, with a front
+    end some dozens of torch's, and no synchronisation; only ``indices`` are copied, and nothing where they are on the
+    device already.
 
     Args:
         packed: the clips; their arrays are copied to the device.
-        settings, train, seed, changes: as of ``ClipSampler``.
+        settings, train, seed, prior, changes: as of ``ClipSampler``.
         device: a CUDA device.
 
     Raises:
@@ -41,14 +44,15 @@ class DeviceClipSampler:
         *,
         train: bool = True,
         seed: int = 0,
+        prior: SamplePrior | None = None,
         device: torch.device | str = "cuda",
         **changes: Any,
     ) -> None:
         from fastpose.data.sampling import kernels
 
         device = _checked_device(device)
-        host = ClipSampler(packed, settings, train=train, seed=seed, **changes)
-        self.packed, self.settings, self.shape = packed, host.settings, host.shape
+        host = ClipSampler(packed, settings, train=train, seed=seed, prior=prior, **changes)
+        self.packed, self.settings, self.shape, self.prior = packed, host.settings, host.shape, host.prior
         self.train, self.seed = host.train, host.seed
         arrays = {
             "keypoints": packed.keypoints,
@@ -67,6 +71,12 @@ class DeviceClipSampler:
         self._arrays = {name: _upload(array, device) for name, array in arrays.items()}
         self.device = self._arrays["labels"].device
         self._max_frames = int(packed.num_frames.max(initial=1))
+        self._filter = None
+        if self.prior is not None:
+            tells_drift = host.settings.motion_filter == "colours"
+            self._filter = MotionFilter(
+                self.prior.arrays(host.settings.clip_len), tells_drift, self._arrays["keypoints"]
+            )
 
     def batch(
         self,
@@ -99,12 +109,15 @@ class DeviceClipSampler:
         def new(*shape: int, dtype: torch.dtype) -> torch.Tensor:
             return torch.empty(shape, dtype=dtype, device=self.device)
 
+        seen = self.settings.has_front_end
         batch = PoseBatch(
             keypoints=new(count, *self.shape, dtype=torch.float32),
             labels=new(count, dtype=torch.int64),
             frames=new(count, self.settings.clip_len, dtype=torch.int32),
             indices=indices,
             draws=new(count, INPUT_DRAWS, dtype=torch.float32) if self.train else None,
+            presence=new(count, *self.shape[:3], dtype=torch.float32) if seen else None,
+            noise_levels=new(count, NOISE_LEVELS, dtype=torch.float32) if seen else None,
         )
         if count:
             kernels.sample(
@@ -118,6 +131,7 @@ class DeviceClipSampler:
                 train=self.train,
                 draw_frames=self.train if draw_frames is None else bool(draw_frames),
                 flip=False if flip is None and not self.train else flip,
+                filter=self._filter,
             )
         return batch
 

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from fastpose.data.sampling.batch import PoseBatch
+from fastpose.data.sampling.front_end import MotionFilter, SeenClips, part_edges, see_clips
 from fastpose.data.sampling.kernels_noise import noised_clips
 from fastpose.data.sampling.kernels_random import (
     ALPHA,
@@ -30,6 +31,7 @@ from fastpose.data.sampling.kernels_random import (
     random_words,
     uniform,
 )
+from fastpose.data.sampling.reference import BOX_OF_SPREAD, LEAST_LEVEL, MOST_LEVEL
 from fastpose.ops import limits
 from fastpose.ops.launch import ceil_div, launch
 from fastpose.settings import SamplingConfig
@@ -176,6 +178,8 @@ def place_joints(
     frames,  # int32 [B, T]
     out,  # float32 [B, M, T, V, 3]
     frame_places,  # out: int32 [B, T], the places of ``frames``, or None
+    extents,  # float64 [B, 3], centre and larger side of the persons' box, or None where it is that of the joints
+    views,  # out: float64 [B, 2], the side of the square that is cropped, and 1 where it is mirrored; or None
     alpha_low,
     alpha_high,
     seed,
@@ -221,31 +225,38 @@ def place_joints(
     deviation_x = (strength * width).to(tl.float32)
     deviation_y = (strength * height).to(tl.float32)
 
-    min_x = tl.full([ELEMENTS], MAX_FINITE, tl.float32)
-    min_y = tl.full([ELEMENTS], MAX_FINITE, tl.float32)
-    max_x = tl.full([ELEMENTS], -MAX_FINITE, tl.float32)
-    max_y = tl.full([ELEMENTS], -MAX_FINITE, tl.float32)
-    for start in range(0, count, ELEMENTS):
-        element = start + tl.arange(0, ELEMENTS)
-        x, y, score = noised_joints(
-            keypoints, scores, noised, max_frames, frames, first_row, length, element, element < count,
-            deviation_x, deviation_y, seed, name_hash, noise_epoch, stream, CLIP_LEN, NUM_JOINTS,
-        )  # fmt: skip
-        present = score > 0.0
-        min_x = tl.where(present, tl.minimum(min_x, x), min_x)
-        min_y = tl.where(present, tl.minimum(min_y, y), min_y)
-        max_x = tl.where(present, tl.maximum(max_x, x), max_x)
-        max_y = tl.where(present, tl.maximum(max_y, y), max_y)
-    left = tl.min(min_x).to(tl.float64)
-    top = tl.min(min_y).to(tl.float64)
-    right = tl.max(max_x).to(tl.float64)
-    bottom = tl.max(max_y).to(tl.float64)
+    if extents is None:
+        min_x = tl.full([ELEMENTS], MAX_FINITE, tl.float32)
+        min_y = tl.full([ELEMENTS], MAX_FINITE, tl.float32)
+        max_x = tl.full([ELEMENTS], -MAX_FINITE, tl.float32)
+        max_y = tl.full([ELEMENTS], -MAX_FINITE, tl.float32)
+        for start in range(0, count, ELEMENTS):
+            element = start + tl.arange(0, ELEMENTS)
+            x, y, score = noised_joints(
+                keypoints, scores, noised, max_frames, frames, first_row, length, element, element < count,
+                deviation_x, deviation_y, seed, name_hash, noise_epoch, stream, CLIP_LEN, NUM_JOINTS,
+            )  # fmt: skip
+            present = score > 0.0
+            min_x = tl.where(present, tl.minimum(min_x, x), min_x)
+            min_y = tl.where(present, tl.minimum(min_y, y), min_y)
+            max_x = tl.where(present, tl.maximum(max_x, x), max_x)
+            max_y = tl.where(present, tl.maximum(max_y, y), max_y)
+        left = tl.min(min_x).to(tl.float64)
+        top = tl.min(min_y).to(tl.float64)
+        right = tl.max(max_x).to(tl.float64)
+        bottom = tl.max(max_y).to(tl.float64)
+        centre_x = (left + right) / 2.0
+        centre_y = (top + bottom) / 2.0
+        larger = tl.maximum(right - left, bottom - top)
+    else:
+        centre_x = tl.load(extents + position * 3)
+        centre_y = tl.load(extents + position * 3 + 1)
+        larger = tl.load(extents + position * 3 + 2)
 
-    larger = tl.maximum(right - left, bottom - top)
     is_person = larger >= tl.load(crop + 1)
     side = tl.where(is_person, tl.load(crop) * larger, tl.maximum(width, height))
-    x0 = tl.where(is_person, (left + right) / 2.0, width / 2.0) - side / 2.0
-    y0 = tl.where(is_person, (top + bottom) / 2.0, height / 2.0) - side / 2.0
+    x0 = tl.where(is_person, centre_x, width / 2.0) - side / 2.0
+    y0 = tl.where(is_person, centre_y, height / 2.0) - side / 2.0
     if WHOLE_FRAME:
         side = tl.maximum(width, height)
         x0 = side * 0.0
@@ -271,6 +282,9 @@ def place_joints(
     if FLIP == DRAWN:
         flip_word, _f1, _f2, _f3 = random_words(seed, name_hash, epoch, stream, CROP_AND_FLIP, block + 1)
         flips = uniform(flip_word).to(tl.float64) < tl.load(crop + 6)
+    if views is not None:
+        tl.store(views + position * 2, side)
+        tl.store(views + position * 2 + 1, tl.cast(flips, tl.float64))
     last_column = tl.cast(input_width - 1, tl.float32)
     out += position * (MAX_PERSONS * PERSON_SIZE * 3)
     for start in range(0, MAX_PERSONS * PERSON_SIZE, ELEMENTS):
@@ -294,6 +308,30 @@ def place_joints(
         tl.store(out + element * 3 + 2, score, mask=inside)
 
 
+@triton.jit(do_not_specialize=["seed", "epoch", "stream"])
+def draw_uniform(
+    indices,  # int64 [B]
+    name_hashes,  # int64 [n]
+    out,  # float32 [B, COUNT]
+    seed,
+    epoch,
+    stream,
+    batch_size,
+    num_clips,
+    PURPOSE: tl.constexpr,
+    COUNT: tl.constexpr,
+    CLIPS: tl.constexpr,
+):
+    position = tl.program_id(0).to(tl.int64) * CLIPS + tl.arange(0, CLIPS)
+    inside = position < batch_size
+    clip = tl.load(indices + position, mask=inside, other=0)
+    name_hash = tl.load(name_hashes + tl.where((clip >= 0) & (clip < num_clips), clip, 0))
+    block = tl.zeros([CLIPS], tl.int32)
+    for index in range(COUNT):
+        word = random_word(seed, name_hash, epoch, stream, PURPOSE, block + index)
+        tl.store(out + position * COUNT + index, uniform(word), mask=inside)
+
+
 def crop_numbers(settings: SamplingConfig) -> list[float]:
     """Return what ``place_joints`` reads of the settings, in its order."""
     aspects = map(math.log, settings.crop_aspect)
@@ -312,6 +350,7 @@ def sample(
     train: bool,
     draw_frames: bool,
     flip: bool | None,
+    filter: MotionFilter | None = None,
 ) -> None:
     """Fill ``batch``, of which ``indices`` are given.
 
@@ -322,6 +361,7 @@ def sample(
         families: of ``FAMILIES``; Gaussian noise alone is added on the way, to the frames that are sampled.
         max_frames: the most that a clip has.
         flip: mirror all clips, none, or (None) those drawn.
+        filter: of the front end, where the settings ask for it.
     """
     count, num_clips = len(batch.indices), len(arrays["labels"])
     per_clip = isinstance(alphas, Tensor)
@@ -330,7 +370,8 @@ def sample(
     names = ("keypoints", "scores", "offsets", "num_persons", "num_frames", "image_sizes", "name_hashes",
              "total_differences", "flipped_joint", "crop")  # fmt: skip
     frames, noised, lengths, places, frame_places = batch.frames, None, None, None, None
-    if tuple(families) != ("gaussian",):
+    extents, views = None, None
+    if settings.has_front_end or tuple(families) != ("gaussian",):
         noised, lengths, places = noised_clips(
             arrays, settings, batch.indices, random=random, alphas=alphas, families=families,
             max_frames=max_frames, train=train,
@@ -344,13 +385,55 @@ def sample(
         INPUT_DRAWS=0 if batch.draws is None else batch.draws.shape[1], CLIPS=CLIPS_PER_PROGRAM,
         num_warps=1, debug=True, sanitize_overflow=False, enable_fp_fusion=False,
     )  # fmt: skip
+    if noised is not None and settings.has_front_end:
+        drawn = None
+        if draw_frames and settings.frame_rule == "means":
+            drawn = noised.new_empty(count, settings.clip_len + 1)
+            launch(
+                draw_uniform, (ceil_div(count, CLIPS_PER_PROGRAM),), batch.indices, arrays["name_hashes"], drawn,
+                *random, count, num_clips, PURPOSE=FRAMES.value, COUNT=settings.clip_len + 1,
+                CLIPS=CLIPS_PER_PROGRAM, num_warps=1, enable_fp_fusion=False,
+            )  # fmt: skip
+        seen, chosen = _see(noised, lengths, frames, drawn, settings, filter)
+        views = torch.empty(count, 2, dtype=torch.float64, device=noised.device)
+        if settings.crop == "spread":
+            size = BOX_OF_SPREAD * seen.deviation.double()
+            extents = torch.cat([seen.center.double(), size[:, None]], dim=1)
+        # From here on the clip is the frames that the front end made.
+        noised, max_frames = seen.keypoints.contiguous(), settings.clip_len
+        places = places.gather(1, chosen)
+        frames = torch.arange(max_frames, dtype=torch.int32, device=noised.device).repeat(count, 1)
     launch(
         place_joints, (count,),
         *(arrays[name] for name in names), noised, places, batch.indices, alphas if per_clip else arrays["crop"],
-        frames, batch.keypoints, frame_places, *((0.0, 0.0) if per_clip else map(float, alphas)),
+        frames, batch.keypoints, frame_places, extents, views, *((0.0, 0.0) if per_clip else map(float, alphas)),
         *random, random[1] if train else 0, count, num_clips, max_frames, *settings.size,
         MAX_PERSONS=settings.max_persons, CLIP_LEN=settings.clip_len, NUM_JOINTS=arrays["scores"].shape[1],
         RANDOM_CROP=train and not whole_frame, WHOLE_FRAME=whole_frame,
         FLIP=flips.value, PER_CLIP=per_clip, ELEMENTS=ELEMENTS_PER_STEP,
         num_warps=4, enable_fp_fusion=False,
     )  # fmt: skip
+    if views is not None:
+        side, mirrored = views.unbind(1)
+        share = seen.presence
+        of_mirror = share.index_select(3, arrays["flipped_joint"].long())
+        batch.presence.copy_(torch.where(mirrored[:, None, None, None] > 0, of_mirror, share))
+        level = seen.noise.double().sqrt() / (side[:, None] / 2)
+        batch.noise_levels.copy_(level.clamp(LEAST_LEVEL, MOST_LEVEL).log())
+
+
+def _see(
+    noised: Tensor,
+    lengths: Tensor,
+    frames: Tensor,
+    drawn: Tensor | None,
+    settings: SamplingConfig,
+    filter: MotionFilter | None,
+) -> tuple[SeenClips, Tensor]:
+    """Return what the front end makes of noised clips, and the middles of what is behind each frame, int64 [B, T]."""
+    if settings.frame_rule == "means":
+        begins, ends = part_edges(lengths.long(), settings.clip_len, drawn, settings.window)
+    else:
+        begins = frames.long()
+        ends = begins + 1
+    return see_clips(noised, begins, ends, filter), (begins + ends - 1) // 2

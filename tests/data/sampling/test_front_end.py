@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.sampling import make_pack, reference_of, sampling_cases
+from support.sampling import make_pack, moving_pack, reference_of, sampling_cases
 
 from fastpose.data.sampling.front_end import part_edges
 from fastpose.data.sampling.sample_prior import SamplePrior, part_bounds
@@ -21,28 +21,6 @@ PARTS = {
     "evidence": {"evidence": True},
     "all": {"frame_rule": "means", "crop": "spread", "motion_filter": "colours", "window": 0.6},
 }
-
-
-def moving_pack(lengths, seed=0, persons=1, joints=JOINTS, **options):
-    """Clips in which each joint moves smoothly about a place of its own, up to 100 px."""
-    rng = np.random.default_rng(seed)
-    pack = make_pack([(persons, length) for length in lengths], joints, seed=seed, **options)
-    side = np.where(np.arange(joints) % 2, -1, 1) * (
-        (np.arange(joints) + 1) // 2
-    )  # left and right of joint 0
-    places = np.stack([500 + 80.0 * side, 400 + 60.0 * abs(side)], axis=1)
-    row = 0
-    for length in lengths:
-        for _ in range(persons):
-            time = (np.arange(length) + 0.5) / length
-            waves = np.stack([np.cos(np.pi * k * time) / (1 + k) for k in range(4)], axis=1)  # [L, 4]
-            together = np.stack(
-                [np.ones(joints), side < 0, side > 0]
-            )  # all joints, those on the left, on the right
-            sizes = rng.normal(0, 40, (4, 2, 3)) @ together
-            pack.keypoints[row : row + length] = places + np.einsum("lk,kdv->lvd", waves, sizes)
-            row += length
-    return pack
 
 
 PACK = moving_pack([60] * 40)
