@@ -7,10 +7,13 @@ import pytest
 import torch
 from support.dry_launch import dry_launches
 from support.effort import FULL
-from support.sampling import make_pack
+from support.sampling import make_pack, moving_pack
 
 from fastpose.data import DeviceClipSampler
+from fastpose.data.sampling import kernels
 from fastpose.data.sampling.batch import AlphaRange
+from fastpose.data.sampling.front_end import SeenClips
+from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.settings.families import FAMILIES
 
 ARCHITECTURES = (80, 90, 100)
@@ -74,3 +77,31 @@ def test_families_compile(architecture, train, families, alpha):
     kernels = [launch.kernel for launch in launches]
     assert kernels == ["noise_clips", "choose_frames", "place_joints", "choose_frames", "place_joints"]
     assert launches[0].grid == (7, 1)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES if FULL else (90,))
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("crop", ["spread", "box"])
+def test_front_ends_compile(monkeypatch, architecture, train, crop):
+    """What torch makes of the kernels' results between them is left out: without a GPU there are none."""
+    monkeypatch.setattr(kernels, "_see", unseen)
+    pack = moving_pack([20 + i for i in range(9)], persons=2)
+    prior = SamplePrior.fit(pack, range(9), 8)
+    options = {"clip_len": 8, "frame_rule": "means", "crop": crop, "motion_filter": "colours"}
+    with dry_launches(architecture) as launches:
+        batch = DeviceClipSampler(pack, train=train, device="cpu", prior=prior, **options).batch(
+            np.arange(7), alpha=0.1
+        )
+    names = [launch.kernel for launch in launches]
+    assert names == ["noise_clips", "choose_frames", *(["draw_uniform"] if train else []), "place_joints"]
+    assert batch.presence.shape == batch.keypoints.shape[:-1]
+    assert batch.noise_levels.shape == (7, 2)
+
+
+def unseen(noised, lengths, frames, drawn, settings, filter):
+    count, persons, _, joints, _ = noised.shape
+    keypoints = torch.zeros(count, persons, settings.clip_len, joints, 3)
+    seen = SeenClips(
+        keypoints, keypoints[..., 0], torch.zeros(count, 2), torch.zeros(count, 2), torch.zeros(count)
+    )
+    return seen, torch.zeros(count, settings.clip_len, dtype=torch.int64)
