@@ -64,10 +64,14 @@ def resample_frames(
 
 GAUSSIAN = FAMILIES.index("gaussian")
 # These three in the order of the settings' words.
-FRAME_RULES = (choose_frames, resample_frames)
+FRAME_RULES = (
+    choose_frames,
+    resample_frames,
+    choose_frames,
+)  # frames of the rule "means" are parts: ``_seen``
 CROP_BOX, CROP_FRAME, CROP_SPREAD = range(3)
 FILTER_OFF, FILTER_WHITE, FILTER_COLOURS = range(3)
-RULE_MEANS = len(FRAME_RULES)
+RULE_MEANS = 2
 BOX_OF_SPREAD = 3.84  # larger side of a person's box over the larger deviation of the joints
 LEAST_LEVEL, MOST_LEVEL = 1e-3, 10.0  # of noise, in halves of the crop's side
 
@@ -112,7 +116,7 @@ class ReferenceSampler:
         first = {name: numbers[0] for name, numbers in settings.items()}
         self.frame_rule, self.crop = int(first["frame_rule"]), int(first["crop"])
         self.whole_frame = self.crop == CROP_FRAME
-        self.choose_frames = None if self.frame_rule == RULE_MEANS else FRAME_RULES[self.frame_rule]
+        self.choose_frames = FRAME_RULES[self.frame_rule]
         self.window, self.filter_rule, self.prior = first["window"], int(first["motion_filter"]), prior
         self.crop_padding, self.min_box = first["crop_padding"], first["min_box"]
         self.crop_area, self.crop_aspect = settings["crop_area"], settings["crop_aspect"]
@@ -157,8 +161,15 @@ class ReferenceSampler:
             strength = alpha * noise_coefficients(self.total_differences[clips], sizes)
             deviation = (strength[:, None] * sizes[:, ::-1]).astype(np.float32)  # [B, 2], x and y
             noises = [
-                ClipNoise(FAMILIES[of_clip], *numbers, noise.of(i), self.flipped_joint, self.limb_joints)
-                for i, (of_clip, *numbers) in enumerate(zip(family, alpha, deviation, strict=True))
+                ClipNoise(
+                    FAMILIES[family[i]],
+                    alpha[i],
+                    deviation[i],
+                    noise.of(i),
+                    self.flipped_joint,
+                    self.limb_joints,
+                )
+                for i in range(len(clips))
             ]
             extent = None
             if presence is not None:
@@ -299,7 +310,7 @@ class ReferenceSampler:
 
 
 def _extent(
-    points: NDArray[np.float32], present: NDArray[np.bool_]
+    points: NDArray[np.floating], present: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the centre [B, 2] and the larger side [B] of the box of each clip's points [B, M, T, V, 2]."""
     largest = np.finfo(np.float32).max

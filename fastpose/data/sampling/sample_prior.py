@@ -77,9 +77,14 @@ class SamplePrior:
             if present.all()
         ]
         above = float(np.mean(whole)) if whole else 0.0
-        single = [np.ascontiguousarray(array, np.float32) for array in (prior.mean.ravel(), prior.directions)]
-        variances = np.maximum(prior.variances, LEAST_VARIANCE).astype(np.float32)
-        return cls(clip_len, *single, variances, max(float(rest), LEAST_VARIANCE), max(above, LEAST_VARIANCE))
+        return cls(
+            clip_len=clip_len,
+            mean=prior.mean.ravel().astype(np.float32),
+            directions=prior.directions.astype(np.float32),
+            variances=np.maximum(prior.variances, LEAST_VARIANCE).astype(np.float32),
+            rest=max(float(rest), LEAST_VARIANCE),
+            above=max(above, LEAST_VARIANCE),
+        )
 
     def spectrum(self) -> tuple[Array, Array]:
         """Return the variances [K, V·2] and directions [K, V·2, V·2] that the joints have at each frequency."""
