@@ -9,7 +9,10 @@ import numpy as np
 import peers_sample
 import pytest
 
+from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.data.sampling.sampler import ClipSampler
+from fastpose.settings import SamplingConfig
+from fastpose.settings.front_ends import with_front_end
 
 NUM_CLIPS = 256
 BATCH_SIZE = 32
@@ -62,6 +65,21 @@ def pack(request):
     return make_pack(*SHAPES[request.param])
 
 
+def smooth(pack: SimpleNamespace) -> SimpleNamespace:
+    """Clips of the same shapes whose joints move together, in 8 ways with 8 frequencies, as a body's do."""
+    rng = np.random.default_rng(0)
+    num_joints = pack.scores.shape[1]
+    rest, ways = rng.normal(700, 80, (num_joints, 2)), rng.normal(0, 20, (8, num_joints, 2))
+    tracks = []
+    for persons, frames in zip(pack.num_persons, pack.num_frames, strict=True):
+        waves = np.cos(np.pi * np.arange(8) * (np.arange(frames)[:, None] + 0.5) / frames) / (
+            1 + np.arange(8)
+        )
+        for _ in range(persons):
+            tracks.append(rest + np.tensordot(waves @ rng.normal(0, 1, (8, 8)), ways, 1))
+    return SimpleNamespace(**{**vars(pack), "keypoints": np.concatenate(tracks).astype(np.float32)})
+
+
 def annotations(pack: SimpleNamespace) -> list[dict[str, object]]:
     clips = []
     for i in range(NUM_CLIPS):
@@ -96,6 +114,24 @@ def test_fastpose(benchmark, pack, threads):
     benchmark.group = group(pack)
     benchmark.extra_info.update(clips=NUM_CLIPS, threads=threads)
     benchmark.pedantic(epoch, rounds=40, warmup_rounds=3)
+
+
+@pytest.mark.parametrize("front_end", ["means", "filter", "full"])
+def test_fastpose_front_end(benchmark, pack, front_end):
+    prior = SamplePrior.fit(smooth(pack), range(NUM_CLIPS), CLIP_LEN)
+    sampler = ClipSampler(
+        pack, with_front_end(SamplingConfig(clip_len=CLIP_LEN), front_end), threads=1, prior=prior
+    )
+    batches = np.random.default_rng(1).permutation(NUM_CLIPS).reshape(-1, BATCH_SIZE)
+    assert sampler.batch(batches[0], alpha=ALPHA).keypoints.isfinite().all()
+
+    def epoch():
+        for indices in batches:
+            sampler.batch(indices, epoch=1, stream=1, alpha=ALPHA)
+
+    benchmark.group = group(pack)
+    benchmark.extra_info.update(clips=NUM_CLIPS, threads=1)
+    benchmark.pedantic(epoch, rounds=10, warmup_rounds=1)
 
 
 def test_numpy_pipeline(benchmark, pack):

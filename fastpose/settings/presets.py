@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from fastpose.settings.front_ends import FILTER
 from fastpose.settings.run import Arm
 
 # Beyond the report: noise levels drawn per clip, cross-entropy on both views, and the supervised contrastive
@@ -51,10 +52,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "robust": {"loss": ROBUST_LOSS, "optim": {**ROBUST_OPTIM, "epochs": 100, "alpha": "0:0.3"}},
     "first-run": {
+        "data": {"sampling": FILTER},
+        "model": {"model": "dct_mlp"},
         "loss": ROBUST_LOSS,
         "optim": {**ROBUST_OPTIM, "epochs": 24, "ema": 0.99, "alpha": "0:0.1"},
     },
     "dct_mlp": {
+        "data": {"sampling": FILTER},
         "model": {"model": "dct_mlp"},
         "loss": {"ce_views": "both", "label_smoothing": 0.1},
         "optim": {

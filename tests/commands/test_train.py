@@ -113,8 +113,8 @@ def test_first_run_on_built_in_data(tmp_path, monkeypatch, capsys):
     assert train.main(command) == 0
     assert made.stat().st_mtime_ns == written
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {
-        "synthetic-posec3d-skeleton-1",
-        "synthetic-posec3d-skeleton-2",
+        "synthetic-dct_mlp-skeleton-1",
+        "synthetic-dct_mlp-skeleton-2",
     }
 
 
