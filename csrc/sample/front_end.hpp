@@ -22,7 +22,7 @@ struct FrameParts {
 
 // What the clips of a range share.
 struct FrontEndMemory {
-  std::vector<float> sums, counts;
+  std::vector<float> counts;
   FilterMemory filter;
 };
 
