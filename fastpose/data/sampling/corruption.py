@@ -58,10 +58,12 @@ class ClipNoise:
         places = self.kept_frames(points.shape[1])
         if self.alpha > 0:
             if self.family in OFFSETS:
-                offsets = OFFSETS[self.family](self.random, scores.shape).astype(np.float32)
+                draw = OFFSETS[self.family]
+                offsets = draw(self.random, scores.shape).astype(np.float32)
                 points = np.add(points, self.deviation * offsets)
             elif self.family in CHANGES:
-                points, scores = CHANGES[self.family](self, points, scores)
+                change = CHANGES[self.family]
+                points, scores = change(self, points, scores)
         points = np.where(scores[..., None] > 0, points, np.float32(0))
         return NoisedClip(points[:, places], scores[:, places], places)
 
@@ -71,7 +73,8 @@ class ClipNoise:
         if self.family not in KEPT or self.alpha == 0:
             return everything
         count = max(1, rounded((1 - self.share) * length))
-        return everything if count == length else KEPT[self.family](self.random, length, count)
+        keep = KEPT[self.family]
+        return everything if count == length else keep(self.random, length, count)
 
 
 def rounded(number: float) -> int:

@@ -229,9 +229,7 @@ class MotionFilter:
         expectation over ``NOISES`` and ``AMPLITUDES``, given coefficients less their mean [N, V·2·K]."""
         frame = torch.arange(waves.shape[2], device=waves.device)
         apart = (frame[:, None] - frame).abs()
-        drift_seen = torch.stack(
-            [torch.einsum("nkl,lj,nkj->nk", waves, each**apart, waves) for each in self.persistence]
-        )
+        drift_seen = torch.stack([(waves @ each**apart * waves).sum(2) for each in self.persistence])
         drift, white = level[:, None] * self.drift, level[:, None] * self.white  # [N, noises]
         in_coefficient = white[..., None] * white_seen[:, None]
         in_coefficient = in_coefficient + drift[..., None] * drift_seen[self.of_persistence].transpose(0, 1)
