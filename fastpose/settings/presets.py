@@ -5,8 +5,8 @@ from typing import Any
 from fastpose.settings.front_ends import FILTER
 from fastpose.settings.run import Arm
 
-# Beyond the report: noise levels drawn per clip, cross-entropy on both views, and the supervised contrastive
-# loss in place of the instance and group losses.
+# Beyond the report: a front end that filters noise, noise levels drawn per clip, cross-entropy on both views, and
+# the supervised contrastive loss in place of the instance and group losses.
 ROBUST_LOSS = {
     "gamma1": 0.0,
     "gamma2": 0.0,
@@ -50,7 +50,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         "optim": {"share_clean": False},
     },
-    "robust": {"loss": ROBUST_LOSS, "optim": {**ROBUST_OPTIM, "epochs": 100, "alpha": "0:0.3"}},
+    "robust": {
+        "data": {"sampling": FILTER},
+        "loss": ROBUST_LOSS,
+        "optim": {**ROBUST_OPTIM, "epochs": 100, "alpha": "0:0.3"},
+    },
     "first-run": {
         "data": {"sampling": FILTER},
         "model": {"model": "dct_mlp"},

@@ -46,7 +46,7 @@ def test_names_are_settings():
     sampling = arguments.data.sampling
     assert (sampling.frame_rule, sampling.crop, sampling.motion_filter) == ("means", "spread", "colours")
     assert (sampling.evidence, sampling.window) == (True, 0.8)
-    assert train.parse(["--preset", "robust", "--front-end", "auto"]).data.sampling == SamplingConfig()
+    assert train.parse(["--preset", "report", "--front-end", "auto"]).data.sampling == SamplingConfig()
     assert train.parse([]).data.sampling == with_front_end(SamplingConfig(), "filter")  # the first run
     published = train.parse(["--preset", "motionbert-published", "--front-end", "full"]).data.sampling
     assert (published.crop, published.frame_rule) == ("frame", "means")
