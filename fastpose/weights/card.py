@@ -65,7 +65,7 @@ class ModelCard:
             layout=Layout.from_json(json.loads(metadata["layout"])),
             class_names=tuple(json.loads(metadata["class_names"])),
             max_persons=int(metadata["max_persons"]),
-            prior=SamplePrior.from_json(json.loads(metadata["prior"])) if "prior" in metadata else None,
+            prior=_prior_of(metadata, path),
             denoise=metadata.get("denoise", "off"),
         )
         try:
@@ -91,6 +91,15 @@ class ModelCard:
     def clips(self, packed: PackedClips) -> PackedClips:
         """Return ``packed`` as the model expects it: persons matched over time where its published form was."""
         return match_clips(packed) if self.config.model.published else packed
+
+
+def _prior_of(metadata: dict[str, str], path: Path) -> SamplePrior | None:
+    if "prior" not in metadata:
+        return None
+    try:
+        return SamplePrior.from_json(json.loads(metadata["prior"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: the prior of its motion filter cannot be read: {error}") from error
 
 
 def build_model(card: ModelCard) -> PoseModule:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,16 @@ def test_an_exported_model_takes_its_prior_along(run, tmp_path, format):
         metadata = json.loads(files[CARD_FILE])
         prior = type(card).from_metadata(metadata, target).prior
     np.testing.assert_array_equal(prior.variances, card.prior.variances)
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "[]", "{}", json.dumps({"mean": "?", "directions": "", "variances": ""})]
+)
+def test_a_damaged_prior_is_told_with_its_file(run, damage):
+    card = load_card(run[0])
+    metadata = card.to_metadata() | {"prior": damage}
+    with pytest.raises(ValueError, match="model.safetensors: the prior of its motion filter cannot be read"):
+        type(card).from_metadata(metadata, Path("model.safetensors"))
 
 
 def test_other_frames_than_in_training_need_no_other_prior(run, tmp_path, capsys):

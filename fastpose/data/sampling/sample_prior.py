@@ -26,7 +26,7 @@ from fastpose.data.pack.presence import present_joints
 
 LEAST_VARIANCE = 1e-9  # of the box, squared: what float32 can tell from nothing beside a variance of 1
 LEAST_KNOWN = 1e-6  # of the box, squared: a joint that is always at its very centre was never seen
-MOST_TRACKS = 4096  # more teach the prior little, and take minutes
+MOST_CLIPS = 4096  # more teach the prior little, and take minutes
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class SamplePrior:
             ValueError: fewer than two persons are seen.
         """
         chosen = np.fromiter(indices, np.int64)
-        chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_TRACKS)).astype(int))]
+        chosen = chosen[np.unique(np.linspace(0, len(chosen) - 1, min(len(chosen), MOST_CLIPS)).astype(int))]
         tracks = [track for index in chosen.tolist() for track in _tracks(packed, index, clip_len)]
         prior, coefficients = MotionPrior.fit_scaled(tracks, np.array(packed.layout.flip_index()), _filled)
         surprise = coefficients.reshape(len(tracks), -1) - prior.mean.ravel()
