@@ -19,6 +19,8 @@ VARIANCE_KEPT = 0.995  # of the coefficients; the rest counts as what the prior 
 FULL = 0.98  # present joints of a track that the first round of fitting takes
 ROUNDS = 3
 FOLDS = 5
+HALF_BOX = 2.4  # deviations of the joints of a person from the centre of the box to its side
+LEAST_SPREAD = 0.03  # of the measured variance, that is the person's own whatever the noise
 LEAST_NOISE = 1e-3  # of the box, squared, while missing joints are filled in
 
 Array = NDArray[np.float64]
@@ -38,8 +40,8 @@ def box_of(points: Array, present: NDArray[np.bool_], noise: Array) -> Box:
         return Box(np.zeros(points.shape[2]), 1.0)
     known = points[present]
     variance = known.var(axis=0)
-    spread = np.maximum(variance - noise, 0.03 * variance).max()
-    return Box(known.mean(axis=0), 2.4 * float(np.sqrt(spread)) or 1.0)
+    spread = np.maximum(variance - noise, LEAST_SPREAD * variance).max()
+    return Box(known.mean(axis=0), HALF_BOX * float(np.sqrt(spread)) or 1.0)
 
 
 @functools.lru_cache(maxsize=256)

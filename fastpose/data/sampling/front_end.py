@@ -17,12 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastpose.data.denoising.motion_prior import FREQUENCIES
+from fastpose.data.denoising.motion_prior import FREQUENCIES, HALF_BOX, LEAST_NOISE, LEAST_SPREAD
 
 FILLING_ROUNDS = 3
-LEAST_NOISE = 1e-3  # of the box, squared, while missing joints are filled in: else they stay where they began
-HALF_BOX = 2.4  # deviations of the joints of a person from the centre of the box to its side
-LEAST_SPREAD = 0.03  # of the measured variance, that is the person's own whatever the noise
 
 # What the noise of a clip may be: the share of its second differences' variance that is drift, and how much of a
 # frame's drift is left in the next one; and how much more than those of the prior its movements are.
