@@ -1,0 +1,272 @@
+"""Persons of a clip [M, T, V, 2]: how alike two poses are, who keeps which slot, and who comes first.
+
+All of it takes keypoints of which a joint counts as ``present_joints`` says, in pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from fastpose.data.pack.presence import present_joints
+
+# One tolerance for all joints, in sizes of the body: COCO's differ by joint, but are known for its 17 alone, and
+# say how well people mark joints, whereas here they move from one frame to the next.
+TOLERANCE = 0.1
+LEAST_SIZE = 10.0  # pixels; of a body of which one or two joints are seen
+MAX_PAUSE = 15  # frames, half a second: who was away for longer may be anywhere
+CLEAR_GAIN = 0.5  # sizes of a body that an exchange must save in all, for persons who pass each other to stay
+OFTEN = 0.5  # of the joints of the person seen most
+
+
+@dataclass(frozen=True, slots=True)
+class Poses:
+    """n poses, laid out for ``similarity``.
+
+    Attributes:
+        points: float32 [n, 2, V], x and y in pixels.
+        seen: float32 [n, V], 1 or 0.
+        num_seen: float32 [n], joints.
+        boxes: float32 [n, 4], low x, low y, high x, high y of the seen joints; inf and -inf where there are none.
+        sizes: float32 [n], the diagonals of the boxes.
+    """
+
+    points: NDArray[np.float32]
+    seen: NDArray[np.float32]
+    num_seen: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    sizes: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, keypoints: NDArray[np.float32], scores: NDArray[np.float32]) -> "Poses":
+        """Return the poses of keypoints [n, V, 2] with scores [n, V]."""
+        present = present_joints(keypoints, scores)
+        low = np.where(present[..., None], keypoints, np.float32(np.inf)).min(axis=1)
+        high = np.where(present[..., None], keypoints, np.float32(-np.inf)).max(axis=1)
+        sizes = np.maximum(np.hypot(*np.maximum(high - low, 0).T), np.float32(LEAST_SIZE))
+        seen = present.astype(np.float32)
+        points = np.where(present[:, None], keypoints.transpose(0, 2, 1), np.float32(0))
+        return cls(points, seen, seen.sum(axis=1), np.concatenate([low, high], axis=1), sizes)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, rows: Any) -> "Poses":
+        return Poses(*(part[rows] for part in self.parts()))
+
+    def parts(self) -> tuple[NDArray[np.float32], ...]:
+        """Return the five arrays."""
+        return self.points, self.seen, self.num_seen, self.boxes, self.sizes
+
+    def moved(self, shift: NDArray[np.float32]) -> "Poses":
+        """Return the poses, each moved by its [n, 2] pixels."""
+        boxes = self.boxes + np.concatenate([shift, shift], axis=1)
+        return Poses(self.points + shift[..., None], self.seen, self.num_seen, boxes, self.sizes)
+
+
+def similarity(a: Poses, b: Poses) -> NDArray[np.float32]:
+    """Return how alike poses are, float32 [n of a, n of b]: 1 for equal ones, near 0 for those far apart.
+
+    It is OKS over the joints that both poses have, by the share of these among the joints that either has, and
+    the IoU of the boxes for the rest: a whole body is compared joint by joint, two halves by where they are. A
+    joint counts 1 / (1 + (d / (0.1 · size))²) of its distance d, where COCO's OKS has exp(-x²/2): this stays above 0
+    for someone who runs half a body's length from frame to frame. The size is the larger box's diagonal: a
+    person seen from the side is no smaller than from the front.
+    """
+    reach = np.square(np.float32(TOLERANCE) * np.maximum(a.sizes[:, None], b.sizes))
+    step = a.points[:, None] - b.points  # [n of a, n of b, 2, V]
+    step *= step
+    far = step[:, :, 0] + step[:, :, 1]
+    far += reach[..., None]
+    near = np.reciprocal(far, out=far)
+    alike = np.einsum("ijv,iv,jv->ij", near, a.seen, b.seen) * reach
+    common = a.seen @ b.seen.T
+    either = np.maximum(a.num_seen[:, None] + b.num_seen - common, 1)
+    alike /= either
+    if (common < either).any():
+        alike += (1 - common / either) * box_overlap(a, b)
+    return alike
+
+
+def box_overlap(a: Poses, b: Poses) -> NDArray[np.float32]:
+    """Return the IoU of the boxes, float32 [n of a, n of b]; 0 where one has no area."""
+    sides = np.minimum(a.boxes[:, None, 2:], b.boxes[:, 2:]) - np.maximum(
+        a.boxes[:, None, :2], b.boxes[:, :2]
+    )
+    both = np.maximum(sides, 0).prod(axis=-1)
+    area_a, area_b = (np.maximum(of.boxes[:, 2:] - of.boxes[:, :2], 0).prod(axis=-1) for of in (a, b))
+    return both / np.maximum(area_a[:, None] + area_b - both, np.float32(1e-6))
+
+
+def rank_persons(
+    keypoints: NDArray[np.float32], scores: NDArray[np.float32], starts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return int64 [n]: the persons, those who matter most first.
+
+    Persons with at least half as many joints, over all frames, as the one with most come first, by falling
+    motion: the variance of a joint's place over time, x and y added, pixels², meaned over joints. The others
+    follow, by falling number of joints. Ties stay in order.
+
+    Args:
+        keypoints: [rows, V, 2], person by person; scores: [rows, V].
+        starts: int64 [n], the first row of each person.
+    """
+    present = present_joints(keypoints, scores)
+    rows = np.diff(starts, append=len(keypoints))
+    seen = np.add.reduceat(present, starts, dtype=np.float64)  # [n, V]
+    held = np.where(present[..., None], keypoints, 0).astype(np.float64)
+    mean = np.add.reduceat(held, starts) / np.maximum(seen, 1)[..., None]
+    spread = np.square(held - np.repeat(mean, rows, axis=0)).sum(axis=-1) * present
+    joints = seen.sum(axis=1)
+    motion = np.add.reduceat(spread, starts).sum(axis=1) / np.maximum(joints, 1)
+    often = joints >= OFTEN * joints.max()
+    # Rounded, since who stands still would be ordered by what float64 leaves of a mean.
+    return np.lexsort((np.where(often, -np.round(motion, 3), -joints), ~often))
+
+
+def share_slots(present: NDArray[np.bool_], order: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return the slot of each person, int64 [n], -1 without one: in ``order``, the first slot free in all their frames.
+
+    So do NTU's bodies become actors: those who are never seen together can share a slot.
+
+    Args:
+        present: bool [n, T], the frames of each person.
+        order: int64 [n], who chooses first.
+        most: slots.
+    """
+    slots = np.full(len(present), -1)
+    taken = np.zeros((most, present.shape[1]), np.bool_)
+    for person in order.tolist():
+        free = np.flatnonzero(~(taken & present[person]).any(axis=1))
+        if len(free):
+            slots[person] = free[0]
+            taken[free[0]] |= present[person]
+    return slots
+
+
+def choose_persons(
+    keypoints: NDArray[np.float32], scores: NDArray[np.float32], most: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a clip [M, T, V, 2] with its scores [M, T, V] as ``most`` persons; one of no more as it is.
+
+    They are chosen by ``rank_persons``. Further persons join the first one with whom they share no frame
+    (``share_slots``); who finds none is left out.
+    """
+    num_persons, num_frames = scores.shape[:2]
+    if num_persons <= most:
+        return keypoints, scores
+    flat = keypoints.reshape(-1, *keypoints.shape[2:]), scores.reshape(-1, scores.shape[2])
+    order = rank_persons(*flat, np.arange(num_persons) * num_frames)
+    present = np.any(present_joints(keypoints, scores), axis=-1)
+    slots = share_slots(present, order, most)
+    chosen = np.zeros((most, *keypoints.shape[1:]), keypoints.dtype)
+    chosen_scores = np.zeros((most, *scores.shape[1:]), scores.dtype)
+    for person in np.flatnonzero(slots >= 0):
+        frames = present[person]
+        chosen[slots[person], frames] = keypoints[person, frames]
+        chosen_scores[slots[person], frames] = scores[person, frames]
+    return chosen, chosen_scores
+
+
+def match_slots(
+    keypoints: NDArray[np.float32], scores: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
+    """Give persons whose slots change from frame to frame a slot each, as a detector that tracks nobody needs it.
+
+    In a frame, persons are exchanged where this brings them nearer to where they were when last seen, at most 15
+    frames before: by at least half a body's size in all, and to within a third of how far they would have come
+    otherwise. So persons who pass each other keep their slots, and a clip whose slots are steady is not touched.
+
+    Args:
+        keypoints: [M, T, V, 2]; scores: [M, T, V].
+
+    Returns:
+        Keypoints and scores of the same shapes (the arrays given, if nobody is exchanged), and the number of
+        frames in which a person has another slot than before.
+    """
+    num_persons, num_frames = scores.shape[:2]
+    if num_persons < 2 or num_frames < 2:
+        return keypoints, scores, 0
+    present = present_joints(keypoints, scores)
+    size = _typical_size(keypoints, present)
+    if _jumps(keypoints, present).sum(axis=0).max() < CLEAR_GAIN * size:
+        return keypoints, scores, 0
+    order = _steady_order(keypoints, present, size)  # [T, M]
+    exchanged = int((order != np.arange(num_persons)).any(axis=1).sum())
+    if not exchanged:
+        return keypoints, scores, 0
+    frames = np.arange(num_frames)
+    return keypoints[order.T, frames], scores[order.T, frames], exchanged
+
+
+def _typical_size(keypoints: NDArray[np.float32], present: NDArray[np.bool_]) -> float:
+    """Return the median diagonal of the boxes of a clip's poses, those of 8 frames at most."""
+    frames = slice(None, None, -(-present.shape[1] // 8))
+    seen = present[:, frames, :, None]
+    points = keypoints[:, frames]
+    high = np.where(seen, points, -np.inf).max(axis=2)
+    low = np.where(seen, points, np.inf).min(axis=2)
+    sizes = np.sort(np.hypot(*np.moveaxis(np.maximum(high - low, 0), -1, 0)), axis=None)
+    sizes = sizes[np.count_nonzero(sizes == 0) :]  # a pose without joints has none
+    return max(float(sizes[len(sizes) // 2]), LEAST_SIZE) if len(sizes) else LEAST_SIZE
+
+
+def _jumps(keypoints: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Return how far each slot's pose is from its last one, pixels, [M, T - 1]; 0 where either is missing."""
+    there = np.any(present, axis=-1)  # [M, T]
+    if there.all():
+        return _distances(keypoints[:, 1:], present[:, 1:], keypoints[:, :-1], present[:, :-1])
+    frames = np.arange(there.shape[1])
+    last = np.maximum.accumulate(np.where(there, frames, -MAX_PAUSE - 1), axis=1)[:, :-1]
+    known = there[:, 1:] & (frames[1:] - last <= MAX_PAUSE)
+    before = np.arange(len(there))[:, None], np.maximum(last, 0)
+    return known * _distances(keypoints[:, 1:], present[:, 1:], keypoints[before], present[before])
+
+
+def _distances(
+    a: NDArray[np.float32], seen_a: NDArray[np.bool_], b: NDArray[np.float32], seen_b: NDArray[np.bool_]
+) -> NDArray[np.floating]:
+    """Return the mean distance of the joints that both poses [..., V, 2] have; 0 where there are none."""
+    both = seen_a & seen_b
+    with np.errstate(over="ignore"):  # a missing joint may lie anywhere
+        step = a - b
+        step *= step
+        far = np.sqrt(step[..., 0] + step[..., 1])
+    return np.where(both, far, 0).sum(axis=-1) / np.maximum(both.sum(axis=-1), 1)
+
+
+def _steady_order(
+    keypoints: NDArray[np.float32], present: NDArray[np.bool_], size: float
+) -> NDArray[np.int64]:
+    """Return the slot in which each person stands in each frame, int64 [T, M]."""
+    num_persons, num_frames = present.shape[:2]
+    there = np.any(present, axis=-1)
+    poses, seen = keypoints[:, 0].copy(), present[:, 0].copy()  # of each person, when last seen
+    away = np.where(there[:, 0], 0, MAX_PAUSE + 1)  # frames since then
+    slots = np.arange(num_persons)  # of each person
+    order = np.empty((num_frames, num_persons), np.int64)
+    order[0] = slots
+    everyone = np.arange(num_persons)
+    for frame in range(1, num_frames):
+        now, seen_now, known = keypoints[:, frame], present[:, frame], away < MAX_PAUSE
+        far = _distances(now[:, None], seen_now[:, None], poses, seen) / size  # [slot, person]
+        comparable = there[:, frame, None] & known
+        # Whoever is met for the first time costs as much as the farthest: there is nothing to gain by it.
+        unknown = far[comparable].max(initial=0)
+        cost = np.where(comparable, far, unknown) * there[:, frame, None]
+        stay = cost[slots, everyone].sum()
+        if stay >= CLEAR_GAIN:
+            cost[slots, everyone] -= 1e-4  # of equal choices, that in which nobody moves
+            best_slots, best_persons = linear_sum_assignment(cost)
+            cost[slots, everyone] += 1e-4
+            paid = cost[best_slots, best_persons]
+            gain = stay - paid.sum()
+            if gain >= max(CLEAR_GAIN, 2 * paid[comparable[best_slots, best_persons]].sum()):
+                slots = best_slots[np.argsort(best_persons)]
+        order[frame] = slots
+        met = there[slots, frame]
+        poses[met], seen[met] = now[slots[met]], seen_now[slots[met]]
+        away = np.where(met, 0, away + 1)
+    return order

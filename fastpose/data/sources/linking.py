@@ -1,0 +1,317 @@
+"""Detections of single frames linked to persons through time."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from fastpose.data.pack.clip_builder import clean_into
+from fastpose.data.pack.persons import MAX_PAUSE, Poses, rank_persons, share_slots, similarity
+
+MAX_FILL = 5  # frames; over a longer pause, a limb does more than move in a straight line
+LEAST_SIMILARITY = 0.03  # joints that are half a body's size away, in the mean
+DUPLICATE = 0.9  # joints that are 3 % of the body's size away: no two persons stand like this
+STEADINESS = 0.5  # of a person's speed; the rest is what the newest frame says
+SLOWDOWN = 0.8  # of the speed of someone unseen, for each frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """The persons that a detector found in one frame.
+
+    Attributes:
+        keypoints: [N, V, 2], pixels; N may be 0.
+        scores: [N, V]; None if it gave none.
+        ids: int64 [N], from a tracker; None without one.
+    """
+
+    keypoints: NDArray[np.floating]
+    scores: NDArray[np.floating] | None = None
+    ids: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Linked:
+    """Persons through time, those who matter most first (``rank_persons``).
+
+    Attributes:
+        keypoints: float32 [M, T, V, 2], pixels; 0 where a person is absent.
+        scores: float32 [M, T, V]; 0 where a joint is missing or the person absent.
+        ids: int64 [M]: the tracker's, or numbers in order of appearance; of those who share a slot, the first
+            one's.
+        num_repeated: detections left out, since their frame has the same person, or id, with higher scores.
+        num_left_out: persons left out for want of a slot.
+    """
+
+    keypoints: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    ids: NDArray[np.int64]
+    num_repeated: int = 0
+    num_left_out: int = 0
+
+
+def link(
+    frames: Sequence[Detections],
+    *,
+    max_pause: int = MAX_PAUSE,
+    max_fill: int = MAX_FILL,
+    max_persons: int | None = None,
+) -> Linked:
+    """Link the detections of a clip's frames, in order, to persons.
+
+    If every frame with detections has ids, these are kept. Otherwise persons are followed by ``Linker``, and ids,
+    which some frames lack, are ignored. A person who is not seen for some frames is filled in on a straight line,
+    with the smaller score of both ends: a network samples few frames of a clip, and one in which everyone is
+    absent tells it nothing. Joints that a detection lacks stay missing.
+
+    Args:
+        frames: one for each frame, T in all.
+        max_pause: frames that a person may be unseen, and still be the same; of use without ids.
+        max_fill: frames of the longest pause that is filled; 0 fills none.
+        max_persons: the most to keep. Of more, those who are never seen together can share a slot
+            (``share_slots``), and the rest is left out.
+
+    Raises:
+        ValueError: there is no frame, or a frame's arrays do not fit; the text names the frame.
+    """
+    keypoints, scores, frame_of = _stacked(frames)
+    counts = np.bincount(frame_of, minlength=len(frames)).tolist()
+    persons = _given_ids(frames, scores, frame_of)
+    if persons is None:
+        persons = _followed(Poses.of(keypoints, scores), scores.sum(axis=1), counts, max_pause)
+    persons[~(scores > 0).any(axis=1)] = NOBODY
+    kept = np.flatnonzero(persons >= 0)
+    kept = kept[np.lexsort((frame_of[kept], persons[kept]))]  # person by person, in order of time
+    num_repeated = int(np.count_nonzero(persons == REPEATED))
+    names, persons = np.unique(persons[kept], return_inverse=True)
+    keypoints, scores, frame_of, persons = _filled(
+        keypoints[kept], scores[kept], frame_of[kept], persons, max_fill
+    )
+    num_frames, num_joints = len(frames), keypoints.shape[1]
+    starts = np.flatnonzero(np.diff(persons, prepend=-1))
+    order = rank_persons(keypoints, scores, starts) if len(starts) else np.zeros(0, np.int64)
+    if max_persons is not None and len(order) > max_persons:
+        present = np.zeros((len(names), num_frames), np.bool_)
+        present[persons, frame_of] = True
+        slot_of = share_slots(present, order, max_persons)
+    else:
+        slot_of = np.argsort(order)
+    num_slots = slot_of.max(initial=-1) + 1
+    ids = np.empty(num_slots, np.int64)
+    chosen = order[slot_of[order] >= 0][::-1]
+    ids[slot_of[chosen]] = names[chosen]  # the first in order is written last
+    row_slots = slot_of[persons]
+    seen = row_slots >= 0
+    linked = np.zeros((num_slots, num_frames, num_joints, 2), np.float32)
+    linked_scores = np.zeros((num_slots, num_frames, num_joints), np.float32)
+    linked[row_slots[seen], frame_of[seen]] = keypoints[seen]
+    linked_scores[row_slots[seen], frame_of[seen]] = scores[seen]
+    return Linked(linked, linked_scores, ids, num_repeated, int(np.count_nonzero(slot_of < 0)))
+
+
+NOBODY, REPEATED = -1, -2  # persons of detections without joints, and of those left out as repetitions
+
+
+class Linker:
+    """Follows persons from frame to frame; what it holds is bounded by the persons of the last frames.
+
+    A person is looked for where a steady, slowing walk would have led. Detections are assigned so that the
+    similarities (``similarity``) of all add up to the most, none below 0.03. A detection that fits nobody is a new
+    person, unless it is nearly another detection of the frame.
+
+    Args:
+        max_pause: frames after which someone unseen is forgotten.
+    """
+
+    def __init__(self, max_pause: int = MAX_PAUSE) -> None:
+        self.max_pause = max_pause
+        self._reaches = np.cumsum(SLOWDOWN ** np.arange(max_pause + 1)).astype(np.float32)
+        self._num_persons = 0
+        self._tracks: _Tracks | None = None
+
+    def step(self, poses: Poses, weights: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Return the person of each of a frame's N detections, int64 [N], counted from 0 in order of appearance.
+
+        Detections without joints are -1 (``NOBODY``), repetitions of another detection -2 (``REPEATED``).
+
+        Args:
+            poses: the detections.
+            weights: [N], their scores: which of two new ones that are nearly the same is kept.
+        """
+        persons = np.full(len(poses), NOBODY)
+        left = poses.num_seen > 0
+        tracks = self._tracks
+        if tracks is not None:
+            found, rows = tracks.match(poses, self._reaches[tracks.pauses])
+            tracks.pauses += 1
+            tracks.renew(rows, poses, found)
+            persons[found] = tracks.persons[rows]
+            left[found] = False
+            if tracks.pauses.max() > self.max_pause:
+                tracks = tracks.kept(tracks.pauses <= self.max_pause)
+        if left.any():
+            repeated = _repeated(poses, left, weights)
+            persons[repeated] = REPEATED
+            new = np.flatnonzero(left & ~repeated)
+            persons[new] = self._num_persons + np.arange(len(new))
+            self._num_persons += len(new)
+            started = _Tracks.started(poses[new], persons[new])
+            tracks = started if tracks is None else tracks.joined(started)
+        self._tracks = tracks if tracks is not None and len(tracks.persons) else None
+        return persons
+
+
+@dataclass(slots=True)
+class _Tracks:
+    """Persons who were seen a short while ago: their last poses, numbers, speeds [n, 2], and frames unseen since."""
+
+    poses: Poses
+    persons: NDArray[np.int64]
+    speeds: NDArray[np.float32]
+    pauses: NDArray[np.int64]
+
+    @classmethod
+    def started(cls, poses: Poses, persons: NDArray[np.int64]) -> "_Tracks":
+        num = len(poses)
+        return cls(poses, persons, np.zeros((num, 2), np.float32), np.zeros(num, np.int64))
+
+    def match(
+        self, poses: Poses, reaches: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the detections that are someone here, and who, as rows; ``reaches`` [n] are steps walked since."""
+        alike = similarity(poses, self.poses.moved(self.speeds * reaches[:, None]))
+        alike[alike < LEAST_SIMILARITY] = 0
+        found, rows = linear_sum_assignment(alike, maximize=True)
+        close = alike[found, rows] > 0
+        return found[close], rows[close]
+
+    def renew(self, rows: NDArray[np.int64], poses: Poses, found: NDArray[np.int64]) -> None:
+        """Put the poses of detections ``found`` in the place of ``rows``."""
+        new, old = poses[found], self.poses[rows]
+        both = new.seen * old.seen
+        num_both = both.sum(axis=1)[:, None]
+        shift = np.einsum("ncv,nv->nc", new.points - old.points, both)
+        shift /= np.maximum(num_both, 1) * self.pauses[rows, None]
+        speeds = self.speeds[rows]
+        steady = STEADINESS * speeds + (1 - STEADINESS) * shift
+        self.speeds[rows] = np.where(num_both > 0, steady, speeds)
+        for held, given in zip(self.poses.parts(), new.parts(), strict=True):
+            held[rows] = given
+        self.pauses[rows] = 0
+
+    def kept(self, which: NDArray[np.bool_]) -> "_Tracks":
+        """Return those of a mask."""
+        return _Tracks(self.poses[which], self.persons[which], self.speeds[which], self.pauses[which])
+
+    def joined(self, other: "_Tracks") -> "_Tracks":
+        """Return these and those."""
+        parts = zip(self.poses.parts(), other.poses.parts(), strict=True)
+        return _Tracks(
+            Poses(*map(np.concatenate, parts)),
+            np.concatenate([self.persons, other.persons]),
+            np.concatenate([self.speeds, other.speeds]),
+            np.concatenate([self.pauses, other.pauses]),
+        )
+
+
+def _repeated(poses: Poses, new: NDArray[np.bool_], weights: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Return which of the ``new`` poses are nearly one that is not, or a new one of more weight, bool [N]."""
+    order = np.lexsort((-weights, new))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    alike = (similarity(poses, poses) >= DUPLICATE) & new[:, None]
+    return np.any(alike & (rank[:, None] > rank), axis=1)
+
+
+def _followed(
+    poses: Poses, weights: NDArray[np.floating], counts: Iterable[int], max_pause: int
+) -> NDArray[np.int64]:
+    """Return the person of every detection; ``counts`` are the detections of each frame."""
+    linker = Linker(max_pause)
+    persons = np.empty(len(poses), np.int64)
+    start = 0
+    for count in counts:
+        rows = slice(start, start + count)
+        persons[rows] = linker.step(poses[rows], weights[rows])
+        start += count
+    return persons
+
+
+def _stacked(
+    frames: Sequence[Detections],
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Return all detections, joints cleaned (``clean_into``): keypoints [n, V, 2], scores [n, V], frames [n]."""
+    if not frames:
+        raise ValueError("there is no frame to link")
+    num_joints = next((f.keypoints.shape[1] for f in frames if len(f.keypoints)), None)
+    for index, frame in enumerate(frames):
+        shape = frame.keypoints.shape
+        if len(frame.keypoints) and (len(shape) != 3 or shape[1:] != (num_joints, 2)):
+            raise ValueError(f"frame {index}: keypoints must be [N, {num_joints}, 2], got {list(shape)}")
+        for field, expected in (("scores", shape[:2]), ("ids", shape[:1])):
+            value = getattr(frame, field)
+            if value is not None and len(frame.keypoints) and value.shape != expected:
+                raise ValueError(f"frame {index}: {field} must be {list(expected)}, got {list(value.shape)}")
+    frame_of = np.repeat(np.arange(len(frames)), [len(frame.keypoints) for frame in frames])
+    if num_joints is None:
+        num_joints = frames[0].keypoints.shape[1] if frames[0].keypoints.ndim == 3 else 0
+        return np.zeros((0, num_joints, 2), np.float32), np.zeros((0, num_joints), np.float32), frame_of
+    keypoints = np.empty((len(frame_of), num_joints, 2), np.float32)
+    scores = np.empty(keypoints.shape[:2], np.float32)
+    given = [frame for frame in frames if len(frame.keypoints)]
+    without = {frame.scores is None for frame in given}
+    if len(without) == 2:
+        raise ValueError("scores must be given for all frames, or for none")
+    clean_into(
+        np.concatenate([frame.keypoints for frame in given]),
+        None if True in without else np.concatenate([frame.scores for frame in given]),
+        keypoints,
+        scores,
+    )
+    return keypoints, scores, frame_of
+
+
+def _given_ids(
+    frames: Sequence[Detections], scores: NDArray[np.float32], frame_of: NDArray[np.int64]
+) -> NDArray[np.int64] | None:
+    """Return the ids of all detections, ``REPEATED`` for the lower-scored of an id twice in a frame; None without."""
+    given = [frame.ids for frame in frames if len(frame.keypoints)]
+    if not given or any(ids is None for ids in given):
+        return None
+    ids = np.concatenate([ids for ids in given if ids is not None]).astype(np.int64)
+    if ids.min() < 0:
+        return None  # trackers mark those whom they have lost by -1
+    best = np.lexsort((-scores.sum(axis=1), ids, frame_of))
+    again = (np.diff(ids[best]) == 0) & (np.diff(frame_of[best]) == 0)
+    ids[best[1:][again]] = REPEATED
+    return ids
+
+
+def _filled(
+    keypoints: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    frame_of: NDArray[np.int64],
+    persons: NDArray[np.int64],
+    max_fill: int,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows, person by person in order of time, with those of pauses of up to ``max_fill`` frames."""
+    missing = np.diff(frame_of) - 1
+    missing[(np.diff(persons) != 0) | (missing > max_fill)] = 0
+    before = np.repeat(np.arange(len(missing)), missing)  # the row before each new one
+    if not len(before):
+        return keypoints, scores, frame_of, persons
+    step = np.arange(len(before)) - np.repeat(np.cumsum(missing) - missing, missing) + 1
+    share = (step / (missing[before] + 1)).astype(np.float32)[:, None, None]
+    after = before + 1
+    between = keypoints[before] + share * (keypoints[after] - keypoints[before])
+    ends = np.minimum(scores[before], scores[after])
+    between[ends <= 0] = 0
+    at = before + 1
+    return (
+        np.insert(keypoints, at, between, axis=0),
+        np.insert(scores, at, ends, axis=0),
+        np.insert(frame_of, at, frame_of[before] + step),
+        np.insert(persons, at, persons[before]),
+    )
