@@ -1,6 +1,6 @@
 """Persons of a clip [M, T, V, 2]: how alike two poses are, who keeps which slot, and who comes first.
 
-All of it takes keypoints of which a joint counts as ``present_joints`` says, in pixels.
+Keypoints are pixels. Where nothing else is said, a joint counts as ``present_joints`` says.
 """
 
 from dataclasses import dataclass
@@ -171,34 +171,37 @@ def choose_persons(
 
 
 def match_slots(
-    keypoints: NDArray[np.float32], scores: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], int]:
-    """Give persons whose slots change from frame to frame a slot each, as a detector that tracks nobody needs it.
+    keypoints: NDArray[Any], scores: NDArray[Any] | None, present: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[Any] | None, int]:
+    """Give persons whose slots change from frame to frame a slot each, as detectors that track nobody leave them.
 
     In a frame, persons are exchanged where this brings them nearer to where they were when last seen, at most 15
     frames before: by at least half a body's size in all, and to within a third of how far they would have come
     otherwise. So persons who pass each other keep their slots, and a clip whose slots are steady is not touched.
 
     Args:
-        keypoints: [M, T, V, 2]; scores: [M, T, V].
+        keypoints: [M, T, V, 2], any real dtype.
+        scores: [M, T, V], or None.
+        present: bool [M, T, V], the joints that count.
 
     Returns:
         Keypoints and scores of the same shapes (the arrays given, if nobody is exchanged), and the number of
         frames in which a person has another slot than before.
     """
-    num_persons, num_frames = scores.shape[:2]
+    num_persons, num_frames = present.shape[:2]
     if num_persons < 2 or num_frames < 2:
         return keypoints, scores, 0
-    present = present_joints(keypoints, scores)
-    size = _typical_size(keypoints, present)
-    if _jumps(keypoints, present).sum(axis=0).max() < CLEAR_GAIN * size:
+    with np.errstate(over="ignore"):
+        points = keypoints.astype(np.float32, copy=False)
+    size = _typical_size(points, present)
+    if _jumps(points, present).sum(axis=0).max() < CLEAR_GAIN * size:
         return keypoints, scores, 0
-    order = _steady_order(keypoints, present, size)  # [T, M]
+    order = _steady_order(points, present, size)  # [T, M]
     exchanged = int((order != np.arange(num_persons)).any(axis=1).sum())
     if not exchanged:
         return keypoints, scores, 0
-    frames = np.arange(num_frames)
-    return keypoints[order.T, frames], scores[order.T, frames], exchanged
+    chosen = order.T, np.arange(num_frames)
+    return keypoints[chosen], None if scores is None else scores[chosen], exchanged
 
 
 def _typical_size(keypoints: NDArray[np.float32], present: NDArray[np.bool_]) -> float:

@@ -1,13 +1,33 @@
-"""When a joint counts: the rule of ``fastpose.ops.presence`` in NumPy."""
+"""When a joint counts: how sources mark a missing one, and the rule of ``fastpose.ops.presence`` in NumPy."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastpose.ops.limits import MAX_COORDINATE as MAX_COORDINATE
 
+# What estimators write for a joint that they did not find, whatever score they put beside it.
+_MARKS = (0, -1)
+
+
+def given_joints(
+    keypoints: NDArray[np.number], scores: NDArray[np.number] | None = None, min_score: float = 0
+) -> NDArray[np.bool_]:
+    """Return which joints a source gives at all: keypoints [..., 2], scores [...] or None → bool [...].
+
+    Missing are a joint whose score is ≤ 0, below ``min_score`` or not finite, one of whose coordinates is not
+    finite, or that lies at (0, 0) or (−1, −1), the marks of estimators.
+    """
+    x, y = keypoints[..., 0], keypoints[..., 1]
+    given = np.isfinite(x) & np.isfinite(y)
+    for mark in _MARKS:
+        given &= (x != mark) | (y != mark)
+    if scores is not None:
+        given &= np.isfinite(scores) & (scores > 0) & (scores >= min_score)
+    return given
+
 
 def present_joints(keypoints: NDArray[np.floating], scores: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Return which joints count: keypoints [..., 2], scores [...] → bool [...]."""
+    """Return which joints of a pack count: keypoints [..., 2], scores [...] → bool [...]."""
     inside = (np.abs(keypoints) <= MAX_COORDINATE).all(axis=-1)
     return (scores > 0) & np.isfinite(scores) & inside
 

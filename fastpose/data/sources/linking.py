@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from fastpose.data.pack.clip_builder import clean_into
 from fastpose.data.pack.persons import MAX_PAUSE, Poses, rank_persons, share_slots, similarity
+from fastpose.data.pack.presence import given_joints
 
 MAX_FILL = 5  # frames; over a longer pause, a limb does more than move in a straight line
 LEAST_SIMILARITY = 0.03  # joints that are half a body's size away, in the mean
@@ -77,38 +77,75 @@ def link(
         ValueError: there is no frame, or a frame's arrays do not fit; the text names the frame.
     """
     keypoints, scores, frame_of = _stacked(frames)
-    counts = np.bincount(frame_of, minlength=len(frames)).tolist()
     persons = _given_ids(frames, scores, frame_of)
     if persons is None:
+        counts = np.bincount(frame_of, minlength=len(frames)).tolist()
         persons = _followed(Poses.of(keypoints, scores), scores.sum(axis=1), counts, max_pause)
-    persons[~(scores > 0).any(axis=1)] = NOBODY
-    kept = np.flatnonzero(persons >= 0)
+    return lay_out(
+        keypoints, scores, frame_of, persons, len(frames), max_fill=max_fill, max_persons=max_persons
+    )
+
+
+def lay_out(
+    keypoints: NDArray[np.float32],
+    scores: NDArray[np.float32],
+    frame_of: NDArray[np.int64],
+    persons: NDArray[np.int64],
+    num_frames: int,
+    *,
+    max_fill: int = MAX_FILL,
+    max_persons: int | None = None,
+) -> Linked:
+    """Return detections whose persons are known as [M, T, V, 2]; for the rest see ``link``.
+
+    Args:
+        keypoints, scores: [n, V, 2] and [n, V], as ``clean_detections`` returns them.
+        frame_of: int64 [n], 0..T-1.
+        persons: int64 [n]: numbers from 0, or ``REPEATED`` for those to be left out; no person twice in a frame.
+        num_frames: T.
+    """
+    kept = np.flatnonzero((persons >= 0) & (scores > 0).any(axis=1))
     kept = kept[np.lexsort((frame_of[kept], persons[kept]))]  # person by person, in order of time
     num_repeated = int(np.count_nonzero(persons == REPEATED))
-    names, persons = np.unique(persons[kept], return_inverse=True)
-    keypoints, scores, frame_of, persons = _filled(
-        keypoints[kept], scores[kept], frame_of[kept], persons, max_fill
+    names, rows_of = np.unique(persons[kept], return_inverse=True)
+    keypoints, scores, frame_of, rows_of = _filled(
+        keypoints[kept], scores[kept], frame_of[kept], rows_of, max_fill
     )
-    num_frames, num_joints = len(frames), keypoints.shape[1]
-    starts = np.flatnonzero(np.diff(persons, prepend=-1))
-    order = rank_persons(keypoints, scores, starts) if len(starts) else np.zeros(0, np.int64)
-    if max_persons is not None and len(order) > max_persons:
-        present = np.zeros((len(names), num_frames), np.bool_)
-        present[persons, frame_of] = True
-        slot_of = share_slots(present, order, max_persons)
+    starts = np.flatnonzero(np.diff(rows_of, prepend=-1))
+    order = rank_persons(keypoints, scores, starts) if len(starts) else starts
+    if max_persons is None or len(order) <= max_persons:
+        slots = np.argsort(order)
     else:
-        slot_of = np.argsort(order)
-    num_slots = slot_of.max(initial=-1) + 1
-    ids = np.empty(num_slots, np.int64)
-    chosen = order[slot_of[order] >= 0][::-1]
-    ids[slot_of[chosen]] = names[chosen]  # the first in order is written last
-    row_slots = slot_of[persons]
-    seen = row_slots >= 0
-    linked = np.zeros((num_slots, num_frames, num_joints, 2), np.float32)
-    linked_scores = np.zeros((num_slots, num_frames, num_joints), np.float32)
-    linked[row_slots[seen], frame_of[seen]] = keypoints[seen]
-    linked_scores[row_slots[seen], frame_of[seen]] = scores[seen]
-    return Linked(linked, linked_scores, ids, num_repeated, int(np.count_nonzero(slot_of < 0)))
+        present = np.zeros((len(names), num_frames), np.bool_)
+        present[rows_of, frame_of] = True
+        slots = share_slots(present, order, max_persons)
+    num_slots, num_joints = slots.max(initial=-1) + 1, keypoints.shape[1]
+    placed = Linked(
+        np.zeros((num_slots, num_frames, num_joints, 2), np.float32),
+        np.zeros((num_slots, num_frames, num_joints), np.float32),
+        np.empty(num_slots, np.int64),
+        num_repeated,
+        int(np.count_nonzero(slots < 0)),
+    )
+    last_first = order[slots[order] >= 0][::-1]
+    placed.ids[slots[last_first]] = names[last_first]  # of those who share a slot, the first one's stays
+    rows_of = slots[rows_of]
+    seen = rows_of >= 0
+    placed.keypoints[rows_of[seen], frame_of[seen]] = keypoints[seen]
+    placed.scores[rows_of[seen], frame_of[seen]] = scores[seen]
+    return placed
+
+
+def clean_detections(
+    keypoints: NDArray[np.number], scores: NDArray[np.number] | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return keypoints [n, V, 2] and scores [n, V] as float32 without NaN, scores 0 where ``given_joints`` says so."""
+    with np.errstate(over="ignore"):
+        points = np.array(keypoints, np.float32)
+        weights = np.ones(points.shape[:2], np.float32) if scores is None else np.array(scores, np.float32)
+    weights[~given_joints(points, weights)] = 0
+    points[~np.isfinite(points).all(axis=-1)] = 0
+    return points, weights
 
 
 NOBODY, REPEATED = -1, -2  # persons of detections without joints, and of those left out as repetitions
@@ -242,10 +279,10 @@ def _followed(
 def _stacked(
     frames: Sequence[Detections],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Return all detections, joints cleaned (``clean_into``): keypoints [n, V, 2], scores [n, V], frames [n]."""
+    """Return all detections cleaned: keypoints [n, V, 2], scores [n, V], frames [n]."""
     if not frames:
         raise ValueError("there is no frame to link")
-    num_joints = next((f.keypoints.shape[1] for f in frames if len(f.keypoints)), None)
+    num_joints = next((frame.keypoints.shape[1] for frame in frames if len(frame.keypoints)), None)
     for index, frame in enumerate(frames):
         shape = frame.keypoints.shape
         if len(frame.keypoints) and (len(shape) != 3 or shape[1:] != (num_joints, 2)):
@@ -255,22 +292,12 @@ def _stacked(
             if value is not None and len(frame.keypoints) and value.shape != expected:
                 raise ValueError(f"frame {index}: {field} must be {list(expected)}, got {list(value.shape)}")
     frame_of = np.repeat(np.arange(len(frames)), [len(frame.keypoints) for frame in frames])
-    if num_joints is None:
-        num_joints = frames[0].keypoints.shape[1] if frames[0].keypoints.ndim == 3 else 0
-        return np.zeros((0, num_joints, 2), np.float32), np.zeros((0, num_joints), np.float32), frame_of
-    keypoints = np.empty((len(frame_of), num_joints, 2), np.float32)
-    scores = np.empty(keypoints.shape[:2], np.float32)
-    given = [frame for frame in frames if len(frame.keypoints)]
-    without = {frame.scores is None for frame in given}
-    if len(without) == 2:
+    given = [frame for frame in frames if len(frame.keypoints)] or frames[:1]
+    of_frames = [frame.scores for frame in given if frame.scores is not None]
+    if len(of_frames) not in (0, len(given)):
         raise ValueError("scores must be given for all frames, or for none")
-    clean_into(
-        np.concatenate([frame.keypoints for frame in given]),
-        None if True in without else np.concatenate([frame.scores for frame in given]),
-        keypoints,
-        scores,
-    )
-    return keypoints, scores, frame_of
+    keypoints = np.concatenate([frame.keypoints for frame in given])
+    return *clean_detections(keypoints, np.concatenate(of_frames) if of_frames else None), frame_of
 
 
 def _given_ids(

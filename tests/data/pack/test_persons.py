@@ -26,6 +26,10 @@ def scores_of(keypoints):
     return np.ones(keypoints.shape[:3], np.float32)
 
 
+def match(keypoints, scores):
+    return match_slots(keypoints, scores, scores > 0)
+
+
 def poses_of(keypoints, seen=None):
     keypoints = np.array(keypoints, np.float32)
     return Poses.of(keypoints, np.ones(keypoints.shape[:2]) if seen is None else np.array(seen))
@@ -100,7 +104,7 @@ def test_swapped_slots_become_steady(seed, num, gap):
     scores = scores_of(steady) * (rng.random((num, 40, 1)) >= gap).astype(np.float32)
     scores[:, 0] = 1
     steady[scores == 0] = 0
-    keypoints, kept, exchanged = match_slots(steady[order.T, frames], scores[order.T, frames])
+    keypoints, kept, exchanged = match(steady[order.T, frames], scores[order.T, frames])
     # Where a pose lies matters, not where an absent one is put.
     present = scores.any(axis=-1)
     np.testing.assert_array_equal(kept, scores)
@@ -116,7 +120,7 @@ def test_steady_slots_are_not_touched(seed, num, noise):
     keypoints = standing(rng, *rng.uniform(0, 600, (num, 2)), noise=noise)
     keypoints += (rng.uniform(-20, 20, (num, 1, 1, 2)) * np.arange(40)[:, None, None]).astype(np.float32)
     scores = scores_of(keypoints) * (rng.random((num, 40, JOINTS)) > 0.2)
-    kept, kept_scores, exchanged = match_slots(keypoints, scores)
+    kept, kept_scores, exchanged = match(keypoints, scores)
     assert kept is keypoints
     assert kept_scores is scores
     assert exchanged == 0
@@ -130,10 +134,21 @@ def test_the_second_person_moves_up_when_the_first_is_missed():
     listed, listed_scores = steady.copy(), scores.copy()
     listed[0, 10:20], listed_scores[0, 10:20] = steady[1, 10:20], 1
     listed[1, 10:20], listed_scores[1, 10:20] = 0, 0
-    keypoints, kept, exchanged = match_slots(listed, listed_scores)
+    keypoints, kept, exchanged = match(listed, listed_scores)
     np.testing.assert_array_equal(kept, scores)
     np.testing.assert_array_equal(keypoints[scores > 0], steady[scores > 0])
     assert exchanged == 10
+
+
+def test_whole_numbers_without_scores():
+    steady = standing(np.random.default_rng(8), (0, 0), (500, 0)).astype(np.int64)
+    listed = steady.copy()
+    listed[:, 7:9] = steady[::-1, 7:9]
+    keypoints, scores, exchanged = match_slots(listed, None, np.ones(steady.shape[:3], bool))
+    assert keypoints.dtype == np.int64
+    assert scores is None
+    np.testing.assert_array_equal(keypoints, steady)
+    assert exchanged == 2
 
 
 def test_a_newcomer_listed_first_becomes_the_second_person():
@@ -142,7 +157,7 @@ def test_a_newcomer_listed_first_becomes_the_second_person():
     scores[1, :20] = 0
     listed, listed_scores = steady.copy(), scores.copy()
     listed[:, 20:] = steady[::-1, 20:]
-    keypoints, _, exchanged = match_slots(listed, listed_scores)
+    keypoints, _, exchanged = match(listed, listed_scores)
     np.testing.assert_array_equal(keypoints[scores > 0], steady[scores > 0])
     assert exchanged == 20
 
@@ -154,7 +169,7 @@ def test_missing_joints_that_lie_anywhere_count_nothing():
     steady[:, 1::3, 2], scores[:, 1::3, 2] = -3e38, 0
     listed = steady.copy()
     listed[:, 5] = steady[::-1, 5]
-    keypoints, _, exchanged = match_slots(listed, scores)
+    keypoints, _, exchanged = match(listed, scores)
     np.testing.assert_array_equal(keypoints, steady)
     assert exchanged == 1
 
@@ -166,9 +181,9 @@ def test_a_cut_or_a_long_absence_exchanges_nobody(pause):
     lone[0, 20:] += 700  # the camera's cut, beside an empty slot
     scores = scores_of(lone)
     scores[1] = 0
-    assert match_slots(lone, scores)[2] == 0
+    assert match(lone, scores)[2] == 0
     both = standing(rng, (0, 0), (500, 0), frames=60)
     scores = scores_of(both)
     scores[:, 20 : 20 + pause] = 0
     both[:, 20 + pause :] = both[::-1, 20 + pause :]
-    assert match_slots(both, scores)[2] == (60 - 20 - pause if pause <= MAX_PAUSE else 0)
+    assert match(both, scores)[2] == (60 - 20 - pause if pause <= MAX_PAUSE else 0)
