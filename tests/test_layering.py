@@ -12,6 +12,7 @@ FOLDERS = (
     "system",
     "ops",
     "data",
+    "drawing",
     "models",
     "weights",
     "evaluation",

@@ -7,4 +7,4 @@ python tests/lowest_versions/constraints.py >"$folder/lowest.txt"
 python3 -m venv "$folder/lowest-venv"
 "$folder/lowest-venv/bin/pip" install -q -c "$folder/lowest.txt" "$2" pytest pytest-benchmark pytest-xdist hypothesis
 "$folder/lowest-venv/bin/pytest" -W ignore -p no:cacheprovider tests/settings tests/evaluation tests/prediction \
-  tests/data/pack tests/commands/test_{command,help,predict,report}.py
+  tests/data/pack tests/drawing tests/commands/test_{command,help,predict,report}.py
