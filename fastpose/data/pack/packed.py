@@ -109,7 +109,8 @@ class PackedClips:
     def _check_values(self) -> None:
         if min(self.num_persons.min(), self.num_frames.min()) < 1:
             raise ValueError("num_persons and num_frames must be at least 1")
-        if not np.array_equal(self.offsets, clip_builder.row_offsets(self.num_persons, self.num_frames)):
+        follow = np.array_equal(self.offsets, clip_builder.row_offsets(self.num_persons, self.num_frames))
+        if not follow or (self.offsets[1:] <= self.offsets[:-1]).any():  # sums beyond 2^63 wrap
             raise ValueError("offsets do not follow from num_persons and num_frames")
         if self.offsets[-1] != len(self.keypoints):
             raise ValueError(

@@ -4,12 +4,14 @@ import errno
 import json
 import os
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.packing import three_clips
 
 from fastpose.data.pack import packed_file
+from fastpose.data.pack.clip_builder import row_offsets
 from fastpose.data.pack.packed import PackedClips
 
 
@@ -125,6 +127,18 @@ def test_damaged_packs_name_file_and_fault(packed, tmp_path, change, message):
     with pytest.raises(ValueError, match=message) as caught:
         PackedClips.load(path)
     assert str(path) in str(caught.value)
+
+
+def test_offsets_that_wrap_around_are_refused():
+    """Sixteen clips of 2^60 rows are 2^64, which int64 takes for none: all the sums are right but for that."""
+    clips = [{"keypoints": np.ones((1, 8, 17, 2)), "label": 0, "image_size": (9, 9)} for _ in range(17)]
+    packed = PackedClips.from_clips(clips, layout="coco17")
+    persons = np.array([2**30] * 16 + [1], np.int32)
+    frames = np.array([2**30] * 16 + [len(packed.keypoints)], np.int32)
+    offsets = row_offsets(persons, frames)
+    assert offsets[-1] == len(packed.keypoints)
+    with pytest.raises(ValueError, match="offsets do not follow"):
+        replace(packed, num_persons=persons, num_frames=frames, offsets=offsets)
 
 
 def test_header_that_promises_much_is_refused(tmp_path):
