@@ -94,7 +94,7 @@ def _option(name: str, hint: Any, text: str, value: Any) -> Option:
     flag = name.replace("_", "-")
     if positional:
         head = flag.upper() if required else f"[{flag.upper()}]"
-    elif hint is bool:
+    elif bool in (hint, get_args(hint)[0] if notes else None):
         head = f"--[no-]{flag}"
     else:
         head = f"--{flag} {metavar(hint)}"

@@ -24,7 +24,11 @@ OnError = Annotated[
     ),
 ]
 Threads = Annotated[int | None, arg(help="Decoder threads; by default all that this process may use.")]
-FromKinect = Annotated[str, arg(help="Layout of the pack: kinect25 (native), h36m17 or coco17.")]
+FromKinect = Annotated[str, arg(help="Layout of the pack: kinect25 (native), or another built-in one.")]
+Mirror = Annotated[
+    bool,
+    arg(help="Exchange left and right where Kinect's joints become another layout: its picture is mirrored."),
+]
 KeepFiles = Annotated[Path | None, arg(help="Keep the .skeleton files in this folder, new or empty.")]
 ImageSize = Annotated[tuple[int, int] | None, arg(help="Height and width of clips that do not state theirs.")]
 Classes = Annotated[
@@ -41,25 +45,25 @@ SourceLayout = Annotated[
 OwnLayout = Annotated[str, arg(help="JSON file {name, joints, pairs, limbs}, or a built-in layout.")]
 
 
-def ntu(source: Source, *, out: Out, layout: FromKinect = "kinect25", threads: Threads = None,
-        on_error: OnError = "skip") -> str:  # fmt: skip
+def ntu(source: Source, *, out: Out, layout: FromKinect = "kinect25", mirror: Mirror = True,
+        threads: Threads = None, on_error: OnError = "skip") -> str:  # fmt: skip
     """Pack NTU RGB+D 60 or 120: .skeleton files."""
-    settings = {"layout": layout, "threads": threads, "on_error": on_error}
+    settings = {"layout": layout, **_sides(mirror), "threads": threads, "on_error": on_error}
     return pack_to_file(out, pack_ntu, source, **settings, progress=True)
 
 
 def synthetic(*, out: Out, seed: int = 0, keep_files: KeepFiles = None, layout: FromKinect = "kinect25",
-              threads: Threads = None) -> str:  # fmt: skip
+              mirror: Mirror = True, threads: Threads = None) -> str:  # fmt: skip
     """Pack generated people in actions of NTU RGB+D, made as .skeleton files."""
-    settings = {"seed": seed, "layout": layout, "threads": threads}
+    settings = {"seed": seed, "layout": layout, **_sides(mirror), "threads": threads}
     return pack_to_file(out, pack_synthetic, keep_files, **settings, progress=True)
 
 
 def pyskl(source: Source, *, out: Out, layout: TargetLayout = None, source_layout: SourceLayout = None,
-          image_size: ImageSize = None, classes: Classes = None,
+          mirror: Mirror = True, image_size: ImageSize = None, classes: Classes = None,
           on_error: OnError = "skip") -> str:  # fmt: skip
     """Pack a PYSKL or MMAction2 annotation pickle."""
-    layouts = {"layout": layout, "source_layout": source_layout}
+    layouts = {"layout": layout, "source_layout": source_layout, **_sides(mirror)}
     settings = {"image_size": image_size, "class_names": read_classes(classes)}
     return pack_to_file(out, pack_pyskl, source, **layouts, **settings, on_error=on_error, progress=True)
 
@@ -74,6 +78,11 @@ def npz(source: Source, *, out: Out, layout: OwnLayout, image_size: ImageSize = 
     """Pack your own data: a folder of .npz files, one a clip."""
     settings = {"layout": layout, "image_size": image_size, "class_names": read_classes(classes)}
     return pack_to_file(out, pack_npz, source, **settings, on_error=on_error, progress=True)
+
+
+def _sides(mirror: bool) -> dict[str, bool | None]:
+    """Return the readers' setting of ``--mirror``: their own rule, or no exchange."""
+    return {"exchange_sides": None if mirror else False}
 
 
 COMMANDS: dict[str, Callable[..., str]] = {

@@ -25,7 +25,7 @@ class Arguments:
     files: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Files, folders and glob patterns."""
     layout: str | None = None
-    """Joints of .npz, .json and .pkl files: kinect25, h36m17, coco17, penn13, or a JSON file that describes them."""
+    """Joints of .npz, .json and .pkl files: a built-in layout such as coco17, or a JSON file that describes them."""
     image_size: tuple[int, int] | None = None
     """Height and width in pixels of clips that do not state theirs."""
     split: str | None = None
@@ -48,7 +48,9 @@ class Arguments:
     """Filter the noise out of the keypoints first: off, sure, or a prior that `fastpose denoise --fit` wrote. By
     default what the model's file says, as `fastpose export --denoise` wrote it."""
     convert: bool = False
-    """Convert coco17 joints for an h36m17 model; kinect25 joints are converted without this flag."""
+    """Convert joints for a model of equally many others (coco17 for h36m17); else they are converted without it."""
+    mirror: bool = True
+    """Exchange left and right where Kinect's joints are converted: its picture is mirrored."""
     batch_size: int | None = None
     """Windows in one forward pass; by default 64 for joints, 16 for images."""
     device: str = "auto"
@@ -80,7 +82,9 @@ def run(arguments: Arguments) -> int:
         "convert",
     )
     model, card = open_model(arguments.run, arguments.checkpoint, layout)
-    predictor = Predictor(model, card, **{name: getattr(arguments, name) for name in settings})
+    exchange_sides = None if arguments.mirror else False
+    chosen = {name: getattr(arguments, name) for name in settings}
+    predictor = Predictor(model, card, exchange_sides=exchange_sides, **chosen)
     outputs = {name: getattr(arguments, name) for name in ("top_k", "out", "embed")}
     return prediction_files.run(predictor, arguments.files, options, **outputs)
 

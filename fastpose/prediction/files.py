@@ -37,6 +37,7 @@ class Results:
     problems: list[Problem]
     num_crowded: int = 0  # clips with more persons than the model takes
     num_stray: int = 0  # joints too far away to count
+    notes: tuple[str, ...] = ()  # what was done to fit clips to the model
 
 
 def run(
@@ -75,6 +76,8 @@ def run(
     if results.files:
         print(format_results(results, None if out is None else SHOWN_CLIPS))
     print("\n".join(problem_lines(results.problems)), end="\n" * bool(results.problems), file=sys.stderr)
+    for note in results.notes:
+        print(f"note: {note}", file=sys.stderr)
     if results.num_crowded:
         most = predictor.card.max_persons
         print(
@@ -111,6 +114,7 @@ def predict_files(
     """
     results = Results([], [], [])
     num_crowded = num_stray = 0
+    notes: dict[str, None] = {}
     with Prefetcher(_ready(predictor, paths, options)) as items:
         for item in items:
             if isinstance(item, Problem):
@@ -119,6 +123,7 @@ def predict_files(
             files, samples = item
             num_crowded += samples.num_crowded
             num_stray += samples.num_stray
+            notes.update(dict.fromkeys(samples.notes))
             predictions = predictor.classify(samples, top_k, keep_features=keep_features)
             for file, prediction in zip(files, predictions, strict=True):
                 if prediction.fault:
@@ -129,7 +134,9 @@ def predict_files(
                     results.files.append(file)
             on_clips(len(files))
     problems = list(dict.fromkeys(results.problems))
-    return replace(results, problems=problems, num_crowded=num_crowded, num_stray=num_stray)
+    return replace(
+        results, problems=problems, num_crowded=num_crowded, num_stray=num_stray, notes=tuple(notes)
+    )
 
 
 def _ready(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpose.data.denoising.denoiser import Denoiser
-from fastpose.data.pack.layouts import Layout, get_layout
+from fastpose.data.pack.layouts import Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import count_stray_joints, tell_stray_joints
 from fastpose.data.sampling.batch import PoseBatch
@@ -78,6 +78,7 @@ class Samples:
     batches: list[list[PoseBatch]]
     num_crowded: int  # clips with more persons than the model takes
     num_stray: int  # joints too far away to count
+    notes: tuple[str, ...]  # what was done to fit the clips to the model, a sentence each
 
 
 class Predictor:
@@ -98,6 +99,8 @@ class Predictor:
             by default what ``card`` says.
         convert: also convert joints between layouts of equally many joints, which are easily mistaken for
             each other; other known conversions are always made.
+        exchange_sides: exchange left and right in conversions; by default between Kinect's layouts and all others
+            (``fastpose.data.pack.layouts.exchanges_sides``).
         seed: of the frames drawn where ``num_clips`` > 1.
 
     Raises:
@@ -117,6 +120,7 @@ class Predictor:
         window: int | None = None,
         stride: int | None = None,
         convert: bool = False,
+        exchange_sides: bool | None = None,
         denoise: str | None = None,
         seed: int = 0,
     ) -> None:
@@ -130,6 +134,7 @@ class Predictor:
         default = max(1, self.window // 2)
         self.stride = checked_integer("stride", default if stride is None else stride, 1, self.window)
         self.convert = convert
+        self.exchange_sides = exchange_sides
         self.denoiser = card.denoiser() if denoise is None else Denoiser.open(denoise)
         self.seed = seed
         default = 16 if getattr(model, "takes_images", False) else 64
@@ -173,7 +178,9 @@ class Predictor:
             ValueError: their layout is another than the model's, and cannot be converted.
         """
         num_stray = count_stray_joints(packed.keypoints, packed.scores)
-        packed = fit_layout(packed, self.card.layout, convert=self.convert)
+        source, target = packed.layout, self.card.layout
+        packed = fit_layout(packed, target, convert=self.convert, exchange_sides=self.exchange_sides)
+        notes = tuple(tell_conversion(source, target, self.exchange_sides))
         if self.denoiser is not None:
             packed = self.denoiser.filter_clips(packed)
         windows = cut_windows(self.card.clips(packed), self.window, self.stride, self.longer_than)
@@ -189,7 +196,7 @@ class Predictor:
             for begin in range(0, len(kept), self.batch_size)
         ]
         num_crowded = int(np.count_nonzero(packed.num_persons > self.card.max_persons))
-        return Samples(windows, kept, batches, num_crowded, num_stray)
+        return Samples(windows, kept, batches, num_crowded, num_stray, notes)
 
     def classify(self, samples: Samples, top_k: int = 5, *, keep_features: bool = True) -> list[Prediction]:
         """Run the model on what ``sample`` made: a prediction for each clip, perhaps with empty features."""
@@ -235,8 +242,10 @@ class Predictor:
         ]
 
 
-def fit_layout(packed: PackedClips, target: Layout, *, convert: bool = False) -> PackedClips:
-    """Return the clips in the layout of a model.
+def fit_layout(
+    packed: PackedClips, target: Layout, *, convert: bool = False, exchange_sides: bool | None = None
+) -> PackedClips:
+    """Return the clips in the layout of a model; ``convert`` and ``exchange_sides`` are those of ``Predictor``.
 
     Raises:
         ValueError: no conversion is known, or it was not asked for (see ``Predictor``); both layouts are named.
@@ -251,7 +260,7 @@ def fit_layout(packed: PackedClips, target: Layout, *, convert: bool = False) ->
             "the model's after all, --convert (convert=True) to convert them"
         )
     try:
-        return packed.convert_layout(target)
+        return packed.convert_layout(target, exchange_sides=exchange_sides)
     except ValueError as error:
         raise ValueError(f"{mismatch}: {error}") from error
 

@@ -25,6 +25,28 @@ def test_ntu(tmp_path, capsys):
     assert PackedClips.load(out).names == NAMES
 
 
+def test_sides_of_kinect_are_exchanged_unless_told_not_to(tmp_path, capsys):
+    source, out = write_skeletons(tmp_path / "files", *NAMES), tmp_path / "ntu.safetensors"
+    pickled = tmp_path / "kinect.pkl"
+    pickled.write_bytes(pickle.dumps([annotation("a", joints=25)]))
+    for command, path in (("ntu", source), ("pyskl", pickled)):
+        hips = []
+        for flags, told in (
+            ([], "left and right exchanged: Kinect"),
+            (["--no-mirror"], "kept as they are named"),
+        ):
+            given = [command, str(path), "--out", str(out), "--layout", "coco17", *flags]
+            assert pack.main(given) == 0
+            text = capsys.readouterr().out
+            assert told in text
+            assert "joints of kinect25 made into those of coco17; missing: left_eye" in text
+            hips.append(PackedClips.load(out).clip(0).keypoints[..., 11:13, :])
+        np.testing.assert_array_equal(hips[0], hips[1][..., ::-1, :])
+        assert (hips[0] != hips[1]).any()
+        assert pack.main([command, str(path), "--out", str(out)]) == 0  # Kinect's own joints
+        assert "left and right" not in capsys.readouterr().out
+
+
 def test_pyskl(tmp_path):
     source, out, classes = tmp_path / "a.pkl", tmp_path / "pyskl.safetensors", tmp_path / "classes.txt"
     item = annotation("a")

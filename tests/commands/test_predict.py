@@ -13,7 +13,8 @@ from support.prediction import CLASSES, moving_clip, with_input, write_run
 
 import fastpose
 from fastpose._command import load_command
-from fastpose.data import PackedClips
+from fastpose.data import Layout, PackedClips
+from fastpose.data.pack.layouts import COCO17, KINECT25, tell_conversion
 from fastpose.data.sources.clip_files import Problem
 from fastpose.prediction.files import Results, format_results, problem_lines
 from fastpose.prediction.predictor import Prediction, Predictor
@@ -68,7 +69,9 @@ def test_files_of_every_kind(run, clips, tmp_path, capsys):
     out, embed = tmp_path / "out.csv", tmp_path / "features.npz"
     code = command(run, clips, "--layout", "coco17", "--precision", "fp32", "--out", out, "--embed", embed)
     shown = capsys.readouterr()
-    assert (code, shown.err) == (0, "")
+    assert code == 0
+    notes = tell_conversion(KINECT25, COCO17)  # of the .skeleton file
+    assert shown.err == "".join(f"note: {note}\n" for note in notes)
     rows = rows_of(out)
     names = ["pk0", "pk1", "js0", "js1", "np0", "np1", "sf0", "sf1", "sk0", "sk1"]
     assert [row["clip"] for row in rows] == names
@@ -195,14 +198,31 @@ def test_joints_too_far_away_to_count(run, tmp_path, capsys):
 
 
 def test_clips_of_another_layout_are_named(run, tmp_path, capsys):
-    pack_of(moving_clip(joints=13), layout="penn13").save(tmp_path / "penn.safetensors")
-    assert command(run, tmp_path / "penn.safetensors") == 1
+    triangle = Layout("triangle", ("a", "b", "c"))
+    pack_of(moving_clip(joints=3), layout=triangle).save(tmp_path / "three.safetensors")
+    assert command(run, tmp_path / "three.safetensors") == 1
     error = capsys.readouterr().err
     assert (
-        f"{tmp_path / 'penn.safetensors'}: the model takes layout 'coco17', but the joints are those of"
+        f"{tmp_path / 'three.safetensors'}: the model takes layout 'coco17', but the joints are those of"
         in error
     )
-    assert "'penn13'" in error
+    assert "'triangle'" in error
+
+
+def test_what_becomes_of_other_joints_is_told_once(run, tmp_path, capsys):
+    for name in ("a", "b"):
+        write_npz(tmp_path, name, label=None, keypoints=moving_clip(joints=25))
+    files = [tmp_path / "a.npz", tmp_path / "b.npz", "--layout", "kinect25"]
+    assert command(run, *files, "--out", tmp_path / "exchanged.csv") == 0
+    joints, sides = capsys.readouterr().err.splitlines()
+    assert joints.startswith("note: joints of kinect25 made into those of coco17; missing: left_eye")
+    assert sides.startswith("note: left and right exchanged")
+    assert command(run, *files, "--no-mirror", "--out", tmp_path / "kept.csv") == 0
+    assert capsys.readouterr().err.splitlines()[1] == (
+        "note: left and right kept as they are named (--no-mirror)"
+    )
+    exchanged, kept = (rows_of(tmp_path / f"{name}.csv")[0] for name in ("exchanged", "kept"))
+    assert exchanged["score_1"] != kept["score_1"]
 
 
 def test_the_run_may_be_given_in_three_ways(run, clips, capsys):

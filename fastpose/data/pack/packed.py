@@ -231,8 +231,15 @@ class PackedClips:
             **{field: getattr(self, field)[chosen] for field in per_clip},
         )
 
-    def convert_layout(self, layout: str | Path | Layout) -> "PackedClips":
+    def convert_layout(
+        self, layout: str | Path | Layout, *, exchange_sides: bool | None = None
+    ) -> "PackedClips":
         """Return the same clips in another layout, D computed anew; ``self`` where it is already so.
+
+        Args:
+            layout: the layout to convert to.
+            exchange_sides: exchange left and right; by default between Kinect's layouts and all others, which name
+                the sides of its mirrored picture the other way round.
 
         Raises:
             ValueError: no such layout, or no conversion to it is known.
@@ -240,7 +247,9 @@ class PackedClips:
         target = get_layout(layout)
         if target == self.layout:
             return self
-        keypoints, scores = convert(self.keypoints, self.scores, self.layout, target)
+        keypoints, scores = convert(
+            self.keypoints, self.scores, self.layout, target, exchange_sides=exchange_sides
+        )
         total = clip_builder.differences(keypoints, scores, self.offsets, self.num_frames)
         return replace(
             self, keypoints=keypoints, scores=scores, total_difference=total, layout=target, path=None

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastpose.data.core import core
 from fastpose.data.pack import clip_builder
-from fastpose.data.pack.layouts import KINECT25, Layout, convert, get_layout
+from fastpose.data.pack.layouts import KINECT25, Layout, convert, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.ntu_names import (
     NtuName,
@@ -47,6 +47,7 @@ def pack_ntu(
     source: str | Path,
     *,
     layout: str | Path | Layout = KINECT25,
+    exchange_sides: bool | None = None,
     threads: int | None = None,
     on_error: OnError = "skip",
     progress: bool = False,
@@ -59,6 +60,7 @@ def pack_ntu(
 
     Args:
         layout: the pack's layout; joints are converted from Kinect-25.
+        exchange_sides: exchange left and right; by default for all layouts but Kinect's (``exchanges_sides``).
         threads: decoder threads; by default all this process may use. The result does not depend on it.
         on_error: "raise" makes the first bad file an error (samples on the list are skipped all the same).
         progress: show a progress bar on the error stream.
@@ -68,12 +70,12 @@ def pack_ntu(
         OSError: no such folder.
     """
     layout = get_layout(layout)
-    convert(np.zeros((0, 25, 2), np.float32), np.zeros((0, 25), np.float32), KINECT25, layout)
+    told = tell_conversion(KINECT25, layout, exchange_sides)
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be at least 1, got {threads}")
-    log = PackLog(on_error)
+    log = PackLog(on_error, notes=told)
     samples = _samples(find_skeletons(source), log)
-    store = _RowStore(layout)
+    store = _RowStore(layout, exchange_sides)
     kept: list[NtuName] = []
     stems: list[str] = []
     num_persons: list[int] = []
@@ -150,15 +152,18 @@ def _decoded(
 class _RowStore:
     """Keypoints and scores that grow in place, so that a large data set is never held twice."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, exchange_sides: bool | None) -> None:
         self._layout = layout
+        self._exchange_sides = exchange_sides
         self._rows = 0
         self._keypoints = np.empty((0, layout.num_joints, 2), np.float32)
         self._scores = np.empty((0, layout.num_joints), np.float32)
 
     def append(self, keypoints: np.ndarray, scores: np.ndarray) -> None:
         """Add Kinect-25 rows, converted."""
-        keypoints, scores = convert(keypoints, scores, KINECT25, self._layout)
+        keypoints, scores = convert(
+            keypoints, scores, KINECT25, self._layout, exchange_sides=self._exchange_sides
+        )
         end = self._rows + len(keypoints)
         if end > len(self._scores):
             self._resize(max(end, len(self._scores) * 5 // 4))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastpose.data.pack.clip_builder import CheckedClip, check_clip
-from fastpose.data.pack.layouts import COCO17, KINECT25, LAYOUTS, PENN13, Layout, get_layout
+from fastpose.data.pack.layouts import COCO17, KINECT25, LAYOUTS, PENN13, Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.pack_log import OnError, PackLog, refuse_normalised
 from fastpose.data.sources.safe_pickle import load_pickle, plain
@@ -22,6 +22,7 @@ def pack_pyskl(
     source_layout: str | Path | Layout | None = None,
     image_size: tuple[int, int] | None = None,
     class_names: Sequence[str] | int | None = None,
+    exchange_sides: bool | None = None,
     on_error: OnError = "skip",
     progress: bool = False,
 ) -> tuple[PackedClips, PackLog]:
@@ -37,6 +38,8 @@ def pack_pyskl(
         source_layout: what the file's joints are; by default COCO-17, Kinect-25 or Penn-13 by their number.
         image_size: (h, w) for annotations that have neither img_shape nor original_shape.
         class_names: K names, or K; by default the largest label + 1.
+        exchange_sides: exchange left and right; by default between Kinect's layouts and all others
+            (``exchanges_sides``).
         on_error: "raise" makes the first bad annotation an error.
         progress: show a progress bar on the error stream.
 
@@ -58,7 +61,9 @@ def pack_pyskl(
     packed = PackedClips.from_checked(
         list(clips.values()), source, class_names, splits, source_text, progress=progress
     )
-    return packed.convert_layout(target or source), log
+    target = target or source
+    log.notes += tell_conversion(source, target, exchange_sides)
+    return packed.convert_layout(target, exchange_sides=exchange_sides), log
 
 
 def read_annotations(

@@ -161,13 +161,17 @@ class JointInput:
 
 
 def merge_joints(x: Tensor, sources: tuple[tuple[int, ...], ...], merge: Callable[..., Tensor]) -> Tensor:
-    """Return joints [..., V, C] of one layout as those of another: each its one source, or ``merge`` of several."""
+    """Return joints [..., V, C] as those of another layout: each its one source, ``merge`` of several, or 0 of none."""
     joints = x.unbind(-2)
-    merged = [
-        joints[source[0]] if len(source) == 1 else merge(torch.stack([joints[each] for each in source]), 0)
-        for source in sources
-    ]
-    return torch.stack(merged, dim=-2)  # [..., V', C]
+
+    def merged(source: tuple[int, ...]) -> Tensor:
+        if len(source) == 1:
+            return joints[source[0]]
+        if not source:
+            return torch.zeros_like(joints[0])
+        return merge(torch.stack([joints[each] for each in source]), 0)
+
+    return torch.stack([merged(source) for source in sources], dim=-2)  # [..., V', C]
 
 
 def random_move(joints: Tensor, draws: Tensor) -> Tensor:

@@ -2,12 +2,9 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from support.shared import shared_folder
 
-from fastpose.data.pack.layouts import COCO17, H36M17, KINECT25, LAYOUTS, PENN13, Layout, convert, get_layout
-from fastpose.data.pack.presence import present_joints
+from fastpose.data.pack.layouts import COCO17, COCO_WHOLEBODY133, HALPE136, LAYOUTS, Layout, get_layout
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=str)
@@ -35,92 +32,76 @@ def test_flip_twice_is_identity(layout):
     assert (flip != np.arange(layout.num_joints)).sum() == 2 * len(layout.pairs)
 
 
-def test_sizes_and_known_joints():
-    assert {name: layout.num_joints for name, layout in LAYOUTS.items()} == {
-        "kinect25": 25, "h36m17": 17, "coco17": 17, "penn13": 13,
-    }  # fmt: skip
-    assert KINECT25.joints[20] == "spine_shoulder"
-    assert COCO17.joints[5:7] == ("left_shoulder", "right_shoulder")
-    assert COCO17.joints[15:] == ("left_ankle", "right_ankle")
-    assert H36M17.joints[1] == "right_hip"
-    assert PENN13.joints[11] == "right_ankle"
+SIZES = {
+    "coco17": 17, "coco_wholebody133": 133, "halpe26": 26, "halpe136": 136, "openpose18": 18, "body25": 25,
+    "h36m17": 17, "penn13": 13, "kinect25": 25, "kinect20": 20, "mediapipe33": 33,
+}  # fmt: skip
+
+# As the makers of each layout number them.
+KNOWN_JOINTS = {
+    "coco17": {0: "nose", 1: "left_eye", 5: "left_shoulder", 6: "right_shoulder", 16: "right_ankle"},
+    "coco_wholebody133": {
+        16: "right_ankle", 17: "left_big_toe", 18: "left_small_toe", 19: "left_heel", 20: "right_big_toe",
+        22: "right_heel", 23: "right_jaw1", 31: "chin", 40: "right_brow1", 49: "left_brow1", 53: "nose_bridge4",
+        56: "nose_base", 59: "right_eyelid1", 68: "left_eyelid1", 71: "right_lip1", 77: "left_lip1",
+        91: "left_hand_root", 95: "left_thumb4", 96: "left_forefinger1", 111: "left_pinky_finger4",
+        112: "right_hand_root", 132: "right_pinky_finger4",
+    },
+    "halpe26": {
+        4: "right_ear", 17: "head_top", 18: "neck", 19: "hip", 20: "left_big_toe", 21: "right_big_toe",
+        22: "left_small_toe", 24: "left_heel", 25: "right_heel",
+    },
+    "halpe136": {25: "right_heel", 26: "right_jaw1", 93: "right_inner_lip3", 94: "left_hand_root",
+                 114: "left_pinky_finger4", 115: "right_hand_root", 135: "right_pinky_finger4"},
+    "openpose18": {0: "nose", 1: "neck", 2: "right_shoulder", 4: "right_wrist", 5: "left_shoulder",
+                   8: "right_hip", 11: "left_hip", 13: "left_ankle", 14: "right_eye", 17: "left_ear"},
+    "body25": {1: "neck", 4: "right_wrist", 7: "left_wrist", 8: "mid_hip", 9: "right_hip", 14: "left_ankle",
+               15: "right_eye", 18: "left_ear", 19: "left_big_toe", 20: "left_small_toe", 21: "left_heel",
+               22: "right_big_toe", 24: "right_heel"},
+    "h36m17": {0: "pelvis", 1: "right_hip", 4: "left_hip", 7: "spine", 8: "thorax", 9: "neck_nose",
+               10: "head_top", 11: "left_shoulder", 16: "right_wrist"},
+    "penn13": {0: "head", 1: "right_shoulder", 2: "left_shoulder", 11: "right_ankle", 12: "left_ankle"},
+    "kinect25": {0: "spine_base", 2: "neck", 4: "left_shoulder", 11: "right_hand", 20: "spine_shoulder",
+                 21: "left_hand_tip", 24: "right_thumb"},
+    "kinect20": {0: "hip_center", 1: "spine", 2: "shoulder_center", 3: "head", 4: "left_shoulder",
+                 7: "left_hand", 8: "right_shoulder", 12: "left_hip", 15: "left_foot", 19: "right_foot"},
+    "mediapipe33": {1: "left_eye_inner", 5: "right_eye", 7: "left_ear", 9: "left_mouth", 11: "left_shoulder",
+                    12: "right_shoulder", 15: "left_wrist", 17: "left_pinky", 20: "right_index",
+                    22: "right_thumb", 23: "left_hip", 28: "right_ankle", 30: "right_heel",
+                    31: "left_foot_index", 32: "right_foot_index"},
+}  # fmt: skip
+
+
+def test_sizes():
+    assert {name: layout.num_joints for name, layout in LAYOUTS.items()} == SIZES
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_known_joints(name):
+    joints = LAYOUTS[name].joints
+    assert {joint: joints[joint] for joint in KNOWN_JOINTS[name]} == KNOWN_JOINTS[name]
+
+
+@pytest.mark.parametrize(("layout", "first"), [(COCO_WHOLEBODY133, 23), (HALPE136, 26)])
+def test_sides_of_the_face_are_those_of_300w(layout, first):
+    mirror = {joint: 16 - joint for joint in range(17)}  # the jaw
+    mirror |= {joint: 43 - joint for joint in range(17, 27)}  # brows
+    mirror |= {joint: joint for joint in range(27, 31)}  # bridge of the nose
+    mirror |= {joint: 66 - joint for joint in range(31, 36)}  # nostrils
+    for right, left in ((36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)):  # eyes
+        mirror |= {right: left, left: right}
+    mirror |= {joint: 102 - joint for joint in range(48, 55)}  # outer lips, above and below
+    mirror |= {joint: 114 - joint for joint in range(55, 60)}
+    mirror |= {joint: 124 - joint for joint in range(60, 65)}  # inner lips
+    mirror |= {joint: 132 - joint for joint in range(65, 68)}
+    flip = layout.flip_index()[first : first + 68] - first
+    assert flip.tolist() == [mirror[joint] for joint in range(68)]
+    assert all(layout.joints[first + joint].startswith("right_") for joint in (0, 17, 31, 36, 48))
 
 
 def test_coco_limbs_are_those_of_the_published_heatmaps_in_their_order():
     params = json.loads(str(np.load(shared_folder() / "oracles/heatmaps.npz")["limb_ntu/params"]))
     assert COCO17.limbs == tuple(tuple(limb) for limb in params["skeletons"])
-
-
-def test_coco_to_h36m_agrees_with_motionbert():
-    oracle = np.load(shared_folder() / "oracles/motionbert_data.npz")
-    keypoints, scores = convert(oracle["track"], oracle["score"], COCO17, H36M17)
-    np.testing.assert_allclose(keypoints, oracle["h36m"], atol=1e-6)
-    np.testing.assert_array_equal(scores[..., 0], oracle["score"][..., 11:13].min(-1))
-
-
-@given(seed=st.integers(0, 1000), missing=st.sets(st.integers(0, 24)))
-def test_conversion_from_kinect_takes_the_joint_of_that_name(seed, missing):
-    keypoints = np.random.default_rng(seed).uniform(0, 1000, (2, 3, 25, 2)).astype(np.float32)
-    scores = np.ones((2, 3, 25), np.float32)
-    scores[..., list(missing)] = 0
-    for target in (COCO17, H36M17):
-        out_keypoints, out_scores = convert(keypoints, scores, KINECT25, target)
-        assert out_keypoints.dtype == out_scores.dtype == np.float32
-        for joint, name in enumerate(target.joints):
-            if name in KINECT25.joints:
-                source = KINECT25.joints.index(name)
-                np.testing.assert_array_equal(out_keypoints[..., joint, :], keypoints[..., source, :])
-                np.testing.assert_array_equal(out_scores[..., joint], scores[..., source])
-            elif name.endswith(("_eye", "_ear")):
-                assert not out_scores[..., joint].any()
-                assert not out_keypoints[..., joint, :].any()
-    np.testing.assert_array_equal(out_keypoints[..., 8, :], keypoints[..., 20, :])
-    nose = convert(keypoints, scores, KINECT25, COCO17)[0][..., 0, :]
-    np.testing.assert_array_equal(nose, keypoints[..., 3, :])
-
-
-def test_a_joint_made_of_several_is_missing_if_one_is():
-    keypoints = np.arange(34, dtype=np.float32).reshape(1, 17, 2)
-    scores = np.full((1, 17), 0.5, np.float32)
-    scores[0, 12] = 0
-    out_keypoints, out_scores = convert(keypoints, scores, COCO17, H36M17)
-    assert [joint for joint in range(17) if out_scores[0, joint] == 0] == [0, 1, 7]
-    np.testing.assert_array_equal(out_keypoints[0, 0], [23, 24])  # (22, 23) and (24, 25)
-    np.testing.assert_array_equal(out_keypoints[0, 8], [11, 12])
-
-
-@pytest.mark.parametrize(("left", "right"), [(100, 1.5e6), (-1.5e6, 1.5e6), (-3e38, -3e38)])
-def test_a_joint_made_of_one_too_far_away_stays_too_far_away(left, right):
-    keypoints = np.full((2, 17, 2), 100, np.float32)
-    keypoints[0, 11:13, 0] = left, right  # the hips
-    scores = np.ones((2, 17), np.float32)
-    found, found_scores = convert(keypoints, scores, COCO17, H36M17)
-    assert np.isfinite(found).all()
-    assert not present_joints(found[0], found_scores[0])[[0, 7]].any()  # pelvis and spine
-    np.testing.assert_array_equal(found[1], 100)
-
-
-def test_identity_returns_the_same_arrays():
-    keypoints, scores = np.zeros((1, 13, 2)), np.zeros((1, 13))
-    assert convert(keypoints, scores, PENN13, PENN13) == (keypoints, scores)
-
-
-@pytest.mark.parametrize(("source", "target"), [(PENN13, COCO17), (H36M17, COCO17), (COCO17, KINECT25)])
-def test_unknown_conversion_names_both(source, target):
-    v = source.num_joints
-    with pytest.raises(ValueError, match=f"{source.name}.*{target.name}"):
-        convert(np.zeros((v, 2)), np.zeros(v), source, target)
-
-
-def test_a_layout_that_only_borrows_a_name_is_not_converted():
-    impostor = Layout("coco17", tuple(f"joint {v}" for v in range(17)), (), ())
-    with pytest.raises(ValueError, match="no conversion"):
-        convert(np.zeros((17, 2)), np.zeros(17), impostor, H36M17)
-
-
-def test_conversion_refuses_arrays_of_another_layout():
-    with pytest.raises(ValueError, match=r"coco17.*\(25, 2\)"):
-        convert(np.zeros((25, 2)), np.zeros(25), COCO17, H36M17)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=str)
@@ -183,5 +164,7 @@ def test_files_that_are_no_json_objects(tmp_path):
 
 
 def test_unknown_layout_lists_the_known():
-    with pytest.raises(ValueError, match="kinect25, h36m17, coco17, penn13"):
+    with pytest.raises(
+        ValueError, match="coco17, coco_wholebody133, halpe26, halpe136, openpose18, body25, h36m17"
+    ):
         get_layout("coco18")

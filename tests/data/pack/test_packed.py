@@ -254,5 +254,18 @@ def test_convert_layout_recomputes_the_difference():
     steps = np.diff(h36m.clip(0).keypoints[0].astype(np.float64), axis=0)
     np.testing.assert_allclose(h36m.total_difference, [np.hypot(steps[..., 0], steps[..., 1]).sum()])
     assert kinect.convert_layout("kinect25") is kinect
-    with pytest.raises(ValueError, match=r"kinect25.*penn13"):
-        kinect.convert_layout("penn13")
+    with pytest.raises(ValueError, match=r"kinect25.*triangle"):
+        kinect.convert_layout(Layout("triangle", ("a", "b", "c")))
+
+
+def test_convert_layout_exchanges_kinects_sides():
+    keypoints = np.random.default_rng(0).uniform(1, 99, (1, 6, 25, 2))
+    kinect = PackedClips.from_clips([make_clip(keypoints=keypoints, scores=None)], layout="kinect25")
+    exchanged, kept = kinect.convert_layout("coco17"), kinect.convert_layout("coco17", exchange_sides=False)
+    hips = slice(11, 13)
+    np.testing.assert_array_equal(
+        kept.clip(0).keypoints[:, :, hips], kinect.clip(0).keypoints[:, :, [12, 16]]
+    )
+    np.testing.assert_array_equal(
+        exchanged.clip(0).keypoints[:, :, hips], kinect.clip(0).keypoints[:, :, [16, 12]]
+    )

@@ -147,7 +147,7 @@ def test_problems_are_told_by_file_and_the_rest_is_read(tmp_path):
         "typo.json": "'score' is unknown: is it 'scores'?",
         "size.json": "no image_size in it; give --image-size H W",
         "width.json": r"[M, T, 17, 2] for layout 'coco17', got [1, 1, 13, 2]",
-        "layout.json": "layout 'mpii' is none of kinect25",
+        "layout.json": "layout 'mpii' is none of coco17, coco_wholebody133",
         "text.safetensors": "not a whole packed file",
         "what.txt": "no such kind of file; expected one of .skeleton",
         "3d.pkl": "3D keypoints",

@@ -3,7 +3,7 @@ import pytest
 from support.packing import skeleton_text, write_skeletons
 from support.shared import shared_folder
 
-from fastpose.data.pack.layouts import COCO17, KINECT25, convert
+from fastpose.data.pack.layouts import COCO17, H36M17, KINECT25, Layout, convert, tell_conversion
 from fastpose.data.sources import ntu, ntu_names
 from fastpose.data.sources.ntu import pack_ntu
 from fastpose.data.sources.ntu_names import XSUB60_TRAIN, XSUB120_TRAIN, NtuName, benchmark_splits, parse_name
@@ -143,8 +143,21 @@ def test_layout_is_converted(tmp_path):
     np.testing.assert_array_equal(coco.scores, scores)
     assert coco.layout == COCO17
     np.testing.assert_allclose(coco.total_difference, native.convert_layout("coco17").total_difference)
-    with pytest.raises(ValueError, match=r"kinect25.*penn13"):
-        pack_ntu(tmp_path, layout="penn13")
+    with pytest.raises(ValueError, match=r"kinect25.*triangle"):
+        pack_ntu(tmp_path, layout=Layout("triangle", ("a", "b", "c")))
+
+
+def test_sides_are_exchanged_for_estimators_joints_and_told(tmp_path):
+    write_skeletons(tmp_path, *NAMES)
+    native, log = pack_ntu(tmp_path)
+    assert log.notes == []
+    exchanged, log = pack_ntu(tmp_path, layout="h36m17")
+    assert log.notes == tell_conversion(KINECT25, H36M17)
+    kept, log = pack_ntu(tmp_path, layout="h36m17", exchange_sides=False)
+    assert log.notes == tell_conversion(KINECT25, H36M17, exchange_sides=False)
+    hips = [4, 1]  # left and right
+    np.testing.assert_array_equal(kept.keypoints[:, hips], native.keypoints[:, [12, 16]])
+    np.testing.assert_array_equal(exchanged.keypoints[:, hips], native.keypoints[:, [16, 12]])
 
 
 def test_many_chunks_on_any_number_of_threads_give_the_same_pack(tmp_path, monkeypatch):
