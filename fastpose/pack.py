@@ -2,15 +2,19 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from fastpose._command import Command, run_one_of
-from fastpose.data.sources.npz import pack_npz
+from fastpose.data.pack.coordinates import KeypointOptions
+from fastpose.data.pack.layouts import get_layout
+from fastpose.data.sources.found_files import SUFFIXES, ReadOptions
+from fastpose.data.sources.keypoint_folder import LabelOptions, pack_keypoints
 from fastpose.data.sources.ntu import pack_ntu
-from fastpose.data.sources.pack_log import pack_to_file, read_classes
+from fastpose.data.sources.pack_log import PackReport, pack_to_file, read_classes
 from fastpose.data.sources.penn_action import pack_penn_action
 from fastpose.data.sources.pyskl import pack_pyskl
 from fastpose.data.synthetic.builtin import pack_synthetic
@@ -39,45 +43,108 @@ TargetLayout = Annotated[
     str | None,
     arg(help="Layout of the pack, by default the file's; or a JSON file that describes its joints."),
 ]
-SourceLayout = Annotated[
-    str | None, arg(help="What the file's joints are; by default coco17, kinect25 or penn13 by their number.")
+SourceLayout = Annotated[str | None, arg(help="What the file's joints are; 17 are taken for coco17.")]
+KpFiles = Annotated[
+    Path | None, arg(help="Folder of the keypoint files that an index of Kinetics-400 points to.")
 ]
-OwnLayout = Annotated[str, arg(help="JSON file {name, joints, pairs, limbs}, or a built-in layout.")]
+
+
+AS_THEY_ARE = KeypointOptions()
 
 
 def ntu(source: Source, *, out: Out, layout: FromKinect = "kinect25", mirror: Mirror = True,
-        threads: Threads = None, on_error: OnError = "skip") -> str:  # fmt: skip
+        threads: Threads = None, on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack NTU RGB+D 60 or 120: .skeleton files."""
     settings = {"layout": layout, **_sides(mirror), "threads": threads, "on_error": on_error}
     return pack_to_file(out, pack_ntu, source, **settings, progress=True)
 
 
 def synthetic(*, out: Out, seed: int = 0, keep_files: KeepFiles = None, layout: FromKinect = "kinect25",
-              mirror: Mirror = True, threads: Threads = None) -> str:  # fmt: skip
+              mirror: Mirror = True, threads: Threads = None) -> PackReport:  # fmt: skip
     """Pack generated people in actions of NTU RGB+D, made as .skeleton files."""
     settings = {"seed": seed, "layout": layout, **_sides(mirror), "threads": threads}
     return pack_to_file(out, pack_synthetic, keep_files, **settings, progress=True)
 
 
 def pyskl(source: Source, *, out: Out, layout: TargetLayout = None, source_layout: SourceLayout = None,
-          mirror: Mirror = True, image_size: ImageSize = None, classes: Classes = None,
-          on_error: OnError = "skip") -> str:  # fmt: skip
+          mirror: Mirror = True, image_size: ImageSize = None, classes: Classes = None, kpfiles: KpFiles = None,
+          coordinates: KeypointOptions = AS_THEY_ARE, on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack a PYSKL or MMAction2 annotation pickle."""
     layouts = {"layout": layout, "source_layout": source_layout, **_sides(mirror)}
-    settings = {"image_size": image_size, "class_names": read_classes(classes)}
-    return pack_to_file(out, pack_pyskl, source, **layouts, **settings, on_error=on_error, progress=True)
+    settings = {"image_size": image_size, "class_names": read_classes(classes), "kpfiles": kpfiles}
+    settings |= {"keypoints": coordinates, "on_error": on_error}
+    return pack_to_file(out, pack_pyskl, source, **layouts, **settings, progress=True)
 
 
-def penn_action(source: Source, *, out: Out, on_error: OnError = "skip") -> str:
+def penn_action(source: Source, *, out: Out, on_error: OnError = "skip") -> PackReport:
     """Pack Penn Action: the data set's folder, or its labels folder."""
     return pack_to_file(out, pack_penn_action, source, on_error=on_error, progress=True)
 
 
-def npz(source: Source, *, out: Out, layout: OwnLayout, image_size: ImageSize = None, classes: Classes = None,
-        on_error: OnError = "skip") -> str:  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeypointFiles:
+    """What keypoint files do not say themselves."""
+
+    layout: str | None = None
+    """What joints are, where files do not say: a built-in layout, or a JSON file {name, joints, pairs, limbs}."""
+    convert_to: str | None = None
+    """Layout of the pack; by default that of the first clip."""
+    mirror: bool = True
+    """Exchange left and right between Kinect's layouts, whose picture is a mirror image, and all others."""
+    image_size: tuple[int, int] | None = None
+    """Height and width of clips that do not state theirs."""
+    labels: Path | None = None
+    """csv file clip,label[,split][,group]; without it, the files or the folders that hold them name the classes."""
+    classes: str | None = None
+    """Number of classes, or a text file of their names; by default the names met, or the largest label + 1."""
+    val_fraction: float | None = None
+    """Share of each class to hold out as split val, if there is no split."""
+    seed: int = 0
+    """Of the clips held out."""
+
+
+FILES_SAY = KeypointFiles()
+
+
+def keypoints(source: Source, *, out: Out, files: KeypointFiles = FILES_SAY,
+              coordinates: KeypointOptions = AS_THEY_ARE, on_error: OnError = "skip") -> PackReport:  # fmt: skip
+    """Pack what pose estimators wrote, or your own keypoints: .json, .npz and .npy files."""
+    return _pack_files(SUFFIXES, source, out, files, coordinates, on_error)
+
+
+def npz(source: Source, *, out: Out, files: KeypointFiles = FILES_SAY,
+        coordinates: KeypointOptions = AS_THEY_ARE, on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack your own data: a folder of .npz files, one a clip."""
-    settings = {"layout": layout, "image_size": image_size, "class_names": read_classes(classes)}
-    return pack_to_file(out, pack_npz, source, **settings, on_error=on_error, progress=True)
+    return _pack_files((".npz",), source, out, files, coordinates, on_error)
+
+
+def _pack_files(suffixes: tuple[str, ...], source: Path, out: Path, files: KeypointFiles,
+                coordinates: KeypointOptions, on_error: OnError) -> PackReport:  # fmt: skip
+    layout = None if files.layout is None else get_layout(files.layout)
+    options = ReadOptions(layout=layout, image_size=files.image_size, keypoints=coordinates)
+    labels = LabelOptions(
+        labels=files.labels,
+        class_names=read_classes(files.classes),
+        val_fraction=files.val_fraction,
+        seed=files.seed,
+    )
+    settings = {"options": options, "labels": labels, "convert_to": files.convert_to, "suffixes": suffixes}
+    return pack_to_file(out, pack_keypoints, source, **settings, on_error=on_error, progress=True)
+
+
+def _pack_files(suffixes: tuple[str, ...], source: Path, out: Path, files: KeypointFiles,
+                coordinates: KeypointOptions, on_error: OnError) -> PackReport:  # fmt: skip
+    layout = None if files.layout is None else get_layout(files.layout)
+    options = ReadOptions(layout=layout, image_size=files.image_size, keypoints=coordinates)
+    labels = LabelOptions(
+        labels=files.labels,
+        class_names=read_classes(files.classes),
+        val_fraction=files.val_fraction,
+        seed=files.seed,
+    )
+    settings = {"options": options, "labels": labels, "suffixes": suffixes, "convert_to": files.convert_to}
+    settings |= {**_sides(files.mirror), "on_error": on_error}
+    return pack_to_file(out, pack_keypoints, source, **settings, progress=True)
 
 
 def _sides(mirror: bool) -> dict[str, bool | None]:
@@ -85,19 +152,22 @@ def _sides(mirror: bool) -> dict[str, bool | None]:
     return {"exchange_sides": None if mirror else False}
 
 
-COMMANDS: dict[str, Callable[..., str]] = {
+COMMANDS: dict[str, Callable[..., PackReport]] = {
     "ntu": ntu,
     "pyskl": pyskl,
     "penn-action": penn_action,
+    "keypoints": keypoints,
     "npz": npz,
     "synthetic": synthetic,
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status, 2 for what the user can mend."""
+    """Run the command; returns the exit status, 1 where clips were left out, 2 for what the user can mend."""
     with Command() as command:
-        print(run_one_of(COMMANDS, arguments, "pack", "Pack a data set into one file."))
+        report = run_one_of(COMMANDS, arguments, "pack", "Pack a data set into one file.")
+        print(report.text)
+        command.status = 0 if report.complete else 1
     return command.status
 
 

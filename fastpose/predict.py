@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 
 from fastpose._command import Command, parse_arguments
+from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.settings import CheckpointConfig
 
 
@@ -15,9 +16,10 @@ from fastpose.settings import CheckpointConfig
 class Arguments:
     """Classify clips in files; prints the likeliest classes of each clip.
 
-    Files are .skeleton (NTU RGB+D), .pkl (PYSKL, MMAction2), .npz and .json (keypoints), and .safetensors
-    (packed by fastpose pack). A file that cannot be used is reported and makes the exit status 1; the others are
-    classified all the same.
+    Files are .json of pose estimators (OpenPose, AlphaPose, COCO, MMPose, Ultralytics, MediaPipe,
+    Kinetics-skeleton) or of keypoints, .npz and .npy, .skeleton (NTU RGB+D), .pkl (PYSKL, MMAction2), and
+    .safetensors (packed by fastpose pack). A file that cannot be used is reported and makes the exit status 1;
+    the others are classified all the same.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -25,7 +27,7 @@ class Arguments:
     files: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Files, folders and glob patterns."""
     layout: str | None = None
-    """Joints of .npz, .json and .pkl files: a built-in layout such as coco17, or a JSON file that describes them."""
+    """What joints are, where files do not say: a built-in layout such as coco17, or a JSON file that describes them."""
     image_size: tuple[int, int] | None = None
     """Height and width in pixels of clips that do not state theirs."""
     split: str | None = None
@@ -57,19 +59,28 @@ class Arguments:
     """auto, cpu or cuda."""
     precision: str = "auto"
     """auto, bf16 or fp32, of the matrix products."""
+    kpfiles: Path | None = None
+    """Folder of the keypoint files that an index of Kinetics-400 points to."""
+    coordinates: KeypointOptions = field(default_factory=KeypointOptions)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
 def run(arguments: Arguments) -> int:
     from fastpose.data.pack.layouts import get_layout
-    from fastpose.data.sources.clip_files import ReadOptions
+    from fastpose.data.sources.found_files import ReadOptions
     from fastpose.prediction import files as prediction_files
     from fastpose.prediction.predictor import Predictor
     from fastpose.weights.foreign import open_model
 
     prediction_files.check_targets(arguments.out, arguments.embed)
     layout = get_layout(arguments.layout) if arguments.layout else None
-    options = ReadOptions(layout=layout, image_size=arguments.image_size, split=arguments.split)
+    options = ReadOptions(
+        layout=layout,
+        image_size=arguments.image_size,
+        split=arguments.split,
+        keypoints=arguments.coordinates,
+        kpfiles=arguments.kpfiles,
+    )
     settings = (
         "device",
         "precision",

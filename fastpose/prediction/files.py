@@ -4,8 +4,9 @@ import csv
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from fastpose.data.pack import packed_file
+from fastpose.data.pack.pack_report import tell_exchanged_sizes
 from fastpose.data.pack.presence import tell_stray_joints
 from fastpose.data.sampling.checks import checked_integer
-from fastpose.data.sources.clip_files import Problem, ReadOptions, find_files, read_clips
+from fastpose.data.sources.clip_files import find_files, read_clips
+from fastpose.data.sources.found_files import Problem, ReadOptions
 from fastpose.data.sources.unlabelled import find_faults
 from fastpose.prediction.predictor import Prediction, Predictor, Samples
 from fastpose.system.files import atomic_path, write_text
@@ -35,9 +38,9 @@ class Results:
     files: list[str]
     predictions: list[Prediction]
     problems: list[Problem]
+    notes: Counter[str] = field(default_factory=Counter)  # what was taken to be what, in how many clips
     num_crowded: int = 0  # clips with more persons than the model takes
     num_stray: int = 0  # joints too far away to count
-    notes: tuple[str, ...] = ()  # what was done to fit clips to the model
 
 
 def run(
@@ -76,8 +79,6 @@ def run(
     if results.files:
         print(format_results(results, None if out is None else SHOWN_CLIPS))
     print("\n".join(problem_lines(results.problems)), end="\n" * bool(results.problems), file=sys.stderr)
-    for note in results.notes:
-        print(f"note: {note}", file=sys.stderr)
     if results.num_crowded:
         most = predictor.card.max_persons
         print(
@@ -85,6 +86,9 @@ def run(
             f"first {most}",
             file=sys.stderr,
         )
+    for note, count in results.notes.items():
+        clips = f" ({count} clip{'s' * (count > 1)})" if count else ""
+        print(f"note: {note}{clips}", file=sys.stderr)
     if results.num_stray:
         print(f"note: {tell_stray_joints(results.num_stray)}", file=sys.stderr)
     rate = f"{len(results.files) / seconds:.0f} clips/s, {predictor.placement}"
@@ -114,40 +118,38 @@ def predict_files(
     """
     results = Results([], [], [])
     num_crowded = num_stray = 0
-    notes: dict[str, None] = {}
     with Prefetcher(_ready(predictor, paths, options)) as items:
         for item in items:
             if isinstance(item, Problem):
                 results.problems.append(item)
                 continue
-            files, samples = item
+            files, samples, first_frames, notes = item
+            results.notes.update(notes)
+            results.notes.update(dict.fromkeys(samples.notes, 0))  # the same of all clips
             num_crowded += samples.num_crowded
             num_stray += samples.num_stray
-            notes.update(dict.fromkeys(samples.notes))
             predictions = predictor.classify(samples, top_k, keep_features=keep_features)
-            for file, prediction in zip(files, predictions, strict=True):
+            for file, prediction, first in zip(files, predictions, first_frames, strict=True):
                 if prediction.fault:
                     reason = f"clip {prediction.name!r}: {prediction.fault}"
                     results.problems.append(Problem(file, reason))
                 else:
-                    results.predictions.append(prediction)
+                    results.predictions.append(prediction.moved(first))
                     results.files.append(file)
             on_clips(len(files))
     problems = list(dict.fromkeys(results.problems))
-    return replace(
-        results, problems=problems, num_crowded=num_crowded, num_stray=num_stray, notes=tuple(notes)
-    )
+    return replace(results, problems=problems, num_crowded=num_crowded, num_stray=num_stray)
 
 
 def _ready(
     predictor: Predictor, paths: Sequence[Path], options: ReadOptions
-) -> Iterator[Problem | tuple[list[str], Samples]]:
-    """Yield sampled clips with the file of each, and problems."""
+) -> Iterator[Problem | tuple[list[str], Samples, list[int], Counter[str]]]:
+    """Yield sampled clips with the file and the first frame of each and notes on them, and problems."""
     for item in read_clips(paths, options):
         if isinstance(item, Problem):
             yield item
             continue
-        packed, files = item.packed, item.files
+        packed, files, first_frames, notes = item.packed, item.files, item.first_frames, item.notes
         faults = find_faults(packed)
         for clip, reason in faults.items():
             yield Problem(files[clip], f"clip {packed.names[clip]!r}: {reason}")
@@ -155,13 +157,19 @@ def _ready(
             good = [clip for clip in range(len(files)) if clip not in faults]
             if not good:
                 continue
-            packed, files = packed.subset(good), [files[clip] for clip in good]
+            packed, files, first_frames = (
+                packed.subset(good),
+                [files[clip] for clip in good],
+                first_frames[good],
+            )
+        if warning := tell_exchanged_sizes(packed):
+            notes = notes + Counter([warning.removeprefix("warning: ")])
         try:
             samples = predictor.sample(packed)
         except ValueError as error:
             yield from (Problem(file, str(error)) for file in dict.fromkeys(files))
         else:
-            yield files, samples
+            yield files, samples, first_frames.tolist(), notes
 
 
 def rows(results: Results) -> Iterator[tuple[str, str, Prediction]]:

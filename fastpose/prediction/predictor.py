@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpose.data.denoising.denoiser import Denoiser
+from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import count_stray_joints, tell_stray_joints
@@ -56,6 +57,17 @@ class Prediction:
     @property
     def num_frames(self) -> int:
         return self.last_frame - self.first_frame + 1
+
+    def moved(self, frames: int) -> "Prediction":
+        """Return the same of a clip that begins ``frames`` later."""
+        if not frames:
+            return self
+        return replace(
+            self,
+            first_frame=self.first_frame + frames,
+            last_frame=self.last_frame + frames,
+            windows=tuple(window.moved(frames) for window in self.windows),
+        )
 
     @property
     def fault(self) -> str | None:
@@ -273,6 +285,7 @@ def predict(
     layout: str | Path | Layout,
     image_size: tuple[int, int],
     top_k: int = 5,
+    coordinates: KeypointOptions | None = None,
     **settings: Any,
 ) -> Prediction | list[Prediction]:
     """Classify one clip, or several in batches.
@@ -283,12 +296,13 @@ def predict(
             per joint, and no ``scores``, the third is the score. Of more persons than the model takes, the
             first ones count.
         scores: [M, T, V] or [T, V], a list of those for several clips. A joint is missing where its score is
-            ≤ 0 or anything of it is not finite; without scores, where x = y = 0.
+            ≤ 0 or anything of it is not finite, or where it lies at (0, 0) or (−1, −1).
         model: a finished run (its folder, a folder that holds this run alone, or its weights file), or a
             ``Predictor``, which is loaded but once.
         layout: what the V joints are: a built-in name, a JSON file, or a ``Layout``.
         image_size: (h, w) of the video in pixels.
         top_k: classes to return.
+        coordinates: how coordinates and scores are to be taken: a least score, shares of the image, 3D in metres.
         settings: those of ``Predictor``: device, precision, batch_size, num_clips, flip, window, stride, …
 
     Returns:
@@ -306,7 +320,10 @@ def predict(
         raise ValueError(f"scores must be a list of {len(clips)} as keypoints are, got {len(of_clips)}")
     checked = [
         unlabelled_clip(
-            {"keypoints": clip, "scores": _on_host(score), "image_size": image_size}, layout, f"clip_{i:06d}"
+            {"keypoints": clip, "scores": _on_host(score), "image_size": image_size},
+            layout,
+            f"clip_{i:06d}",
+            coordinates,
         )
         for i, (clip, score) in enumerate(zip(clips, of_clips, strict=True))
     ]
@@ -319,6 +336,9 @@ def predict(
     else:
         predictor = Predictor.load(model, **settings)
     predictions = predictor.predict(pack_unlabelled(checked, layout, "arrays"), top_k)
+    predictions = [
+        prediction.moved(clip.first_frame) for prediction, clip in zip(predictions, checked, strict=True)
+    ]
     return predictions if several else predictions[0]
 
 

@@ -17,9 +17,10 @@ NAMES = ["S001C001P001R001A001", "S001C002P003R001A060"]
 
 def test_ntu(tmp_path, capsys):
     source, out = write_skeletons(tmp_path / "files", *NAMES, "walking"), tmp_path / "ntu.safetensors"
-    assert pack.main(["ntu", str(source), "--out", str(out), "--layout", "h36m17", "--threads", "2"]) == 0
+    assert pack.main(["ntu", str(source), "--out", str(out), "--layout", "h36m17", "--threads", "2"]) == 1
     text = capsys.readouterr().out
-    for line in ("packed 2 clips, 6 frames, 60 classes, layout h36m17", "skipped 1: no NTU RGB+D name (walking",
+    for line in ("packed 2 clips, 6 frames, 2 persons, 60 classes, layout h36m17",
+                 "skipped 1: no NTU RGB+D name (walking",
                  "split xsub_train: 1 clips", "split xview_val: 1 clips", f"wrote {out}"):  # fmt: skip
         assert line in text
     assert PackedClips.load(out).names == NAMES
@@ -74,7 +75,7 @@ def test_npz(tmp_path):
 
 
 def test_joints_too_far_away_are_told(tmp_path, capsys):
-    keypoints = np.full((1, 3, 17, 2), 5.0)
+    keypoints = np.full((1, 3, 17, 2), 50.0)
     keypoints[0, 1, :2, 1] = 1.5e6
     write_npz(tmp_path / "clips", "a", keypoints=keypoints)
     out = tmp_path / "out.safetensors"

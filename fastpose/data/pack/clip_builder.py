@@ -1,144 +1,23 @@
-"""From clips as users hold them to the flat arrays of a pack: checks, repairs and assembly."""
+"""From checked clips to the flat arrays of a pack."""
 
 import hashlib
 import operator
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fastpose.data.core import core
+from fastpose.data.pack.clip_check import CheckedClip
 from fastpose.data.pack.layouts import Layout
-
-_KNOWN_FIELDS = {"name", "keypoints", "scores", "label", "image_size", "split"}
-_MAX_SIDE = 2**31 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedClip:
-    """A clip whose shapes and labels are known to be right; its arrays are the caller's own, not copies."""
-
-    name: str
-    keypoints: np.ndarray  # [M, T, V, 2], any real dtype
-    scores: np.ndarray | None  # [M, T, V]
-    label: int
-    image_size: tuple[int, int]  # (h, w)
-    split: str | None
+from fastpose.data.pack.presence import given_joints
 
 
 def name_hash(name: str) -> int:
     """Return the 64-bit hash of a clip's name: what its random numbers are counted by, whatever pack it is in."""
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
-
-
-def check_clip(clip: object, layout: Layout, default_name: str) -> CheckedClip:
-    """Check one clip, a mapping or an object with the fields of ``PoseClip``.
-
-    Raises:
-        ValueError: a field is missing, of another type or out of range; the text names the clip and field.
-    """
-    if isinstance(clip, Mapping):
-        fields = dict(clip)
-    elif hasattr(clip, "keypoints"):
-        fields = {field: getattr(clip, field) for field in _KNOWN_FIELDS if hasattr(clip, field)}
-    else:
-        raise ValueError(f"{default_name} must be a PoseClip or a dict, got {type(clip).__name__}")
-    name = default_name if fields.get("name") is None else fields["name"]
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"{default_name}: name must be a non-empty string, got {name!r}")
-    try:
-        if unknown := set(fields) - _KNOWN_FIELDS:
-            raise ValueError(f"unknown fields {sorted(map(str, unknown))}; known are {sorted(_KNOWN_FIELDS)}")
-        for field in ("keypoints", "label", "image_size"):
-            if fields.get(field) is None:
-                raise ValueError(f"{field} is missing")
-        keypoints = _check_keypoints(fields["keypoints"], layout)
-        split = fields.get("split")
-        if split is not None and (not isinstance(split, str) or not split):
-            raise ValueError(f"split must be a non-empty string, got {split!r}")
-        return CheckedClip(
-            name=name,
-            keypoints=keypoints,
-            scores=_check_scores(fields.get("scores"), keypoints.shape[:3]),
-            label=_check_label(fields["label"]),
-            image_size=check_image_size(fields["image_size"]),
-            split=split,
-        )
-    except ValueError as error:
-        raise ValueError(f"clip {name!r}: {error}") from error
-
-
-def check_image_size(size: Any) -> tuple[int, int]:
-    """Return (h, w) as two positive ints.
-
-    Raises:
-        ValueError: anything else.
-    """
-    try:
-        height, width = (operator.index(side) for side in size)
-    except (TypeError, ValueError):
-        raise ValueError(f"image_size must be two integers (h, w), got {size!r}") from None
-    if not (0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE):
-        raise ValueError(f"image_size (h, w) must be positive, got {(height, width)}")
-    return height, width
-
-
-def real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
-    """Return ``value`` as an array of real numbers, of one of the dtype ``kinds``; None in a list becomes NaN.
-
-    Raises:
-        ValueError: it is ragged, or holds anything else.
-    """
-    try:
-        array = np.asarray(value)
-        if array.dtype == object:
-            array = np.array(array.tolist(), dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{field} is ragged or holds no numbers: all persons need the same frames") from None
-    if array.dtype.kind not in kinds:
-        raise ValueError(f"{field} must be an array of real numbers, got dtype {array.dtype}")
-    return array
-
-
-def _check_keypoints(value: object, layout: Layout) -> np.ndarray:
-    keypoints = real_array(value, "keypoints")
-    shape = keypoints.shape
-    if len(shape) == 4 and shape[3] == 3:
-        raise ValueError(
-            f"keypoints {shape} have three numbers per joint; fastpose needs 2D pixels [M, T, V, 2] "
-            "(scores go in a field of their own)"
-        )
-    if len(shape) != 4 or shape[2:] != (layout.num_joints, 2):
-        raise ValueError(
-            f"keypoints must be [M, T, {layout.num_joints}, 2] for layout {layout.name!r}, got {list(shape)}"
-        )
-    if shape[0] == 0 or shape[1] == 0:
-        raise ValueError(f"keypoints {list(shape)} hold {'no person' if shape[0] == 0 else 'no frame'}")
-    return keypoints
-
-
-def _check_scores(value: object, shape: tuple[int, ...]) -> np.ndarray | None:
-    if value is None:
-        return None
-    scores = real_array(value, "scores", kinds="fiub")
-    if scores.shape == (*shape, 1):
-        scores = scores[..., 0]
-    if scores.shape != shape:
-        raise ValueError(f"scores must be {list(shape)} as keypoints are, got {list(scores.shape)}")
-    return scores
-
-
-def _check_label(value: Any) -> int:
-    try:
-        label = operator.index(value.item() if isinstance(value, np.ndarray) and value.size == 1 else value)
-    except TypeError:
-        label = -1
-    if isinstance(value, bool | np.bool_) or not 0 <= label < 2**31:
-        raise ValueError(f"label must be an integer from 0, got {value!r}")
-    return label
 
 
 def class_name_tuple(class_names: Sequence[str] | int | None, labels: np.ndarray | None) -> tuple[str, ...]:
@@ -161,26 +40,21 @@ def class_name_tuple(class_names: Sequence[str] | int | None, labels: np.ndarray
     return tuple(class_names)
 
 
-def clean_into(
-    keypoints: np.ndarray, scores: np.ndarray | None, out_keypoints: np.ndarray, out_scores: np.ndarray
-) -> None:
-    """Write float32 keypoints [rows, V, 2] and scores [rows, V] without NaN: a missing joint has score 0.
+def clean_into(clip: CheckedClip, out_keypoints: np.ndarray, out_scores: np.ndarray) -> None:
+    """Write float32 keypoints [M, T, V, 2] and scores [M, T, V] without NaN: a missing joint has score 0.
 
-    Missing: score ≤ 0, a non-finite coordinate or score (also by overflow of float32), or x = y = 0 where
-    there are no scores. Non-finite coordinates become (0, 0); finite ones of missing joints stay.
+    Missing is what ``given_joints`` says, also by overflow of float32. Non-finite coordinates become (0, 0); finite
+    ones of missing joints stay.
     """
     with np.errstate(over="ignore"):
-        out_keypoints[...] = keypoints
-        out_scores[...] = 1 if scores is None else scores
-    x, y = out_keypoints[..., 0], out_keypoints[..., 1]
-    finite = np.isfinite(x) & np.isfinite(y)
+        out_keypoints[...] = clip.keypoints
+        out_scores[...] = 1 if clip.scores is None else clip.scores
+    finite = np.isfinite(out_keypoints).all(axis=-1)
     if not finite.all():
         out_keypoints[~finite] = 0
-    present = finite & (out_scores > 0) & (out_scores < np.inf)
-    if scores is None:
-        present &= (x != 0) | (y != 0)
-    if not present.all():
-        out_scores[~present] = 0
+    given = given_joints(out_keypoints, out_scores, clip.min_score, marked=clip.marked)
+    if not given.all():
+        out_scores[~given] = 0
 
 
 def build_splits(
@@ -259,13 +133,8 @@ def assemble(
     scores = np.empty((offsets[-1], layout.num_joints), np.float32)
     shown = tqdm(clips, unit=" clips", desc="packing", disable=not progress)
     for clip, (start, stop) in zip(shown, pairwise(offsets.tolist()), strict=True):
-        flat = (stop - start, layout.num_joints)
-        clean_into(
-            clip.keypoints.reshape(*flat, 2),
-            None if clip.scores is None else clip.scores.reshape(flat),
-            keypoints[start:stop],
-            scores[start:stop],
-        )
+        shape = clip.keypoints.shape
+        clean_into(clip, keypoints[start:stop].reshape(shape), scores[start:stop].reshape(shape[:3]))
     return {
         "keypoints": keypoints,
         "scores": scores,

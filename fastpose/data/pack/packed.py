@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from fastpose.data.pack import clip_builder, packed_file
-from fastpose.data.pack.clip_builder import CheckedClip, check_clip
+from fastpose.data.pack.clip_check import CheckedClip, check_clip
+from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import Layout, convert, get_layout
+from fastpose.data.sources.frame_lists import clip_of_frames
 
 # Arrays of a pack: dtype and shape, where n, rows and V must agree between them.
 _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
@@ -44,6 +46,26 @@ class PoseClip:
     scores: np.ndarray
     label: int
     image_size: tuple[int, int]
+
+    @classmethod
+    def from_frames(
+        cls, frames: Sequence[Any], *, name: str, image_size: tuple[int, int], label: int = 0
+    ) -> "PoseClip":
+        """Return a clip of what a pose estimator returned for each frame, its persons linked over time.
+
+        Args:
+            frames: for each frame an array [N, V, 2] or [N, V, 3] (x, y, score) of N persons in pixels, a pair
+                (keypoints, scores), a dict {keypoints, scores, ids}, an object of ``supervision.KeyPoints`` or of
+                Ultralytics' results; None or [] where nobody was found.
+            name: of the clip.
+            image_size: (h, w) in pixels.
+            label: class, from 0.
+
+        Raises:
+            ValueError: a frame of another form or number of joints, or nobody in any frame.
+        """
+        found = clip_of_frames(frames)
+        return cls(name, found.keypoints, found.scores, label, image_size)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True, repr=False)
@@ -264,24 +286,27 @@ class PackedClips:
         class_names: Sequence[str] | int | None = None,
         splits: Mapping[str, Iterable[str | int]] | None = None,
         source: str = "clips",
+        keypoints: KeypointOptions | None = None,
     ) -> "PackedClips":
         """Pack clips held in memory.
 
-        A joint is missing (score 0) where its score is ≤ 0 or anything of it is not finite; without scores,
-        where x = y = 0. Coordinates that are not finite become (0, 0).
+        A joint is missing (score 0) where its score is ≤ 0, anything of it is not finite, or it lies at (0, 0) or
+        (−1, −1), the marks of estimators. Coordinates that are not finite become (0, 0). Persons without any joint,
+        and frames without anybody at both ends of a clip, are left out.
 
         Args:
             clips: ``PoseClip`` objects or dicts: keypoints [M, T, V, 2] in pixels, label, image_size (h, w);
-                optional: scores [M, T, V], name (else ``clip_000000``), split.
+                optional: scores [M, T, V], name (else ``clip_000000``), split. A third number of a joint is its score.
             layout: what the V joints are: a built-in name, a JSON file, or a ``Layout``.
             class_names: K names, or K; by default the largest label + 1.
             splits: clip names or indices of each split, beside those that the clips name themselves.
+            keypoints: how coordinates and scores are to be taken: a least score, shares of the image, 3D in metres.
 
         Raises:
-            ValueError: the first clip found wrong, by name: shape, V, no frame, label, image size, name.
+            ValueError: the first clip found wrong, by name: shape, V, no joint, no pixels, label, image size, name.
         """
         layout = get_layout(layout)
-        checked = [check_clip(clip, layout, f"clip_{i:06d}") for i, clip in enumerate(clips)]
+        checked = [check_clip(clip, layout, f"clip_{i:06d}", keypoints) for i, clip in enumerate(clips)]
         return cls.from_checked(checked, layout, class_names, splits, source)
 
     @classmethod

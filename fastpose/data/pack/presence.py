@@ -10,16 +10,20 @@ _MARKS = (0, -1)
 
 
 def given_joints(
-    keypoints: NDArray[np.number], scores: NDArray[np.number] | None = None, min_score: float = 0
+    keypoints: NDArray[np.number],
+    scores: NDArray[np.number] | None = None,
+    min_score: float = 0,
+    *,
+    marked: bool = True,
 ) -> NDArray[np.bool_]:
     """Return which joints a source gives at all: keypoints [..., 2], scores [...] or None → bool [...].
 
     Missing are a joint whose score is ≤ 0, below ``min_score`` or not finite, one of whose coordinates is not
-    finite, or that lies at (0, 0) or (−1, −1), the marks of estimators.
+    finite, or that lies at (0, 0) or (−1, −1), the marks of estimators (unless nothing is ``marked`` so).
     """
     x, y = keypoints[..., 0], keypoints[..., 1]
     given = np.isfinite(x) & np.isfinite(y)
-    for mark in _MARKS:
+    for mark in _MARKS if marked else ():
         given &= (x != mark) | (y != mark)
     if scores is not None:
         given &= np.isfinite(scores) & (scores > 0) & (scores >= min_score)

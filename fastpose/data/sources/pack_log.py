@@ -1,15 +1,15 @@
 """What a reader left out while packing, and why."""
 
 import time
-from collections.abc import Callable, Sequence, Sized
+from collections import Counter
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fastpose.data.pack.clip_builder import CheckedClip
+from fastpose.data.pack.pack_report import describe
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.packed_file import check_target
-from fastpose.data.pack.presence import count_stray_joints, tell_stray_joints
 
 OnError = Literal["skip", "raise"]
 SHOWN_PER_REASON = 3
@@ -22,14 +22,18 @@ class PackLog:
     Attributes:
         on_error: "skip" or "raise".
         skipped: names, each with its own detail or "", by reason.
+        unexpected: how many of the skipped were not expected to be.
         lost_joints: joints lost to numbers that are not finite.
         notes: decisions worth reporting, a sentence each.
+        of_clips: what was taken to be what in single clips, and in how many.
     """
 
     on_error: OnError = "skip"
     skipped: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    unexpected: int = 0
     lost_joints: int = 0
     notes: list[str] = field(default_factory=list)
+    of_clips: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         if self.on_error not in ("skip", "raise"):
@@ -44,6 +48,11 @@ class PackLog:
         if self.on_error == "raise" and not expected:
             raise ValueError(detail or f"{name}: {reason}")
         self.skipped.setdefault(reason, []).append((name, detail))
+        self.unexpected += not expected
+
+    def note_clips(self, notes: Iterable[str]) -> None:
+        """Count the notes of a clip."""
+        self.of_clips.update(notes)
 
     @property
     def num_skipped(self) -> int:
@@ -71,52 +80,52 @@ class PackLog:
             raise ValueError(f"{source}: no clip to pack: {reasons}")
 
 
+@dataclass(frozen=True, slots=True)
+class PackReport:
+    """What was packed, for people; ``complete`` unless clips were left out that should not have been."""
+
+    text: str
+    complete: bool
+
+
 def summary(packed: PackedClips, log: PackLog, path: str | Path, seconds: float) -> str:
     """Return several lines for people: what was packed, what was not, where it went."""
     lines = [
-        f"packed {packed.num_clips} clips, {int(packed.num_frames.sum())} frames, "
-        f"{packed.num_classes} classes, layout {packed.layout.name}",
+        *describe(packed),
         *log.skip_lines(),
         *log.notes,
+        *(f"{note} ({count} clip{'s' * (count > 1)})" for note, count in log.of_clips.items()),
     ]
     if log.lost_joints:
         lines.append(f"lost {log.lost_joints} joints to numbers that are not finite; they count as missing")
-    if count := count_stray_joints(packed.keypoints, packed.scores):
-        lines.append(tell_stray_joints(count))
-    lines += [f"split {name}: {len(members)} clips" for name, members in packed.splits.items()]
     lines.append(f"wrote {path} ({Path(path).stat().st_size / 1e6:.1f} MB) in {seconds:.1f} s")
     return "\n".join(lines)
-
-
-def refuse_normalised(clips: Sequence[CheckedClip], source: str | Path) -> None:
-    """Refuse coordinates that all lie in [−1, 1]: keypoints must be pixels.
-
-    Raises:
-        ValueError: no coordinate of the first clips exceeds 1, although some are not 0.
-    """
-    largest = max((abs(clip.keypoints).max() for clip in clips[:64]), default=0)
-    if 0 < largest <= 1:
-        raise ValueError(
-            f"{source}: the keypoints look normalised (none exceeds {largest:.3g}), but pixels are needed: "
-            "multiply x by the image's width and y by its height"
-        )
 
 
 def read_classes(classes: str | None) -> list[str] | int | None:
     """Return class names from a text file, one a line, or their number; None stays None.
 
+    A mark of the encoding at the beginning and blank lines at the end, as editors write them, are left out.
+
     Raises:
+        ValueError: a blank line between names, or a file in another encoding than UTF-8.
         OSError: no such file.
     """
     if classes is None or classes.lstrip("-").isdecimal():
         return None if classes is None else int(classes)
-    return Path(classes).read_text(encoding="utf-8").splitlines()
+    try:
+        names = [line.strip() for line in Path(classes).read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{classes}: class names must be UTF-8: {error}") from error
+    if "" in names:
+        raise ValueError(f"{classes}: line {names.index('') + 1} is blank; expected a class name a line")
+    return names
 
 
 def pack_to_file(
     out: str | Path, read: Callable[..., tuple[PackedClips, PackLog]], *source: object, **settings: object
-) -> str:
-    """Save what ``read(*source, **settings)`` packs to ``out``, and return its summary.
+) -> PackReport:
+    """Save what ``read(*source, **settings)`` packs to ``out``, and return what to say of it.
 
     Raises:
         ValueError: whatever ``read`` refuses.
@@ -126,4 +135,4 @@ def pack_to_file(
     start = time.perf_counter()
     packed, log = read(*source, **settings)
     packed.save(out)
-    return summary(packed, log, out, time.perf_counter() - start)
+    return PackReport(summary(packed, log, out, time.perf_counter() - start), complete=not log.unexpected)

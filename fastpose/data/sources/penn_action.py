@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpose.data.pack.clip_builder import CheckedClip, check_clip
+from fastpose.data.pack.clip_check import CheckedClip, check_clip
 from fastpose.data.pack.layouts import PENN13
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.pack_log import OnError, PackLog
@@ -79,7 +79,7 @@ def _read_clip(path: Path) -> CheckedClip:
         "image_size": dimensions[:2].astype(np.int64),
         "split": "train" if train == 1 else "test",
     }
-    return check_clip(clip, PENN13, path.stem)
+    return check_clip(clip, PENN13, path.stem, marked=False)  # the data set has a mark of its own
 
 
 def _frames(fields: dict, name: str) -> np.ndarray:

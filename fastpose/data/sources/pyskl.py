@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from fastpose.data.pack.clip_builder import CheckedClip, check_clip
-from fastpose.data.pack.layouts import COCO17, KINECT25, LAYOUTS, PENN13, Layout, get_layout, tell_conversion
+from fastpose.data.pack.clip_check import CheckedClip, check_clip, real_array, whole_number
+from fastpose.data.pack.coordinates import KeypointOptions
+from fastpose.data.pack.layouts import COCO17, KINECT25, LAYOUTS, Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
-from fastpose.data.sources.pack_log import OnError, PackLog, refuse_normalised
+from fastpose.data.sources.found_clip import clip_of_detections
+from fastpose.data.sources.pack_log import OnError, PackLog
 from fastpose.data.sources.safe_pickle import load_pickle, plain
 
-_LAYOUT_BY_JOINTS = {layout.num_joints: layout for layout in (COCO17, KINECT25, PENN13)}
+_IN_3D = (
+    "; of a data set in 3D use its 2D annotation file, or for NTU RGB+D pack its .skeleton files "
+    "(`fastpose pack ntu`)"
+)
 
 
 def pack_pyskl(
@@ -23,39 +28,48 @@ def pack_pyskl(
     image_size: tuple[int, int] | None = None,
     class_names: Sequence[str] | int | None = None,
     exchange_sides: bool | None = None,
+    keypoints: KeypointOptions | None = None,
+    kpfiles: Path | None = None,
     on_error: OnError = "skip",
     progress: bool = False,
 ) -> tuple[PackedClips, PackLog]:
     """Pack a pickle of {split, annotations}, or a bare list of annotations.
 
-    Skipped: annotations without name, label, 2D keypoints or image size, with ragged persons, of another
-    joint or frame count than they say, or of a name met before. Without splits all clips form "all".
+    Keypoints are [M, T, V, 2], or [boxes, V, 3] with ``frame_inds`` as for Kinetics-400, whose boxes are linked to
+    persons. Skipped: annotations without name, label, pixels or image size, with ragged persons, of another joint
+    or frame count than they say, without any joint, or of a name met before. Without splits all clips form "all".
 
     Args:
         path: the pickle; read with an unpickler that runs no code.
         layout: the pack's layout, by default the file's own; a layout that is not built in says what the
             file's joints are.
-        source_layout: what the file's joints are; by default COCO-17, Kinect-25 or Penn-13 by their number.
+        source_layout: what the file's joints are; 17 joints are taken for COCO's, as the form has it.
         image_size: (h, w) for annotations that have neither img_shape nor original_shape.
         class_names: K names, or K; by default the largest label + 1.
         exchange_sides: exchange left and right; by default between Kinect's layouts and all others
             (``exchanges_sides``).
+        keypoints: how to take coordinates and scores.
+        kpfiles: folder of the keypoint files that an index of Kinetics-400 points to.
         on_error: "raise" makes the first bad annotation an error.
         progress: show a progress bar on the error stream.
 
     Raises:
-        ValueError: not such a pickle, one that tries to run code, 3D keypoints, nothing to pack, or a bad
-            annotation with ``on_error="raise"``.
+        ValueError: not such a pickle, one that tries to run code, joints that could be several layouts', nothing to
+            pack, or a bad annotation with ``on_error="raise"``.
         OSError: the file cannot be read.
     """
     log = PackLog(on_error)
     target = None if layout is None else get_layout(layout)
     own_layout = target if target not in LAYOUTS.values() else None
     clips, split_names, source = read_annotations(
-        path, log, source_layout=source_layout or own_layout, image_size=image_size
+        path,
+        log,
+        source_layout=source_layout or own_layout,
+        image_size=image_size,
+        keypoints=keypoints,
+        kpfiles=kpfiles,
     )
     log.need_clips(clips, path)
-    refuse_normalised(list(clips.values()), path)
     splits = _splits(path, split_names, clips, log)
     source_text = f"annotation pickle {Path(path).name}"
     packed = PackedClips.from_checked(
@@ -72,6 +86,8 @@ def read_annotations(
     *,
     source_layout: str | Path | Layout | None = None,
     image_size: tuple[int, int] | None = None,
+    keypoints: KeypointOptions | None = None,
+    kpfiles: Path | None = None,
     labelled: bool = True,
 ) -> tuple[dict[str, CheckedClip], Mapping[str, object] | None, Layout]:
     """Read the clips of a pickle by name, the names in its splits, and what its joints are.
@@ -80,12 +96,13 @@ def read_annotations(
     The other arguments and the errors are those of ``pack_pyskl``.
     """
     annotations, split_names = _contents(path)
-    source = _source_layout(path, _joint_count(path, annotations), source_layout)
+    read = _WithKeypoints(path, kpfiles)
+    source = _source_layout(path, annotations, read, source_layout, log)
     clips: dict[str, CheckedClip] = {}
     for index, annotation in enumerate(annotations):
         default = f"annotation {index}"
         try:
-            clip = _checked(annotation, source, image_size, default, labelled)
+            clip = _checked(annotation, read, source, image_size, keypoints, default, labelled)
         except ValueError as error:
             name = _name(annotation) if isinstance(annotation, Mapping) else None
             log.skip(name or default, "not usable", f"{path}: {error}")
@@ -93,6 +110,7 @@ def read_annotations(
         if clip.name in clips:
             log.skip(clip.name, "a clip of this name was packed already", f"{path}: two clips {clip.name!r}")
             continue
+        log.note_clips(clip.notes)
         clips[clip.name] = clip
     return clips, split_names, source
 
@@ -113,35 +131,100 @@ def _contents(path: str | Path) -> tuple[Sequence[object], Mapping[str, object] 
     return data, split_names
 
 
-def _joint_count(path: str | Path, annotations: Sequence[object]) -> int:
-    """Return V of the first annotation with keypoints [M, T, V, 2]."""
-    for annotation in annotations:
-        keypoints = annotation.get("keypoint") if isinstance(annotation, Mapping) else None
-        shape = getattr(keypoints, "shape", ())
-        if len(shape) == 4 and shape[3] == 3:
+class _WithKeypoints:
+    """Finds the keypoints of an annotation: in itself, or in a file of ``kpfiles``, the last of which is kept."""
+
+    def __init__(self, path: str | Path, kpfiles: Path | None) -> None:
+        self._path = path
+        self._folder = kpfiles
+        self._file: Path | None = None
+        self._content: Mapping[str, Any] = {}
+
+    def __call__(self, annotation: Mapping[str, Any]) -> object:
+        """Return the keypoints.
+
+        Raises:
+            ValueError: there are none; the text says where they may be.
+        """
+        if annotation.get("keypoint") is not None:
+            return plain(annotation["keypoint"])
+        if "frame_inds" not in annotation and "raw_file" not in annotation:
+            raise ValueError(f"no keypoint in it; its keys are {sorted(map(str, annotation))[:12]}")
+        if self._folder is None:
             raise ValueError(
-                f"{path}: 3D keypoints {list(shape)}, but 2D pixels [M, T, V, 2] are needed: use the data "
-                "set's 2D annotation file, or for NTU RGB+D pack the .skeleton files with "
-                "`fastpose pack ntu`"
+                "no keypoint in it: this is an index, whose keypoints are in the files that raw_file names; download "
+                "those (kpfiles) and give their folder with --kpfiles"
             )
-        if len(shape) == 4 and shape[3] == 2:
-            return shape[2]
-    raise ValueError(f"{path}: no annotation holds keypoints, an array [M, T, V, 2]")
+        raw_file = annotation.get("raw_file")
+        if not isinstance(raw_file, str) or not raw_file:
+            raise ValueError("neither keypoint nor raw_file, the file that holds it")
+        file = self._folder / Path(raw_file).name
+        if file != self._file:
+            try:
+                content = load_pickle(file)
+            except OSError as error:
+                raise ValueError(f"its keypoints cannot be read: {file}: {error.strerror}") from error
+            if not isinstance(content, Mapping):
+                raise ValueError(f"{file}: expected a dict of clips, got {type(content).__name__}")
+            self._file, self._content = file, content
+        entry = self._content.get(_name(annotation))
+        if not isinstance(entry, Mapping) or entry.get("keypoint") is None:
+            raise ValueError(f"no keypoints of it in {file}")
+        return plain(entry["keypoint"])
 
 
-def _source_layout(path: str | Path, joints: int, given: str | Path | Layout | None) -> Layout:
+def _source_layout(
+    path: str | Path,
+    annotations: Sequence[object],
+    read: _WithKeypoints,
+    given: str | Path | Layout | None,
+    log: PackLog,
+) -> Layout:
     if given is not None:
-        source = get_layout(given)
-    elif joints in _LAYOUT_BY_JOINTS:
-        source = _LAYOUT_BY_JOINTS[joints]
-    else:
-        raise ValueError(
-            f"{path}: {joints} joints fit no built-in layout: describe them in a JSON file "
-            "{name, joints, pairs, limbs} and give it with --layout"
-        )
-    if source.num_joints != joints:
-        raise ValueError(f"{path}: {joints} joints, but layout {source.name!r} has {source.num_joints}")
-    return source
+        return get_layout(given)
+    shape = _joint_shape(annotations, read)
+    for layout, numbers in ((COCO17, 2), (COCO17, 3), (KINECT25, 3)):  # the form's own: 2D, x y score, and 3D
+        if shape in (None, (layout.num_joints, numbers)):
+            taken = f"{layout.num_joints} joints taken for {layout.name}, as the form has it"
+            log.notes += [f"{taken} (--source-layout if they are others)"] if shape else []
+            return layout
+    assert shape is not None
+    joints = shape[0]
+    candidates = [name for name, layout in LAYOUTS.items() if layout.num_joints == joints]
+    raise ValueError(
+        f"{path}: {joints} joints "
+        + (f"may be those of {' or '.join(candidates)}" if candidates else "fit no built-in layout")
+        + ": say which (--source-layout when packing, --layout when predicting), or describe them in a JSON file "
+        "{name, joints, pairs, limbs}"
+    )
+
+
+def _joint_shape(annotations: Sequence[object], read: _WithKeypoints) -> tuple[int, int] | None:
+    """Return V, 2 or 3 of the first annotation whose keypoints have a known shape; None if there is none."""
+    for annotation in annotations:
+        try:
+            keypoints = read(annotation) if isinstance(annotation, Mapping) else None
+        except ValueError:
+            continue
+        shape = _shape(keypoints)
+        if len(shape) in (3, 4) and shape[-1] in (2, 3):
+            return shape[-2], shape[-1]
+    return None
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    """Return the shape of an array, or of nested lists by their first members."""
+    if isinstance(value, list | tuple):
+        return (len(value), *(_shape(value[0]) if value else ())) if _depth_is_small(value) else ()
+    return getattr(value, "shape", ())
+
+
+def _depth_is_small(value: Any) -> bool:
+    for _ in range(8):
+        if not isinstance(value, list | tuple) or not value:
+            return True
+        value = value[0]
+    return False
 
 
 def _name(annotation: Mapping) -> str | None:
@@ -152,34 +235,70 @@ def _name(annotation: Mapping) -> str | None:
 
 
 def _checked(
-    annotation: object, layout: Layout, image_size: tuple[int, int] | None, default: str, labelled: bool
+    annotation: object,
+    read: _WithKeypoints,
+    layout: Layout,
+    image_size: tuple[int, int] | None,
+    options: KeypointOptions | None,
+    default: str,
+    labelled: bool,
 ) -> CheckedClip:
     if not isinstance(annotation, Mapping):
         raise ValueError(f"{default} must be a dict, got {type(annotation).__name__}")
     name = _name(annotation)
     if name is None:
         raise ValueError(f"{default} has no frame_dir (its name)")
-    if annotation.get("keypoint") is None:
-        raise ValueError(f"clip {name!r}: no keypoint in it; its keys are {sorted(map(str, annotation))}")
-    sizes = (annotation.get("img_shape"), annotation.get("original_shape"), image_size)
-    size = next((size for size in sizes if size is not None), None)
-    if size is None:
-        raise ValueError(f"clip {name!r}: neither img_shape nor original_shape; give --image-size H W")
-    clip = check_clip(
-        {
-            "name": name,
-            "keypoints": plain(annotation["keypoint"]),
-            "scores": plain(annotation.get("keypoint_score")),
-            "label": plain(annotation.get("label")) if labelled else 0,
-            "image_size": list(size)[:2] if isinstance(size, Sequence | np.ndarray) else size,
-        },
-        layout,
-        default,
-    )
-    frames, total = clip.keypoints.shape[1], annotation.get("total_frames")
-    if total is not None and total != frames:
-        raise ValueError(f"clip {name!r}: total_frames is {total}, but keypoint has {frames} frames")
+    try:
+        keypoints, scores = read(annotation), plain(annotation.get("keypoint_score"))
+        sizes = (annotation.get("img_shape"), annotation.get("original_shape"), image_size)
+        size = next((size for size in sizes if size is not None), None)
+        if size is None and (options is None or options.project is None):
+            raise ValueError("neither img_shape nor original_shape; give --image-size H W")
+        boxes = annotation.get("frame_inds") is not None and len(_shape(keypoints)) == 3
+        if boxes:
+            keypoints, scores = _persons_of_boxes(keypoints, plain(annotation["frame_inds"]))
+    except ValueError as error:
+        raise ValueError(f"clip {name!r}: {error}") from error
+    try:
+        clip = check_clip(
+            {
+                "name": name,
+                "keypoints": keypoints,
+                "scores": scores,
+                "label": plain(annotation.get("label")),
+                "image_size": list(size)[:2] if isinstance(size, Sequence | np.ndarray) else size,
+            },
+            layout,
+            default,
+            options,
+            labelled=labelled,
+            persons_first=boxes,
+        )
+    except ValueError as error:
+        raise ValueError(f"{error}{_IN_3D if _shape(keypoints)[-1:] == (3,) else ''}") from error
+    if (total := annotation.get("total_frames")) is not None and not boxes:
+        try:
+            said = whole_number(total)
+        except ValueError as error:
+            raise ValueError(f"clip {name!r}: total_frames: {error}") from error
+        if said != clip.given_frames:
+            raise ValueError(
+                f"clip {name!r}: total_frames is {said}, but keypoint has {clip.given_frames} frames"
+            )
     return clip
+
+
+def _persons_of_boxes(keypoints: object, frame_inds: object) -> tuple[object, object]:
+    """Return keypoints [M, T, V, 2] and scores [M, T, V] of boxes [n, V, 3] in frames [n], counted from 1."""
+    joints, frames = real_array(keypoints, "keypoint"), real_array(frame_inds, "frame_inds", "iu")
+    if joints.ndim != 3 or joints.shape[2] != 3 or frames.shape != joints.shape[:1]:
+        raise ValueError(
+            f"keypoint must be [boxes, V, 3] beside frame_inds [boxes], got {list(joints.shape)} and "
+            f"{list(frames.shape)}"
+        )
+    joints = joints.astype(np.float64)
+    clip = clip_of_detections(frames.astype(np.int64).tolist(), joints[..., :2], joints[..., 2])
+    return clip.keypoints, clip.scores
 
 
 def _splits(

@@ -9,6 +9,7 @@ from support.packing import make_clip, pack, three_clips
 from support.shared import shared_folder
 
 from fastpose.data.pack.clip_builder import name_hash
+from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import H36M17, Layout
 from fastpose.data.pack.packed import PackedClips, PoseClip
 
@@ -71,10 +72,10 @@ def test_total_difference_is_that_of_the_noise_oracle():
 
 
 def test_total_difference_counts_the_first_person_and_present_joints():
-    keypoints = np.zeros((2, 3, 3, 2), np.float32)
-    keypoints[0, :, 0, 0] = [0, 3, 3]
-    keypoints[0, :, 0, 1] = [0, 4, 4]
-    keypoints[0, :, 1, 0] = [10, 20, 30]
+    keypoints = np.full((2, 3, 3, 2), 100, np.float32)
+    keypoints[0, :, 0, 0] += [0, 3, 3]
+    keypoints[0, :, 0, 1] += [0, 4, 4]
+    keypoints[0, :, 1, 0] += [10, 20, 30]
     keypoints[1, :, 2, 0] = [0, 1000, 0]
     scores = np.ones((2, 3, 3), np.float32)
     scores[0, 2, 1] = 0
@@ -86,12 +87,16 @@ def test_total_difference_counts_the_first_person_and_present_joints():
     scores=st.none() | hnp.arrays(np.float32, (2, 3, 3), elements=st.floats(width=32)),
 )
 def test_nothing_but_finite_numbers_gets_into_a_pack(keypoints, scores):
+    keypoints[:, [0, -1], 0] = [[20, 30], [40, 50]]  # in pixels, and nothing is left out as empty
+    if scores is not None:
+        scores[:, [0, -1], 0] = 1
     clip = pack(make_clip(keypoints=keypoints, scores=scores)).clip(0)
     assert np.isfinite(clip.keypoints).all()
     assert np.isfinite(clip.scores).all()
     assert (clip.scores >= 0).all()
     finite = np.isfinite(keypoints).all(-1)
-    present = (keypoints != 0).any(-1) if scores is None else np.isfinite(scores) & (scores > 0)
+    marked = (keypoints == 0).all(-1) | (keypoints == -1).all(-1)
+    present = ~marked if scores is None else ~marked & np.isfinite(scores) & (scores > 0)
     np.testing.assert_array_equal(clip.scores > 0, finite & present)
     np.testing.assert_array_equal(clip.keypoints[finite], keypoints[finite])
     np.testing.assert_array_equal(
@@ -107,10 +112,29 @@ def test_numbers_too_large_for_float32_are_missing():
     assert clip.keypoints[0, 0, 0].tolist() == [0, 0]
 
 
-def test_one_frame_and_all_missing():
-    packed = pack(make_clip(0, frames=1, keypoints=np.full((1, 1, 3, 2), np.nan), scores=None))
-    assert not packed.scores.any()
-    assert packed.total_difference.tolist() == [0]
+@pytest.mark.parametrize("nothing", [np.nan, 0, -1])
+def test_a_clip_without_joints_is_no_clip(nothing):
+    with pytest.raises(ValueError, match="'clip0': no joint is present in any frame"):
+        pack(make_clip(0, keypoints=np.full((2, 4, 3, 2), nothing)))
+
+
+@pytest.mark.parametrize("nothing", [np.nan, 0, -1])
+def test_empty_persons_and_frames_at_the_ends_are_left_out(nothing):
+    keypoints = make_clip(0, persons=3, frames=6)["keypoints"]
+    keypoints[1] = nothing
+    keypoints[:, [0, 3, 5]] = nothing
+    packed = pack(make_clip(0, keypoints=keypoints, scores=None))
+    assert (packed.num_persons.tolist(), packed.num_frames.tolist()) == ([2], [4])
+    clip = packed.clip(0)
+    np.testing.assert_array_equal(clip.keypoints[:, [0, 1, 3]], keypoints[[0, 2]][:, [1, 2, 4]])
+    assert not clip.scores[:, 2].any()
+
+
+def test_joints_below_the_least_score_are_missing():
+    scores = np.array([[[0.3, 0.1, 0.9]], [[0.1, 0.2, 0.05]]])
+    clip = make_clip(0, frames=1, scores=scores)
+    packed = pack(clip, keypoints=KeypointOptions(min_score=0.3))
+    np.testing.assert_array_equal(packed.scores, np.array([[0.3, 0, 0.9]], np.float32))
 
 
 def test_other_dtypes_objects_and_default_names():
@@ -118,7 +142,7 @@ def test_other_dtypes_objects_and_default_names():
     half = whole | {"name": None, "keypoints": whole["keypoints"].astype(np.float16), "label": np.int64(1)}
     listed = {key: value for key, value in whole.items() if key != "name"}
     listed |= {"keypoints": whole["keypoints"].tolist(), "image_size": np.array([480, 640])}
-    visible = PoseClip("seen", np.ones((1, 2, 3, 2), int), np.ones((1, 2, 3), bool), np.array([1]), (9, 9))
+    visible = PoseClip("seen", np.full((1, 2, 3, 2), 7), np.ones((1, 2, 3), bool), np.array([1]), (9, 9))
     packed = pack(half, listed, visible)
     assert packed.names == ["clip_000000", "clip_000001", "seen"]
     assert packed.class_names == ("class_0", "class_1")
@@ -131,8 +155,8 @@ def test_other_dtypes_objects_and_default_names():
     ("fields", "message"),
     [
         ({"keypoints": np.zeros((1, 2, 4, 2))}, r"\[M, T, 3, 2\] for layout 'triangle', got \[1, 2, 4, 2\]"),
-        ({"keypoints": np.zeros((2, 3, 2))}, r"got \[2, 3, 2\]"),
-        ({"keypoints": np.zeros((1, 2, 3, 3))}, "2D pixels"),
+        ({"keypoints": np.zeros((3, 2))}, r"got \[3, 2\]"),
+        ({"keypoints": np.full((1, 2, 3, 3), 9), "scores": None}, "pixels x, y alone"),
         ({"keypoints": np.zeros((1, 0, 3, 2))}, "no frame"),
         ({"keypoints": np.zeros((0, 4, 3, 2))}, "no person"),
         ({"keypoints": [np.zeros((4, 3, 2)), np.zeros((3, 3, 2))]}, "ragged"),
@@ -212,7 +236,7 @@ def test_save_and_load_are_inverse_and_the_arrays_are_read_only(packed, tmp_path
 
 def test_loading_maps_the_file_and_reads_none_of_its_keypoints(tmp_path):
     frames = 200_000
-    big = pack(make_clip(keypoints=np.ones((1, frames, 3, 2), np.float32), scores=None))
+    big = pack(make_clip(keypoints=np.full((1, frames, 3, 2), 50, np.float32), scores=None))
     path = tmp_path / "big.safetensors"
     big.save(path)
     loaded = PackedClips.load(path)

@@ -8,7 +8,8 @@ from support.packing import annotation, skeleton_text, three_clips, write_npz, w
 from support.prediction import moving_clip
 
 from fastpose.data import get_layout
-from fastpose.data.sources.clip_files import ClipGroup, Problem, ReadOptions, find_files, read_clips
+from fastpose.data.sources.clip_files import ClipGroup, find_files, read_clips
+from fastpose.data.sources.found_files import Problem, ReadOptions
 
 COCO = get_layout("coco17")
 SIZE = (480, 640)
@@ -126,7 +127,8 @@ def test_problems_are_told_by_file_and_the_rest_is_read(tmp_path):
     }
     for name, content in contents.items():
         (tmp_path / name).write_text(content)
-    (tmp_path / "3d.pkl").write_bytes(pickle.dumps([annotation(keypoint=np.zeros((1, 4, 25, 3)))]))
+    solid = annotation(keypoint=np.full((1, 4, 25, 3), 3.0), keypoint_score=None)
+    (tmp_path / "3d.pkl").write_bytes(pickle.dumps([solid]))
     mixed = [annotation("a"), annotation("b", img_shape=None, original_shape=None)]
     (tmp_path / "mixed.pkl").write_bytes(pickle.dumps(mixed))
     os.mkfifo(tmp_path / "pipe.npz")
@@ -150,7 +152,7 @@ def test_problems_are_told_by_file_and_the_rest_is_read(tmp_path):
         "layout.json": "layout 'mpii' is none of coco17, coco_wholebody133",
         "text.safetensors": "not a whole packed file",
         "what.txt": "no such kind of file; expected one of .skeleton",
-        "3d.pkl": "3D keypoints",
+        "3d.pkl": "[M, T, 17, 2] for layout 'coco17', got [1, 4, 25, 3]; of a data set in 3D",
         "mixed.pkl": "clip 'b': neither img_shape nor original_shape",
         "absent.json": "no such file",
         "no*.pickle": "no file matches",

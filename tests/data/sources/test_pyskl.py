@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.packing import annotation
 
-from fastpose.data.pack.layouts import COCO17, H36M17, KINECT25, PENN13, Layout, convert
+from fastpose.data.pack.layouts import COCO17, H36M17, Layout, convert
 from fastpose.data.sources.pyskl import pack_pyskl
 from fastpose.data.sources.safe_pickle import load_pickle, plain
 
@@ -57,7 +57,7 @@ def test_clips_and_splits_of_a_pickle(file, protocol):
 def test_without_splits_all_clips_form_one(file, data):
     packed, log = pack_pyskl(write(file, data))
     assert packed.split("all").tolist() == [0, 1, 2]
-    assert 'the split "all"' in log.notes[0]
+    assert 'the split "all"' in log.notes[-1]
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "i4", "u2"])
@@ -83,9 +83,17 @@ def test_keypoints_as_a_list_or_an_object_array_of_persons(file):
         np.testing.assert_array_equal(packed.clip(index).keypoints, keypoint.astype(np.float32))
 
 
-@pytest.mark.parametrize(("joints", "layout"), [(17, COCO17), (25, KINECT25), (13, PENN13)])
-def test_layout_follows_the_number_of_joints(file, joints, layout):
-    assert pack_pyskl(write(file, [annotation(joints=joints)]))[0].layout == layout
+def test_17_joints_are_cocos_and_others_are_asked_for(file):
+    packed, log = pack_pyskl(write(file, [annotation()]))
+    assert packed.layout == COCO17
+    assert "17 joints taken for coco17" in log.notes[0]
+    for joints, name in [(25, "kinect25"), (13, "penn13")]:
+        write(file, [annotation(joints=joints)])
+        with pytest.raises(
+            ValueError, match=rf"{joints} joints may be those of .*{name}.*say which .*--source-layout"
+        ):
+            pack_pyskl(file)
+        assert pack_pyskl(file, source_layout=name)[0].layout.name == name
 
 
 def test_layouts_given(file, tmp_path):
@@ -99,10 +107,10 @@ def test_layouts_given(file, tmp_path):
     np.testing.assert_array_equal(packed.clip(1).scores, scores)
     raw, _ = pack_pyskl(file, layout="h36m17", source_layout="h36m17")
     np.testing.assert_array_equal(raw.clip(1).keypoints, source["keypoint"].astype(np.float32))
-    with pytest.raises(ValueError, match="17 joints, but layout 'kinect25' has 25"):
+    with pytest.raises(ValueError, match=r"\[M, T, 25, 2\] for layout 'kinect25', got \[1, 4, 17, 2\]"):
         pack_pyskl(file, source_layout="kinect25")
     write(file, [annotation(joints=18)])
-    with pytest.raises(ValueError, match=r"18 joints fit no built-in layout.*--layout"):
+    with pytest.raises(ValueError, match=r"18 joints .*--source-layout"):
         pack_pyskl(file)
     own = Layout("own", tuple(f"joint {v}" for v in range(18)), (), ())
     assert pack_pyskl(file, layout=own)[0].layout == own
@@ -170,8 +178,10 @@ def test_what_is_no_annotation(file):
 
 
 def test_3d_keypoints_say_what_to_do(file):
-    write(file, [annotation(keypoint=np.ones((1, 4, 25, 3)), keypoint_score=None)])
-    with pytest.raises(ValueError, match=r"annotations\.pkl: 3D keypoints \[1, 4, 25, 3\].*2D.*pack ntu"):
+    write(file, [annotation(keypoint=np.full((1, 4, 25, 3), 3.0), keypoint_score=None)])
+    with pytest.raises(
+        ValueError, match=r"\[1, 4, 25, 3\] have a third number.*--project kinect_v1.*pack ntu"
+    ):
         pack_pyskl(file)
 
 
@@ -179,8 +189,13 @@ def test_normalised_keypoints_are_refused(file):
     keypoint = np.random.default_rng(0).uniform(-1, 1, (1, 4, 17, 2))
     with pytest.raises(ValueError, match="look normalised"):
         pack_pyskl(write(file, [annotation(keypoint=keypoint)]))
-    packed, _ = pack_pyskl(write(file, [annotation("lost", keypoint=keypoint * 0), annotation("a")]))
-    assert packed.num_clips == 2
+
+
+def test_clips_without_a_joint_are_left_out(file):
+    nobody = annotation("lost", keypoint=np.zeros((1, 4, 17, 2)))
+    packed, log = pack_pyskl(write(file, [nobody, annotation("a")]))
+    assert packed.names == ["a"]
+    assert "clip 'lost': no joint is present" in log.skipped["not usable"][0][1]
 
 
 def test_split_names_without_annotation(file):
@@ -202,8 +217,8 @@ def test_split_names_without_annotation(file):
         ({"annotations": THREE, "split": ["a"]}, "split must be a dict"),
         ({"annotations": THREE, "split": {"train": 3}}, "'train' must be a list"),
         ({"annotations": THREE, "split": {"train": "a"}}, "'train' must be a list of clip names, got 'a'"),
-        ([], "no annotation holds keypoints"),
-        ([annotation(keypoint=np.ones((4, 17, 2)))], "no annotation holds keypoints"),
+        ([], "no clip to pack: it holds nothing"),
+        ([annotation(keypoint=np.ones(17))], r"keypoints must be \[M, T, 17, 2\]"),
         ([annotation(label=None)], "no clip to pack.*label is missing"),
     ],
 )

@@ -1,0 +1,64 @@
+"""OpenPose: one JSON file a frame, {people: [{pose_keypoints_2d}]}; a folder of them is a clip."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastpose.data.sources.estimators.coco import person_id
+from fastpose.data.sources.found_clip import FoundClip, clip_of_detections, frame_number, split_flat
+
+_LAYOUT_OF = {18: "openpose18", 25: "body25"}
+_KEYS = ("pose_keypoints_2d", "pose_keypoints")  # the second of versions before 1.2
+
+
+def is_frame(content: object) -> bool:
+    """Whether it is {people: […]}."""
+    return isinstance(content, dict) and isinstance(content.get("people"), list)
+
+
+def is_frames(content: object) -> bool:
+    """Whether it is such frames by the names of their pictures, as AlphaPose writes them for OpenPose's users."""
+    return (
+        isinstance(content, dict)
+        and bool(content)
+        and all(is_frame(frame) and frame_number(name) is not None for name, frame in content.items())
+    )
+
+
+def read_frames(frames: Sequence[tuple[int, Mapping[str, Any]]]) -> FoundClip:
+    """Read the frames of a clip, each with its number.
+
+    Raises:
+        ValueError: nobody in any frame, or a person without 2D keypoints.
+    """
+    rows, numbers, ids = [], [], []
+    for number, frame in frames:
+        for person in frame["people"]:
+            flat = (
+                next((person[key] for key in _KEYS if key in person), None)
+                if isinstance(person, dict)
+                else None
+            )
+            if not isinstance(flat, list):
+                raise ValueError(f"frame {number}: a person without {_KEYS[0]}")
+            if flat:
+                rows.append(flat)
+                numbers.append(number)
+                ids.append(person_id(person.get("person_id")))
+    if not rows:
+        raise ValueError("nobody was detected in any frame")
+    keypoints, scores = split_flat(rows, _KEYS[0])
+    return clip_of_detections(
+        numbers,
+        keypoints,
+        scores,
+        ids,
+        [number for number, _ in frames],
+        usual_layout=_LAYOUT_OF.get(keypoints.shape[1]),
+    )
+
+
+def read_named_frames(content: Mapping[str, Any]) -> list[FoundClip]:
+    """Read frames by the names of their pictures."""
+    return [
+        read_frames([(place[1], frame) for name, frame in content.items() if (place := frame_number(name))])
+    ]
