@@ -34,6 +34,8 @@ class Arguments:
     """Only the clips of this split of .pkl and .safetensors files."""
     top_k: int = 5
     """Classes to name for each clip."""
+    per_person: bool = False
+    """Classify each person of a clip alone."""
     out: Path | None = None
     """Also write all results here, as .csv or .json."""
     embed: Path | None = None
@@ -96,7 +98,7 @@ def run(arguments: Arguments) -> int:
     exchange_sides = None if arguments.mirror else False
     chosen = {name: getattr(arguments, name) for name in settings}
     predictor = Predictor(model, card, exchange_sides=exchange_sides, **chosen)
-    outputs = {name: getattr(arguments, name) for name in ("top_k", "out", "embed")}
+    outputs = {name: getattr(arguments, name) for name in ("top_k", "per_person", "out", "embed")}
     return prediction_files.run(predictor, arguments.files, options, **outputs)
 
 

@@ -1,7 +1,7 @@
 """Benchmarks of one run as tables and bar charts: rates, and ratios to the peers and to the floor.
 
-A benchmark says in pytest-benchmark's ``extra_info`` how much one call does, as ``clips``, ``bytes`` and / or
-``flop``. Its group is its section. In a section, rows of ``role`` "peer" are what users run today and rows of
+A benchmark says in pytest-benchmark's ``extra_info`` how much one call does, as ``clips``, ``frames``, ``bytes``
+and / or ``flop``. Its group is its section. In a section, rows of ``role`` "peer" are what users run today and rows of
 ``role`` "floor" what the machine allows; the others are compared to them. A row with a ``case`` is compared to
 the peers and floors of the same case. ``peak_bytes`` and a ``note`` are optional.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from fastpose.system.files import atomic_path
 
-UNITS = (("flop", 1e9, "GFLOP/s"), ("bytes", 1e6, "MB/s"), ("clips", 1, "clips/s"))
+UNITS = (("flop", 1e9, "GFLOP/s"), ("bytes", 1e6, "MB/s"), ("clips", 1, "clips/s"), ("frames", 1, "frames/s"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Row:
         return self.info.get("role")
 
     def rate(self, kind: str) -> float:
-        """Return ``kind`` ("clips", "bytes", "flop"), of which ``info`` has the number in a call, per second."""
+        """Return "clips", "frames", "bytes" or "flop", of which ``info`` has the number in a call, per second."""
         return self.info[kind] / self.seconds
 
 
@@ -59,7 +59,7 @@ def sections(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def ratio(row: Row, other: Row) -> float | None:
     """Return how many times faster ``row`` does the same work as ``other``."""
-    for kind in ("clips", "flop", "bytes"):
+    for kind in ("clips", "frames", "flop", "bytes"):
         if kind in row.info and kind in other.info:
             return row.rate(kind) / other.rate(kind)
     return None

@@ -33,7 +33,7 @@ FEATURE_SUFFIXES = (".npz",)
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What became of some files: a prediction for each clip with the file it is from, and what failed."""
+    """What became of some files: a prediction for each clip, or person, with the file it is from, and what failed."""
 
     files: list[str]
     predictions: list[Prediction]
@@ -41,6 +41,7 @@ class Results:
     notes: Counter[str] = field(default_factory=Counter)  # what was taken to be what, in how many clips
     num_crowded: int = 0  # clips with more persons than the model takes
     num_stray: int = 0  # joints too far away to count
+    per_person: bool = False  # predictions are of persons
 
 
 def run(
@@ -51,6 +52,7 @@ def run(
     top_k: int = 5,
     out: Path | None = None,
     embed: Path | None = None,
+    per_person: bool = False,
 ) -> int:
     """Classify files, print a table, report problems on the error stream, write what was asked for.
 
@@ -61,6 +63,7 @@ def run(
         top_k: classes to name for each clip.
         out: csv or json file of all results.
         embed: npz file of all features.
+        per_person: classify each person of a clip alone.
 
     Returns:
         0, or 1 if there is any problem.
@@ -72,8 +75,9 @@ def run(
     started = time.perf_counter()
     with tqdm(unit=" clips", desc="predicting", disable=None) as bar:
         results = predict_files(
-            predictor, paths, options, top_k=top_k, keep_features=embed is not None, on_clips=bar.update
-        )
+            predictor, paths, options, top_k=top_k, keep_features=embed is not None,
+            per_person=per_person, on_clips=bar.update,
+        )  # fmt: skip
     seconds = time.perf_counter() - started
     results = replace(results, problems=[*problems, *results.problems])
     if results.files:
@@ -82,8 +86,8 @@ def run(
     if results.num_crowded:
         most = predictor.card.max_persons
         print(
-            f"note: {results.num_crowded} clips have more persons than the model's {most}, of which it sees the "
-            f"first {most}",
+            f"note: {results.num_crowded} clips have more persons than the model's {most}; it sees the {most} who are "
+            "there for long and move most",
             file=sys.stderr,
         )
     for note, count in results.notes.items():
@@ -92,7 +96,7 @@ def run(
     if results.num_stray:
         print(f"note: {tell_stray_joints(results.num_stray)}", file=sys.stderr)
     rate = f"{len(results.files) / seconds:.0f} clips/s, {predictor.placement}"
-    print(f"\n{len(results.files)} clips in {seconds:.1f} s ({rate})")
+    print(f"\n{len(results.files)} {'persons' if per_person else 'clips'} in {seconds:.1f} s ({rate})")
     if out is not None:
         write_results(out, results)
         print(f"results: {out}")
@@ -109,16 +113,17 @@ def predict_files(
     *,
     top_k: int = 5,
     keep_features: bool = True,
+    per_person: bool = False,
     on_clips: Callable[[int], object] = lambda clips: None,
 ) -> Results:
-    """Classify the clips in ``paths``, in their order; reading and sampling run beside the model.
+    """Classify the clips in ``paths``, or their persons, in their order; reading and sampling run beside the model.
 
     What cannot be used is among the problems of the result, and never an error. ``on_clips`` is called with the
     number of clips classified. Without ``keep_features`` those of the predictions are empty.
     """
-    results = Results([], [], [])
+    results = Results([], [], [], per_person=per_person)
     num_crowded = num_stray = 0
-    with Prefetcher(_ready(predictor, paths, options)) as items:
+    with Prefetcher(_ready(predictor, paths, options, per_person)) as items:
         for item in items:
             if isinstance(item, Problem):
                 results.problems.append(item)
@@ -129,12 +134,13 @@ def predict_files(
             num_crowded += samples.num_crowded
             num_stray += samples.num_stray
             predictions = predictor.classify(samples, top_k, keep_features=keep_features)
-            for file, prediction, first in zip(files, predictions, first_frames, strict=True):
+            for clip, prediction in zip(samples.clip_of, predictions, strict=True):
+                file = files[clip]
                 if prediction.fault:
                     reason = f"clip {prediction.name!r}: {prediction.fault}"
                     results.problems.append(Problem(file, reason))
                 else:
-                    results.predictions.append(prediction.moved(first))
+                    results.predictions.append(prediction.moved(first_frames[clip]))
                     results.files.append(file)
             on_clips(len(files))
     problems = list(dict.fromkeys(results.problems))
@@ -142,7 +148,7 @@ def predict_files(
 
 
 def _ready(
-    predictor: Predictor, paths: Sequence[Path], options: ReadOptions
+    predictor: Predictor, paths: Sequence[Path], options: ReadOptions, per_person: bool
 ) -> Iterator[Problem | tuple[list[str], Samples, list[int], Counter[str]]]:
     """Yield sampled clips with the file and the first frame of each and notes on them, and problems."""
     for item in read_clips(paths, options):
@@ -165,7 +171,7 @@ def _ready(
         if warning := tell_exchanged_sizes(packed):
             notes = notes + Counter([warning.removeprefix("warning: ")])
         try:
-            samples = predictor.sample(packed)
+            samples = predictor.sample(packed, per_person=per_person)
         except ValueError as error:
             yield from (Problem(file, str(error)) for file in dict.fromkeys(files))
         else:
@@ -193,20 +199,24 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
 
 
 def format_results(results: Results, most_clips: int | None = None) -> str:
-    """Return a line for each clip and window, its classes with scores in percent; at most ``most_clips`` clips."""
+    """Return a line for each clip (or person) and window, classes with scores in percent; at most ``most_clips``."""
     shown = Results(results.files[:most_clips], results.predictions[:most_clips], [])
-    lines = [["clip", "frames"]]
+    heads = ["clip", "person", "frames"] if results.per_person else ["clip", "frames"]
+    lines = [heads.copy()]
     for _, part, prediction in rows(shown):
         span = f"{prediction.first_frame}-{prediction.last_frame}"
         name = _shorten(prediction.name) if part == "clip" else "  window"
         mean = f" (mean of {len(prediction.windows)} windows)" if prediction.windows else ""
-        lines.append([name, span + mean, *_top_cells(prediction)])
-    ranks = max(map(len, lines)) - 2
+        person = [str(prediction.person)] if results.per_person else []
+        lines.append([name, *person, span + mean, *_top_cells(prediction)])
+    ranks = max(map(len, lines)) - len(heads)
     lines[0] += [f"  {rank + 1}." for rank in range(ranks)]
-    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(ranks + 2)]
+    widths = [max(len(line[i]) for line in lines if i < len(line)) for i in range(len(heads) + ranks)]
     text = "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
     left_out = len(results.files) - len(shown.files)
-    return f"{text}\n… and {left_out} more clips" if left_out else text
+    return (
+        f"{text}\n… and {left_out} more {'persons' if results.per_person else 'clips'}" if left_out else text
+    )
 
 
 def _top_cells(prediction: Prediction) -> list[str]:
@@ -225,7 +235,7 @@ def write_results(path: Path, results: Results) -> None:
     """Write the predictions, by the suffix of ``path`` as csv or json, atomically.
 
     csv: a row for each clip and each window of those that were cut. json: {"clips": [...], "problems": [...]},
-    windows inside their clip.
+    windows inside their clip. Predictions of persons have a column, or key, ``person``.
 
     Raises:
         ValueError: another suffix.
@@ -244,13 +254,15 @@ def write_results(path: Path, results: Results) -> None:
     heads = [f"{what}_{rank}" for rank in range(1, ranks + 1) for what in ("label", "name", "score")]
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file", "clip", "part", "first_frame", "last_frame", *heads])
+        person = ["person"] if results.per_person else []
+        writer.writerow(["file", "clip", *person, "part", "first_frame", "last_frame", *heads])
         for source, part, prediction in rows(results):
             cells = [
                 cell for label, name, score in _top(prediction) for cell in (label, name, f"{score:.6f}")
             ]
             span = prediction.first_frame, prediction.last_frame
-            writer.writerow([source, prediction.name, part, *span, *cells])
+            person = [prediction.person] if results.per_person else []
+            writer.writerow([source, prediction.name, *person, part, *span, *cells])
 
 
 def _top(prediction: Prediction) -> Iterator[tuple[int, str, float]]:
@@ -260,6 +272,7 @@ def _top(prediction: Prediction) -> Iterator[tuple[int, str, float]]:
 def _to_json(prediction: Prediction) -> dict[str, object]:
     return {
         "clip": prediction.name,
+        **({} if prediction.person is None else {"person": prediction.person}),
         "first_frame": prediction.first_frame,
         "last_frame": prediction.last_frame,
         "top": [
@@ -273,7 +286,7 @@ def write_features(path: Path, results: Results) -> None:
     """Write features float32 [rows, D] as npz, atomically, with what each row is, rows being those of the csv.
 
     Arrays: features; names, files, parts (text); first_frames, last_frames, labels (int64; the likeliest
-    classes).
+    classes), and persons (int64) where the predictions are of persons.
 
     Raises:
         ValueError: another suffix than .npz, or there is no clip.
@@ -293,6 +306,8 @@ def write_features(path: Path, results: Results) -> None:
         "last_frames": np.array([prediction.last_frame for prediction in predictions], np.int64),
         "labels": np.array([prediction.labels[0] for prediction in predictions], np.int64),
     }
+    if results.per_person:
+        arrays["persons"] = np.array([prediction.person for prediction in predictions], np.int64)
     with atomic_path(path) as partial, open(partial, "wb") as file:
         np.savez(file, **arrays)
 

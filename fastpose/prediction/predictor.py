@@ -21,6 +21,7 @@ from fastpose.data.sampling.device import sampler_on
 from fastpose.data.sources.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
 from fastpose.evaluation.scores import evaluation_views, mean_scores
 from fastpose.models.inputs.protocol import PoseModel
+from fastpose.prediction.persons import each_person, limit_persons
 from fastpose.prediction.windows import Windows, cut_windows
 from fastpose.system.placement import Placement
 from fastpose.weights.card import ModelCard
@@ -43,6 +44,7 @@ class Prediction:
         scores: float32 [k], their softmax scores; means over samplings and windows.
         features: float32 [D], what the model's classifier saw; means likewise.
         windows: of a clip that was cut, in order of time.
+        person: who of the clip it is said of, from 0, or by the ids of a ``Stream``; None for all together.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Prediction:
     scores: np.ndarray
     features: np.ndarray
     windows: tuple["Prediction", ...] = ()
+    person: int | None = None
 
     @property
     def num_frames(self) -> int:
@@ -78,13 +81,18 @@ class Prediction:
 
     def __str__(self) -> str:
         pairs = zip(self.names, self.scores, strict=True)
-        return f"{self.name}: " + ", ".join(f"{name} {100 * score:.1f} %" for name, score in pairs)
+        name = self.name if self.person is None else f"{self.name}, person {self.person}"
+        return f"{name}: " + ", ".join(f"{name} {100 * score:.1f} %" for name, score in pairs)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """Clips made ready for the model: their windows, and for each batch of windows one or more samplings."""
+    """Clips, or persons of clips, made ready: their windows, and for each batch of windows one or more samplings."""
 
+    names: list[str]  # of their clips
+    clip_of: np.ndarray  # int64, the clip that each is, or is a person of
+    persons: list[int] | None  # who of it
+    first_frames: np.ndarray  # int64, counted in the clip
     windows: Windows
     kept: np.ndarray  # int64 [n], windows with any joint
     batches: list[list[PoseBatch]]
@@ -164,8 +172,10 @@ class Predictor:
         """
         return cls(*load_model(run), **settings)
 
-    def predict(self, packed: PackedClips, top_k: int = 5) -> list[Prediction]:
-        """Classify all clips of a pack.
+    def predict(self, packed: PackedClips, top_k: int = 5, *, per_person: bool = False) -> list[Prediction]:
+        """Classify all clips of a pack; with ``per_person`` each person of them alone, clip by clip.
+
+        A person's clip goes from the first to the last frame in which they are seen.
 
         Raises:
             ValueError: they do not fit the model, one of them holds no joint or no pixels, or its scores come
@@ -174,7 +184,7 @@ class Predictor:
         if faults := find_faults(packed):
             index, reason = next(iter(faults.items()))
             raise ValueError(f"clip {packed.names[index]!r}: {reason}")
-        samples = self.sample(packed)
+        samples = self.sample(packed, per_person=per_person)
         if samples.num_stray:
             warnings.warn(tell_stray_joints(samples.num_stray), stacklevel=2)
         predictions = self.classify(samples, top_k)
@@ -183,8 +193,10 @@ class Predictor:
                 raise ValueError(f"clip {prediction.name!r}: {prediction.fault}")
         return predictions
 
-    def sample(self, packed: PackedClips) -> Samples:
-        """Cut and sample clips without fault: all of the work but the model's.
+    def sample(self, packed: PackedClips, *, per_person: bool = False) -> Samples:
+        """Cut and sample clips without fault, or each person of them: all of the work but the model's.
+
+        Of more persons than the model takes, it gets those of ``choose_persons``.
 
         Raises:
             ValueError: their layout is another than the model's, and cannot be converted.
@@ -195,6 +207,14 @@ class Predictor:
         notes = tuple(tell_conversion(source, target, self.exchange_sides))
         if self.denoiser is not None:
             packed = self.denoiser.filter_clips(packed)
+        names, persons = packed.names, None
+        clip_of, first_frames = np.arange(packed.num_clips), np.zeros(packed.num_clips, np.int64)
+        if per_person:
+            alone = each_person(packed)
+            packed, clip_of, first_frames = alone.packed, alone.clip_of, alone.first_frames
+            persons = alone.persons.tolist()
+        num_crowded = int(np.count_nonzero(packed.num_persons > self.card.max_persons))
+        packed = limit_persons(packed, self.card.max_persons)
         windows = cut_windows(self.card.clips(packed), self.window, self.stride, self.longer_than)
         sampler = sampler_on(
             self.placement.device, windows.packed, self.card.config.data.sampling, train=False, seed=self.seed,
@@ -207,36 +227,39 @@ class Predictor:
             )
             for begin in range(0, len(kept), self.batch_size)
         ]
-        num_crowded = int(np.count_nonzero(packed.num_persons > self.card.max_persons))
-        return Samples(windows, kept, batches, num_crowded, num_stray, notes)
+        return Samples(
+            names, clip_of, persons, first_frames, windows, kept, batches, num_crowded, num_stray, notes
+        )
 
     def classify(self, samples: Samples, top_k: int = 5, *, keep_features: bool = True) -> list[Prediction]:
-        """Run the model on what ``sample`` made: a prediction for each clip, perhaps with empty features."""
+        """Run the model on what ``sample`` made: a prediction for each clip or person, perhaps with empty features."""
         scored = [self._score(views) for views in samples.batches]
         scores, features = (torch.cat(tensors).cpu() for tensors in zip(*scored, strict=True))
         windows = samples.windows
         spans = np.searchsorted(samples.kept, windows.offsets)  # clip i is rows spans[i]:spans[i + 1]
-        firsts = windows.first_frames[samples.kept]
-        ends = firsts + windows.packed.num_frames[samples.kept]
+        starts = windows.first_frames + np.repeat(samples.first_frames, np.diff(windows.offsets))
+        lasts = starts + windows.packed.num_frames - 1
         top = self._top(scores, top_k)
         features_of = features.numpy() if keep_features else np.empty((len(features), 0), np.float32)
         predictions = []
         bounds: list[int] = spans.tolist()
         for clip, (start, stop) in enumerate(pairwise(bounds)):
             first, end = windows.offsets[clip : clip + 2]
-            name = windows.packed.names[first]
-            if end - first == 1:
-                predictions.append(Prediction(name, 0, int(ends[start]) - 1, *top[start], features_of[start]))
-                continue
-            name = name.rpartition("[")[0]
+            name = samples.names[samples.clip_of[clip]]
+            person = None if samples.persons is None else samples.persons[clip]
             of_windows = tuple(
-                Prediction(name, int(firsts[row]), int(ends[row]) - 1, *top[row], features_of[row])
-                for row in range(start, stop)
+                Prediction(
+                    name, int(starts[window]), int(lasts[window]), *top[row], features_of[row], person=person
+                )
+                for row, window in enumerate(samples.kept[start:stop].tolist(), start)
             )
-            last_frame = int(windows.first_frames[end - 1] + windows.packed.num_frames[end - 1]) - 1
+            if end - first == 1:
+                predictions += of_windows
+                continue
+            span = int(samples.first_frames[clip]), int(lasts[end - 1])
             (mean,) = self._top(scores[start:stop].mean(0, keepdim=True), top_k)
             predictions.append(
-                Prediction(name, 0, last_frame, *mean, features_of[start:stop].mean(0), windows=of_windows)
+                Prediction(name, *span, *mean, features_of[start:stop].mean(0), of_windows, person)
             )
         return predictions
 
@@ -286,6 +309,7 @@ def predict(
     image_size: tuple[int, int],
     top_k: int = 5,
     coordinates: KeypointOptions | None = None,
+    per_person: bool = False,
     **settings: Any,
 ) -> Prediction | list[Prediction]:
     """Classify one clip, or several in batches.
@@ -293,8 +317,8 @@ def predict(
     Args:
         keypoints: one clip [M, T, V, 2] (persons, frames, joints; pixels), or [T, V, 2] for one person; or a
             list of such clips, or an array [N, M, T, V, 2]. NumPy, torch or nested lists. With three numbers
-            per joint, and no ``scores``, the third is the score. Of more persons than the model takes, the
-            first ones count.
+            per joint, and no ``scores``, the third is the score. Of more persons than the model takes,
+            those count who are seen much and move most (``fastpose.data.pack.persons.choose_persons``).
         scores: [M, T, V] or [T, V], a list of those for several clips. A joint is missing where its score is
             ≤ 0 or anything of it is not finite, or where it lies at (0, 0) or (−1, −1).
         model: a finished run (its folder, a folder that holds this run alone, or its weights file), or a
@@ -303,10 +327,12 @@ def predict(
         image_size: (h, w) of the video in pixels.
         top_k: classes to return.
         coordinates: how coordinates and scores are to be taken: a least score, shares of the image, 3D in metres.
+        per_person: classify each person alone, in the frames from the first to the last in which they are seen.
         settings: those of ``Predictor``: device, precision, batch_size, num_clips, flip, window, stride, …
 
     Returns:
-        A ``Prediction`` for one clip, a list of them for several.
+        A ``Prediction`` for one clip, a list of them for several; with ``per_person`` a list of those of all persons,
+        clip by clip.
 
     Raises:
         ValueError: keypoints that are no pixels, of another layout or shape; a clip without any joint; a model
@@ -335,11 +361,11 @@ def predict(
         predictor = model
     else:
         predictor = Predictor.load(model, **settings)
-    predictions = predictor.predict(pack_unlabelled(checked, layout, "arrays"), top_k)
-    predictions = [
-        prediction.moved(clip.first_frame) for prediction, clip in zip(predictions, checked, strict=True)
-    ]
-    return predictions if several else predictions[0]
+    packed = pack_unlabelled(checked, layout, "arrays")
+    begun = {clip.name: clip.first_frame for clip in checked}
+    predictions = predictor.predict(packed, top_k, per_person=per_person)
+    predictions = [prediction.moved(begun[prediction.name]) for prediction in predictions]
+    return predictions if several or per_person else predictions[0]
 
 
 def _as_clips(keypoints: Any) -> tuple[list[Any], bool]:

@@ -68,21 +68,39 @@ def cut_windows(packed: PackedClips, window: int, stride: int, longer_than: int)
         for clip, (start, stop) in enumerate(pairwise(offsets))
         for first, frames in zip(first_frames[start:stop], num_frames[start:stop], strict=True)
     ]
+    return Windows(regrouped(packed, rows, clip_of, num_persons, num_frames, names), offsets, first_frames)
+
+
+def regrouped(
+    packed: PackedClips,
+    rows: np.ndarray,
+    clip_of: np.ndarray,
+    num_persons: np.ndarray,
+    num_frames: np.ndarray,
+    names: list[str],
+) -> PackedClips:
+    """Return n clips made of rows of the pack's clips, D computed anew, in no split.
+
+    Args:
+        rows: int64, rows of the pack, new clip by new clip.
+        clip_of: int64 [n], the clip whose label and image size each takes.
+        num_persons, num_frames: int32 [n].
+        names: n distinct names.
+    """
     keypoints, scores = packed.keypoints[rows], packed.scores[rows]
-    window_offsets = clip_builder.row_offsets(num_persons, num_frames)
-    cut = replace(
+    offsets = clip_builder.row_offsets(num_persons, num_frames)
+    return replace(
         packed,
         keypoints=keypoints,
         scores=scores,
-        offsets=window_offsets,
+        offsets=offsets,
         num_persons=num_persons,
         num_frames=num_frames,
         labels=packed.labels[clip_of],
         image_sizes=packed.image_sizes[clip_of],
         name_hashes=np.array([clip_builder.name_hash(name) for name in names], np.uint64),
-        total_difference=clip_builder.differences(keypoints, scores, window_offsets, num_frames),
+        total_difference=clip_builder.differences(keypoints, scores, offsets, num_frames),
         names=names,
         splits={},
         path=None,
     )
-    return Windows(cut, offsets, first_frames)

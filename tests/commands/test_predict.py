@@ -171,14 +171,59 @@ def test_scores_that_are_no_numbers_are_no_result(run, clips, tmp_path, capsys):
 
 
 def test_persons_that_the_model_does_not_see(run, tmp_path, capsys):
-    for name, persons in (("three", 3), ("two", 2)):
-        write_npz(tmp_path, name, label=None, keypoints=moving_clip(persons=3)[:persons])
+    three = moving_clip(persons=3)
+    three[1] = three[1, :1]  # stands still
+    for name, persons in (("three", [0, 1, 2]), ("two", [0, 2])):
+        write_npz(tmp_path, name, label=None, keypoints=three[persons])
     files = (tmp_path / "three.npz", tmp_path / "two.npz")
     assert command(run, *files, "--layout", "coco17", "--out", tmp_path / "o.csv") == 0
-    note = "note: 1 clips have more persons than the model's 2, of which it sees the first 2\n"
+    note = "note: 1 clips have more persons than the model's 2; it sees the 2 who are there for long and move most\n"
     assert capsys.readouterr().err == note
-    three, two = rows_of(tmp_path / "o.csv")
-    assert three["score_1"] == two["score_1"]
+    of_three, of_two = rows_of(tmp_path / "o.csv")
+    assert of_three["score_1"] == of_two["score_1"]
+
+
+def test_each_person_has_a_row(run, tmp_path, capsys):
+    keypoints = moving_clip(persons=3, frames=50)
+    keypoints[1, :30] = np.nan
+    write_npz(tmp_path, "a", label=None, keypoints=keypoints)
+    write_npz(tmp_path, "b", label=None, keypoints=moving_clip(7))
+    given = (
+        run,
+        tmp_path / "a.npz",
+        tmp_path / "b.npz",
+        "--layout",
+        "coco17",
+        "--per-person",
+        "--window",
+        30,
+    )
+    assert command(*given, "--out", tmp_path / "o.csv", "--embed", tmp_path / "e.npz") == 0
+    streams = capsys.readouterr()
+    assert streams.err == ""  # nobody is left out
+    lines = streams.out.splitlines()
+    assert lines[0].split() == ["clip", "person", "frames", "1.", "2.", "3.", "4."]
+    assert lines[5].split()[:3] == ["a", "1", "30-49"]
+    assert "\n4 persons in " in streams.out
+    rows = rows_of(tmp_path / "o.csv")
+    assert list(rows[0])[:5] == ["file", "clip", "person", "part", "first_frame"]
+    of_clips = [row for row in rows if row["part"] == "clip"]
+    assert [(row["clip"], row["person"]) for row in of_clips] == [
+        ("a", "0"),
+        ("a", "1"),
+        ("a", "2"),
+        ("b", "0"),
+    ]
+    assert [row["file"] for row in of_clips] == [str(tmp_path / name) for name in ("a.npz",) * 3 + ("b.npz",)]
+    assert [(row["first_frame"], row["last_frame"]) for row in rows if row["person"] == "1"] == [("30", "49")]
+    assert [row["person"] for row in rows if row["part"] == "window"] == ["0"] * 3 + ["2"] * 3
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as arrays:
+        assert arrays["persons"].tolist() == [int(row["person"]) for row in rows]
+
+    assert command(*given, "--out", tmp_path / "o.json") == 0
+    clips = json.loads((tmp_path / "o.json").read_text())["clips"]
+    assert [(clip["clip"], clip["person"]) for clip in clips] == [("a", 0), ("a", 1), ("a", 2), ("b", 0)]
+    assert [part["person"] for part in clips[2]["windows"]] == [2, 2, 2]
 
 
 def test_joints_too_far_away_to_count(run, tmp_path, capsys):

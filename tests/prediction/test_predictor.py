@@ -311,3 +311,48 @@ def test_motionbert(tmp_path, monkeypatch, preset):
     for prediction, logits, features in zip(predictions, output.logits, output.features, strict=True):
         assert_is(prediction, logits.softmax(0).numpy(), features.numpy())
     assert card.layout.name == "coco17"  # what it is fed; its own joints are H36M's
+
+
+def test_each_person_is_classified_alone(predictor):
+    pair, crowd = moving_clip(1, persons=2), moving_clip(2, persons=3, frames=30)
+    crowd[1, :4] = crowd[1, 25:] = np.nan  # comes late, leaves early
+    crowd[2] = np.nan
+    predictions = predict([pair, crowd], model=predictor, per_person=True, **GIVEN)
+    spans = [(one.name, one.person, one.first_frame, one.last_frame) for one in predictions]
+    assert spans == [
+        ("clip_000000", 0, 0, 19),
+        ("clip_000000", 1, 0, 19),
+        ("clip_000001", 0, 0, 29),
+        ("clip_000001", 1, 4, 24),
+    ]
+    alone = predict([pair[:1], pair[1:], crowd[:1], crowd[1:2, 4:25]], model=predictor, **GIVEN)
+    for one, expected in zip(predictions, alone, strict=True):
+        assert one.labels.tolist() == expected.labels.tolist()
+        np.testing.assert_allclose(one.scores, expected.scores, atol=1e-5)
+    assert str(predictions[3]).startswith("clip_000001, person 1: ")
+    (lone,) = predict(pair[0], model=predictor, per_person=True, **GIVEN)
+    assert (lone.name, lone.person) == ("clip_000000", 0)
+
+
+def test_windows_of_a_person_count_the_frames_of_the_clip(run):
+    keypoints = moving_clip(persons=2, frames=50)
+    keypoints[1, :13] = np.nan
+    predictions = predict(keypoints, model=run, window=20, per_person=True, precision="fp32", **GIVEN)
+    spans = [[(part.first_frame, part.last_frame) for part in one.windows] for one in predictions]
+    assert spans == [[(0, 19), (10, 29), (20, 39), (30, 49)], [(13, 32), (23, 42), (30, 49)]]
+    assert [(one.first_frame, one.last_frame) for one in predictions] == [(0, 49), (13, 49)]
+    assert {part.person for part in predictions[1].windows} == {1}
+    scores, _ = by_hand(run, pack(keypoints[1:, 23:43]))
+    np.testing.assert_allclose(predictions[1].windows[1].scores, np.sort(scores[0])[::-1], atol=1e-5)
+
+
+def test_of_a_crowd_the_model_sees_those_who_move(predictor):
+    crowd = moving_clip(3, persons=4)
+    crowd[0] = crowd[0, :1]  # stand still
+    crowd[2] = crowd[2, :1]
+    crowd[1] = crowd[1, :1] + np.arange(20)[:, None, None] * 3
+    crowd[3] = crowd[3, :1] + np.arange(20)[:, None, None]
+    prediction, quiet = predict([crowd, moving_clip(4)], model=predictor, **GIVEN)
+    expected, other = predict([crowd[[1, 3]], moving_clip(4)], model=predictor, **GIVEN)
+    assert np.array_equal(prediction.scores, expected.scores)
+    assert np.array_equal(quiet.scores, other.scores)

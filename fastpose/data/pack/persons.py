@@ -78,12 +78,15 @@ def similarity(a: Poses, b: Poses) -> NDArray[np.float32]:
     reach = np.square(np.float32(TOLERANCE) * np.maximum(a.sizes[:, None], b.sizes))
     step = a.points[:, None] - b.points  # [n of a, n of b, 2, V]
     step *= step
-    far = step[:, :, 0] + step[:, :, 1]
-    far += reach[..., None]
-    near = np.reciprocal(far, out=far)
-    alike = np.einsum("ijv,iv,jv->ij", near, a.seen, b.seen) * reach
+    near = step[:, :, 0]  # [n of a, n of b, V]
+    near += step[:, :, 1]
+    near += reach[:, :, None]
+    np.divide(reach[:, :, None], near, out=near)
     common = a.seen @ b.seen.T
-    either = np.maximum(a.num_seen[:, None] + b.num_seen - common, 1)
+    either = a.num_seen[:, None] + b.num_seen
+    either -= common
+    np.maximum(either, 1, out=either)
+    alike = np.einsum("ijv,iv,jv->ij", near, a.seen, b.seen)
     alike /= either
     if (common < either).any():
         alike += (1 - common / either) * box_overlap(a, b)
@@ -148,26 +151,28 @@ def share_slots(present: NDArray[np.bool_], order: NDArray[np.int64], most: int)
 
 def choose_persons(
     keypoints: NDArray[np.float32], scores: NDArray[np.float32], most: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a clip [M, T, V, 2] with its scores [M, T, V] as ``most`` persons; one of no more as it is.
+) -> NDArray[np.int64]:
+    """Return who stands in each of at most ``most`` slots of a clip in each frame, int64 [slots, T].
 
-    They are chosen by ``rank_persons``. Further persons join the first one with whom they share no frame
-    (``share_slots``); who finds none is left out.
+    ``keypoints[chosen, np.arange(T)]`` is the clip of these. They are chosen by ``rank_persons``; further persons join
+    the first one with whom they share no frame (``share_slots``), and who finds none is left out.
+
+    Args:
+        keypoints: [M, T, V, 2]; scores: [M, T, V].
     """
-    num_persons, num_frames = scores.shape[:2]
-    if num_persons <= most:
-        return keypoints, scores
-    flat = keypoints.reshape(-1, *keypoints.shape[2:]), scores.reshape(-1, scores.shape[2])
+    num_persons, num_frames, num_joints = scores.shape
+    flat = keypoints.reshape(-1, num_joints, 2), scores.reshape(-1, num_joints)
     order = rank_persons(*flat, np.arange(num_persons) * num_frames)
-    present = np.any(present_joints(keypoints, scores), axis=-1)
+    present = np.any(present_joints(keypoints, scores), axis=-1)  # [M, T]
     slots = share_slots(present, order, most)
-    chosen = np.zeros((most, *keypoints.shape[1:]), keypoints.dtype)
-    chosen_scores = np.zeros((most, *scores.shape[1:]), scores.dtype)
-    for person in np.flatnonzero(slots >= 0):
-        frames = present[person]
-        chosen[slots[person], frames] = keypoints[person, frames]
-        chosen_scores[slots[person], frames] = scores[person, frames]
-    return chosen, chosen_scores
+    chosen = np.empty((slots.max() + 1, num_frames), np.int64)
+    for person in order[slots[order] >= 0][
+        ::-1
+    ].tolist():  # a slot's first person last: absent, where nobody is
+        chosen[slots[person]] = person
+    for person in np.flatnonzero(slots >= 0).tolist():
+        chosen[slots[person], present[person]] = person
+    return chosen
 
 
 def match_slots(

@@ -182,12 +182,9 @@ class Linker:
         tracks = self._tracks
         if tracks is not None:
             found, rows = tracks.match(poses, self._reaches[tracks.pauses])
-            tracks.pauses += 1
-            tracks.renew(rows, poses, found)
             persons[found] = tracks.persons[rows]
             left[found] = False
-            if tracks.pauses.max() > self.max_pause:
-                tracks = tracks.kept(tracks.pauses <= self.max_pause)
+            tracks = tracks.continued(poses, found, rows, self.max_pause)
         if left.any():
             repeated = _repeated(poses, left, weights)
             persons[repeated] = REPEATED
@@ -200,7 +197,7 @@ class Linker:
         return persons
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Tracks:
     """Persons who were seen a short while ago: their last poses, numbers, speeds [n, 2], and frames unseen since."""
 
@@ -224,23 +221,27 @@ class _Tracks:
         close = alike[found, rows] > 0
         return found[close], rows[close]
 
-    def renew(self, rows: NDArray[np.int64], poses: Poses, found: NDArray[np.int64]) -> None:
-        """Put the poses of detections ``found`` in the place of ``rows``."""
-        new, old = poses[found], self.poses[rows]
-        both = new.seen * old.seen
+    def continued(
+        self, poses: Poses, found: NDArray[np.int64], rows: NDArray[np.int64], max_pause: int
+    ) -> "_Tracks":
+        """Return the persons after a frame: ``rows`` have the poses ``found``, the others wait or are forgotten."""
+        if len(found) < len(poses):
+            poses = poses[found]
+        both = poses.seen * self.poses.seen[rows]
         num_both = both.sum(axis=1)[:, None]
-        shift = np.einsum("ncv,nv->nc", new.points - old.points, both)
-        shift /= np.maximum(num_both, 1) * self.pauses[rows, None]
+        step = np.einsum("ncv,nv->nc", poses.points - self.poses.points[rows], both)
+        step /= np.maximum(num_both, 1) * (self.pauses[rows, None] + 1)
         speeds = self.speeds[rows]
-        steady = STEADINESS * speeds + (1 - STEADINESS) * shift
-        self.speeds[rows] = np.where(num_both > 0, steady, speeds)
-        for held, given in zip(self.poses.parts(), new.parts(), strict=True):
-            held[rows] = given
-        self.pauses[rows] = 0
-
-    def kept(self, which: NDArray[np.bool_]) -> "_Tracks":
-        """Return those of a mask."""
-        return _Tracks(self.poses[which], self.persons[which], self.speeds[which], self.pauses[which])
+        speeds += (num_both > 0) * (1 - STEADINESS) * (step - speeds)
+        met = _Tracks(poses, self.persons[rows], speeds, np.zeros(len(rows), np.int64))
+        if len(rows) == len(self.persons):
+            return met
+        waiting = self.pauses < max_pause
+        waiting[rows] = False
+        rest = _Tracks(
+            self.poses[waiting], self.persons[waiting], self.speeds[waiting], self.pauses[waiting] + 1
+        )
+        return met.joined(rest)
 
     def joined(self, other: "_Tracks") -> "_Tracks":
         """Return these and those."""

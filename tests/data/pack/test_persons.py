@@ -87,11 +87,11 @@ def test_chosen_persons_are_those_who_move():
     scores = scores_of(keypoints)
     scores[0, 30:] = 0
     keypoints[1, :30], scores[1, :30] = 0, 0  # comes when person 0 has left
-    chosen, chosen_scores = choose_persons(keypoints, scores, 2)
-    np.testing.assert_array_equal(chosen[0], keypoints[2])
-    np.testing.assert_array_equal(chosen[1], np.concatenate([keypoints[0, :30], keypoints[1, 30:]]))
-    assert chosen_scores.min() == 1
-    assert choose_persons(keypoints, scores, 3)[0] is keypoints
+    chosen = choose_persons(keypoints, scores, 2)
+    np.testing.assert_array_equal(chosen, [[2] * 40, [0] * 30 + [1] * 10])
+    assert choose_persons(keypoints, scores, 1).tolist() == [[2] * 40]
+    scores[2, :] = 0
+    assert choose_persons(keypoints, scores, 2).tolist() == [[0] * 30 + [1] * 10]
 
 
 @given(seed=st.integers(0, 10_000), num=st.integers(2, 4), gap=st.sampled_from([0.0, 0.1, 0.2]))
