@@ -261,7 +261,7 @@ def write_results(path: Path, results: Results) -> None:
                 cell for label, name, score in _top(prediction) for cell in (label, name, f"{score:.6f}")
             ]
             span = prediction.first_frame, prediction.last_frame
-            person = [prediction.person] if results.per_person else []
+            person = [str(prediction.person)] if results.per_person else []
             writer.writerow([source, prediction.name, *person, part, *span, *cells])
 
 

@@ -46,7 +46,7 @@ def limit_persons(packed: PackedClips, most: int) -> PackedClips:
 
 def each_person(packed: PackedClips) -> Persons:
     """Return each person of the clips, however short they are seen, as a clip; those without joints are left out."""
-    seen = present_joints(packed.keypoints, packed.scores).any(axis=1)
+    seen = np.any(present_joints(packed.keypoints, packed.scores), axis=1)
     found = []  # clip, person, first frame, number of frames, first row
     for clip, (start, persons, frames) in enumerate(
         zip(

@@ -241,7 +241,7 @@ class Predictor:
         lasts = starts + windows.packed.num_frames - 1
         top = self._top(scores, top_k)
         features_of = features.numpy() if keep_features else np.empty((len(features), 0), np.float32)
-        predictions = []
+        predictions: list[Prediction] = []
         bounds: list[int] = spans.tolist()
         for clip, (start, stop) in enumerate(pairwise(bounds)):
             first, end = windows.offsets[clip : clip + 2]
@@ -259,7 +259,7 @@ class Predictor:
             span = int(samples.first_frames[clip]), int(lasts[end - 1])
             (mean,) = self._top(scores[start:stop].mean(0, keepdim=True), top_k)
             predictions.append(
-                Prediction(name, *span, *mean, features_of[start:stop].mean(0), of_windows, person)
+                Prediction(name, span[0], span[1], *mean, features_of[start:stop].mean(0), of_windows, person)
             )
         return predictions
 

@@ -177,12 +177,13 @@ class Stream:
             np.repeat(np.arange(len(counts)), counts),
             np.concatenate([frame.persons for frame in self._frames]),
             len(counts),
+            share=not (self.per_person or self._with_ids),  # as ``link`` does
         )
-        present = present_joints(linked.keypoints, linked.scores).any(axis=2)  # [M, T]
-        seen = np.flatnonzero(present.any(axis=0))
+        present = np.any(present_joints(linked.keypoints, linked.scores), axis=2)  # [M, T]
+        seen = np.flatnonzero(np.any(present, axis=0))
         if not len(seen):
             return []
-        everyone, frames = present.any(axis=1), slice(seen[0], seen[-1] + 1)
+        everyone, frames = np.any(present, axis=1), slice(seen[0], seen[-1] + 1)
         ids = linked.ids[everyone]
         start, last = self.num_frames - len(counts), self.num_frames - 1
         packed = self._packed(

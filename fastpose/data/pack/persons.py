@@ -140,12 +140,14 @@ def share_slots(present: NDArray[np.bool_], order: NDArray[np.int64], most: int)
         most: slots.
     """
     slots = np.full(len(present), -1)
-    taken = np.zeros((most, present.shape[1]), np.bool_)
+    taken = np.zeros((min(most, len(order)), present.shape[1]), np.bool_)
+    used = 0
     for person in order.tolist():
-        free = np.flatnonzero(~(taken & present[person]).any(axis=1))
+        free = np.flatnonzero(~(taken[: used + 1] & present[person]).any(axis=1))
         if len(free):
             slots[person] = free[0]
             taken[free[0]] |= present[person]
+            used = max(used, int(free[0]) + 1)
     return slots
 
 

@@ -12,6 +12,7 @@ from fastpose.data.pack.presence import given_joints
 
 MAX_FILL = 5  # frames; over a longer pause, a limb does more than move in a straight line
 LEAST_SIMILARITY = 0.03  # joints that are half a body's size away, in the mean
+MOST_REPEATED = 0.5  # of the frames with several persons: AlphaPose without a tracker gives everyone the id 0
 DUPLICATE = 0.9  # joints that are 3 % of the body's size away: no two persons stand like this
 STEADINESS = 0.5  # of a person's speed; the rest is what the newest frame says
 SLOWDOWN = 0.8  # of the speed of someone unseen, for each frame
@@ -58,32 +59,37 @@ def link(
     max_pause: int = MAX_PAUSE,
     max_fill: int = MAX_FILL,
     max_persons: int | None = None,
+    share: bool | None = None,
 ) -> Linked:
     """Link the detections of a clip's frames, in order, to persons.
 
-    If every frame with detections has ids, these are kept. Otherwise persons are followed by ``Linker``, and ids,
-    which some frames lack, are ignored. A person who is not seen for some frames is filled in on a straight line,
-    with the smaller score of both ends: a network samples few frames of a clip, and one in which everyone is
-    absent tells it nothing. Joints that a detection lacks stay missing.
+    If every frame with detections has ids, these are kept, unless most frames with several detections have an id
+    twice. Otherwise persons are followed by ``Linker``, and ids are ignored. A person who is not seen for some frames
+    is filled in on a straight line, with the smaller score of both ends: a network samples few frames of a clip, and
+    one in which everyone is absent tells it nothing. Joints that a detection lacks stay missing.
 
     Args:
         frames: one for each frame, T in all.
         max_pause: frames that a person may be unseen, and still be the same; of use without ids.
         max_fill: frames of the longest pause that is filled; 0 fills none.
-        max_persons: the most to keep. Of more, those who are never seen together can share a slot
-            (``share_slots``), and the rest is left out.
+        max_persons: the most to keep. Of more, those who are never seen together share a slot (``share_slots``), and
+            the rest is left out.
+        share: those who are never seen together always share a slot. By default so without ids: someone new may be
+            someone who came back, whereas a tracker knows.
 
     Raises:
         ValueError: there is no frame, or a frame's arrays do not fit; the text names the frame.
     """
     keypoints, scores, frame_of = _stacked(frames)
     persons = _given_ids(frames, scores, frame_of)
+    share = persons is None if share is None else share
     if persons is None:
         counts = np.bincount(frame_of, minlength=len(frames)).tolist()
         persons = _followed(Poses.of(keypoints, scores), scores.sum(axis=1), counts, max_pause)
     return lay_out(
-        keypoints, scores, frame_of, persons, len(frames), max_fill=max_fill, max_persons=max_persons
-    )
+        keypoints, scores, frame_of, persons, len(frames),
+        share=share, max_fill=max_fill, max_persons=max_persons,
+    )  # fmt: skip
 
 
 def lay_out(
@@ -93,6 +99,7 @@ def lay_out(
     persons: NDArray[np.int64],
     num_frames: int,
     *,
+    share: bool,
     max_fill: int = MAX_FILL,
     max_persons: int | None = None,
 ) -> Linked:
@@ -113,12 +120,13 @@ def lay_out(
     )
     starts = np.flatnonzero(np.diff(rows_of, prepend=-1))
     order = rank_persons(keypoints, scores, starts) if len(starts) else starts
-    if max_persons is None or len(order) <= max_persons:
-        slots = np.argsort(order)
-    else:
+    most = len(order) if max_persons is None else max_persons
+    if share or len(order) > most:
         present = np.zeros((len(names), num_frames), np.bool_)
         present[rows_of, frame_of] = True
-        slots = share_slots(present, order, max_persons)
+        slots = share_slots(present, order, most)
+    else:
+        slots = np.argsort(order)
     num_slots, num_joints = slots.max(initial=-1) + 1, keypoints.shape[1]
     placed = Linked(
         np.zeros((num_slots, num_frames, num_joints, 2), np.float32),
@@ -313,6 +321,9 @@ def _given_ids(
         return None  # trackers mark those whom they have lost by -1
     best = np.lexsort((-scores.sum(axis=1), ids, frame_of))
     again = (np.diff(ids[best]) == 0) & (np.diff(frame_of[best]) == 0)
+    num_several = np.count_nonzero(np.bincount(frame_of) > 1)
+    if len(np.unique(frame_of[best[1:][again]])) > MOST_REPEATED * num_several:
+        return None
     ids[best[1:][again]] = REPEATED
     return ids
 

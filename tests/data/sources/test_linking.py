@@ -93,7 +93,7 @@ def test_a_pause_up_to_the_limit_is_one_person(pause, persons):
     walk = walking(np.random.default_rng(3), [(0, 0)], [(3, 1)], 30)
     present = np.ones((1, 30), bool)
     present[0, 10 : 10 + pause] = False
-    linked = link(detections(walk, present), max_pause=4, max_fill=0)
+    linked = link(detections(walk, present), max_pause=4, max_fill=0, share=False)
     assert len(linked.ids) == persons
     both = linked.keypoints.sum(axis=0)
     np.testing.assert_array_equal(both, np.where(present[0, :, None, None], walk[0], 0))
@@ -142,6 +142,30 @@ def test_an_id_twice_in_a_frame_is_kept_once():
     of_three = linked.keypoints[linked.ids.tolist().index(3)]
     np.testing.assert_array_equal(of_three[2], persons[1, 2])
     assert not linked.scores[linked.ids.tolist().index(9), 2].any()
+
+
+def test_ids_that_tell_nobody_apart_are_none():
+    """AlphaPose says 0 of everyone, if it was not asked to track."""
+    rng = np.random.default_rng(12)
+    persons = walking(rng, [(0, 0), (500, 0)], [(1, 0), (2, 1)], 20)
+    assert_same(link(detections(persons, ids=np.array([0, 0]))), persons)
+
+
+def test_who_comes_back_shares_a_slot_unless_a_tracker_knows():
+    rng = np.random.default_rng(13)
+    persons = walking(rng, [(0, 0), (500, 0)], [(0, 0), (1, 1)], 40)
+    present = np.ones((2, 40), bool)
+    present[0, 10:30] = False  # longer than a pause
+    linked = link(detections(persons, present))
+    assert_same(linked, persons, present)
+    assert linked.ids.tolist() == [1, 0]
+    apart = link(detections(persons, present), share=False)
+    assert apart.ids.tolist() == [1, 0, 2]
+    third = detections(persons, present, ids=np.array([5, 6]))
+    for frame in third[30:]:
+        frame.ids[frame.ids == 5] = 7
+    assert sorted(link(third).ids.tolist()) == [5, 6, 7]
+    assert_same(link(third, share=True), persons, present)
 
 
 def test_a_person_detected_twice_is_one():
