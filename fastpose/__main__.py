@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": "classify the clips in files",
     "export": "write a trained model for other programs",
     "pack": "turn a data set into one packed file",
+    "show": "draw a clip, clean and noisy, as image, animation or page",
     "denoise": "filter the noise out of packed clips",
     "report": "tables and bar charts of a saved benchmark run",
     "env": "print what fastpose runs on",

@@ -12,6 +12,7 @@ from fastpose.data.pack.presence import present_joints
 from fastpose.drawing.style import (
     PAPER,
     SIDE_COLOURS,
+    Colour,
     font,
     joint_sides,
     limb_sides,
@@ -66,8 +67,7 @@ def draw_skeletons(
         for person in reversed(range(len(points))):
             _draw_person(pen, fine[person], values[person], present[person], layout, person)
         part = Image.fromarray(drawn[top:bottom, left:right])
-        layer = pen.image.reduce(FINE)
-        part.paste(layer.convert("RGB"), mask=layer.getchannel("A"))
+        part.paste(pen.picture.reduce(FINE), mask=pen.mask.reduce(FINE))
         drawn[top:bottom, left:right] = np.asarray(part)
     for person, text in enumerate(text_for_person or ()):
         if text and present[person].any():
@@ -117,28 +117,37 @@ def _box(points: np.ndarray, margin: float, shape: tuple[int, ...]) -> tuple[int
 
 
 class _Pen:
-    """Draws lines and marks onto a transparent image of ``size`` (w, h) pixels, FINE times as large."""
+    """Draws lines and marks onto a picture of ``size`` (w, h) pixels, FINE times as large.
+
+    Attributes:
+        picture: RGB; white where nothing is drawn, as is the casing, so that edges need no transparent colours.
+        mask: where there is casing, within which all else lies.
+        width: of a limb, in pixels of the picture.
+    """
 
     def __init__(self, size: tuple[int, int], width: float) -> None:
-        self.image = Image.new("RGBA", (size[0] * FINE, size[1] * FINE), (*PAPER, 0))
-        self.draw = ImageDraw.Draw(self.image)
+        fine = (size[0] * FINE, size[1] * FINE)
+        self.picture, self.mask = Image.new("RGB", fine, PAPER), Image.new("L", fine, 0)
+        self.draw, self.draw_mask = ImageDraw.Draw(self.picture), ImageDraw.Draw(self.mask)
         self.width = width * FINE
 
-    def line(self, a: Point, b: Point, colour: tuple[int, ...], width: float) -> None:
+    def line(self, a: Point, b: Point, colour: Colour, width: float) -> None:
         """Draw a line; its width is in widths of a limb."""
         self.draw.line([a, b], fill=colour, width=max(1, round(width * self.width)))
 
-    def mark(self, at: Point, shape: str, colour: tuple[int, ...], radius: float) -> None:
+    def mark(self, at: Point, shape: str, colour: Colour, radius: float) -> None:
         """Draw a disc, square or diamond of one area; its radius is in widths of a limb."""
-        (x, y), r = at, radius * self.width
-        if shape == "disc":
-            self.draw.ellipse([x - r, y - r, x + r, y + r], fill=colour)
-        elif shape == "square":
-            r *= math.sqrt(math.pi) / 2
-            self.draw.rectangle([x - r, y - r, x + r, y + r], fill=colour)
-        else:
-            r *= math.sqrt(math.pi / 2)
-            self.draw.polygon([(x - r, y), (x, y - r), (x + r, y), (x, y + r)], fill=colour)
+        _mark(self.draw, at, shape, colour, radius * self.width)
+
+    def case_line(self, a: Point, b: Point) -> None:
+        """Draw the casing of a line."""
+        self.line(a, b, PAPER, 1 + 2 * CASING)
+        self.draw_mask.line([a, b], fill=255, width=max(1, round((1 + 2 * CASING) * self.width)))
+
+    def case_mark(self, at: Point, shape: str, radius: float) -> None:
+        """Draw the casing of a mark of that radius."""
+        self.mark(at, shape, PAPER, radius + CASING)
+        _mark(self.draw_mask, at, shape, 255, (radius + CASING) * self.width)
 
     def dashes(self, a: Point, b: Point, length: float) -> Iterator[tuple[Point, Point]]:
         """Yield the dashes of a line that lie within the image; their length is in widths of a limb."""
@@ -146,11 +155,23 @@ class _Pen:
         count = max(1, int(np.hypot(*way) / (length * self.width)) // 2)  # dashes, each with a gap
         begins = start + np.arange(count)[:, None] * way / (count - 0.4)
         ends = begins + 0.6 * way / (count - 0.4)
-        seen = ((ends >= 0) & (begins <= self.image.size) | (begins >= 0) & (ends <= self.image.size)).all(
-            axis=1
-        )
+        seen = (
+            (ends >= 0) & (begins <= self.picture.size) | (begins >= 0) & (ends <= self.picture.size)
+        ).all(axis=1)
         for begin, end in zip(begins[seen].tolist(), ends[seen].tolist(), strict=True):
             yield tuple(begin), tuple(end)
+
+
+def _mark(draw: ImageDraw.ImageDraw, at: Point, shape: str, fill: Colour | int, radius: float) -> None:
+    x, y = at
+    if shape == "disc":
+        draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=fill)
+    elif shape == "square":
+        half = radius * math.sqrt(math.pi) / 2
+        draw.rectangle([x - half, y - half, x + half, y + half], fill=fill)
+    else:
+        half = radius * math.sqrt(math.pi / 2)
+        draw.polygon([(x - half, y), (x, y - half), (x + half, y), (x, y + half)], fill=fill)
 
 
 def _draw_person(
@@ -170,9 +191,9 @@ def _draw_person(
         if present[joint]
     ]
     for a, b, _, _ in limbs:
-        pen.line(a, b, PAPER, 1 + 2 * CASING)
+        pen.case_line(a, b)
     for point, _, _ in joints:
-        pen.mark(point, joint_style, PAPER, radius + CASING)
+        pen.case_mark(point, joint_style, radius)
     for a, b, colour, score in limbs:
         colour = paler(colour, score)
         for begin, end in pen.dashes(a, b, 2.5) if limb_style == "dashed" else [(a, b)]:

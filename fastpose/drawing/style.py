@@ -10,7 +10,6 @@ from fastpose.data.pack.layouts import Layout
 Colour = tuple[int, int, int]
 
 NEITHER, LEFT, RIGHT = range(3)
-SIDE_NAMES = ("neither", "left", "right")
 # Black, blue and vermilion of Okabe and Ito, "Color Universal Design" (2008): different in hue to every kind of eye,
 # and in lightness.
 SIDE_COLOURS: tuple[Colour, ...] = ((0, 0, 0), (0, 114, 178), (213, 94, 0))
@@ -62,8 +61,7 @@ def font(size: float) -> ImageFont.FreeTypeFont:
 
 
 def shortened(text: str, size: float, width: float) -> str:
-    """Return ``text`` on one line, its middle left out where it would be wider than ``width`` pixels."""
-    text = printable(text)
+    """Return ``text``, its middle left out where it would be wider than ``width`` pixels."""
     if font(size).getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 0, -1):
