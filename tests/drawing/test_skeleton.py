@@ -1,13 +1,18 @@
 """Skeletons of one frame on an image: where they are, in which colour, and what is not drawn."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastpose.data import LAYOUTS, Layout
 from fastpose.drawing.skeleton import draw_skeletons
 from fastpose.drawing.style import (
     LEFT,
     NEITHER,
+    PAPER,
     RIGHT,
     SIDE_COLOURS,
     joint_sides,
@@ -128,6 +133,53 @@ def test_the_image_stays_as_it_was_and_joints_may_be_far_outside():
         many = np.zeros((3, 17, 2)), np.zeros((3, 17))
         many[0][style], many[1][style] = points[0], 1
         assert draw_skeletons(image, *many, COCO).shape == image.shape
+
+
+@given(st.data())
+def test_nothing_is_drawn_beside_the_joints(data):
+    persons, seed = data.draw(st.integers(0, 4)), data.draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    points = rng.uniform(-80, 240, (persons, 17, 2))
+    scores = rng.choice([-1.0, 0.0, 0.3, 1.0, np.nan, np.inf], (persons, 17))
+    image = rng.integers(0, 256, (90, 130, 3), np.uint8)
+    drawn = draw_skeletons(image, points, scores, COCO, width=2.0)
+    present = (scores > 0) & np.isfinite(scores)
+    rows, columns = np.nonzero(changed(image, drawn))
+    if not present.any():
+        assert rows.size == 0
+        return
+    low, high = points[present].min(axis=0) - 5, points[present].max(axis=0) + 5
+    assert ((columns >= low[0]) & (columns <= high[0]) & (rows >= low[1]) & (rows <= high[1])).all()
+
+
+# How a colour looks to eyes without one kind of cone (Machado, Oliveira and Fernandes 2009, severity 1), of linear RGB.
+EYES = {
+    "protanope": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranope": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.01182, 0.04294, 0.968881],
+    ],
+    "tritanope": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.3039],
+    ],
+}
+
+
+@pytest.mark.parametrize("eyes", EYES)
+def test_sides_differ_to_colour_blind_eyes(eyes):
+    seen = [
+        np.clip(np.array(EYES[eyes]) @ (np.array(colour) / 255) ** 2.2, 0, 1) ** (1 / 2.2)
+        for colour in (*SIDE_COLOURS, PAPER)
+    ]
+    for one, other in combinations(seen, 2):
+        assert np.linalg.norm(one - other) > 0.35
 
 
 @pytest.mark.parametrize(
