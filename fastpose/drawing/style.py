@@ -61,7 +61,8 @@ def font(size: float) -> ImageFont.FreeTypeFont:
 
 
 def shortened(text: str, size: float, width: float) -> str:
-    """Return ``text``, its middle left out where it would be wider than ``width`` pixels."""
+    """Return ``text`` on one line, its middle left out where it would be wider than ``width`` pixels."""
+    text = printable(text)
     if font(size).getlength(text) <= width:
         return text
     for kept in range(len(text) - 1, 0, -1):

@@ -126,6 +126,7 @@ def test_long_texts_stay_within_the_picture():
     assert short.startswith("long")
     assert "…" in short
     assert shortened("wide", 19, 1) == "…"
+    assert shortened("a\nline", 19, 300) == "a line"
 
 
 def test_a_gif_has_every_frame_and_marks_the_sampled_ones(tmp_path):
