@@ -18,6 +18,8 @@ from fastpose.data.sources.pack_log import PackReport, pack_to_file, read_classe
 from fastpose.data.sources.penn_action import pack_penn_action
 from fastpose.data.sources.pyskl import pack_pyskl
 from fastpose.data.synthetic.builtin import pack_synthetic
+from fastpose.settings.video import EstimatorName, VideoConfig
+from fastpose.video.packing import pack_videos
 
 Source = Positional[Annotated[Path, arg(help="File or folder to pack; subfolders are searched too.")]]
 Out = Annotated[Path, arg(help="The packed file to write (safetensors); replaced if it exists.")]
@@ -47,7 +49,23 @@ SourceLayout = Annotated[str | None, arg(help="What the file's joints are; 17 ar
 KpFiles = Annotated[
     Path | None, arg(help="Folder of the keypoint files that an index of Kinetics-400 points to.")
 ]
-
+Videos = Positional[
+    Annotated[tuple[str, ...], arg(help="Videos, folders and glob patterns; a video's folder is its class.")]
+]
+Pose = Annotated[EstimatorName, arg(help="The pose estimator, of the extra `video`.")]
+PoseWeights = Annotated[
+    str | None,
+    arg(help="Its weights: a .task file for mediapipe; DETECTOR.onnx,POSE.onnx or none for rtmlib."),
+]
+PosePersons = Annotated[int, arg(help="Most persons to keep of a video.")]
+SaveKeypoints = Annotated[
+    bool,
+    arg(
+        help="Keep each video's keypoints beside it, as VIDEO.keypoints.npz, and go on from these the next time."
+    ),
+]
+KeypointsFolder = Annotated[Path | None, arg(help="Keep them in this folder instead.")]
+VideoLayout = Annotated[str | None, arg(help="Layout of the pack, by default the estimator's.")]
 
 AS_THEY_ARE = KeypointOptions()
 
@@ -128,23 +146,23 @@ def _pack_files(suffixes: tuple[str, ...], source: Path, out: Path, files: Keypo
         val_fraction=files.val_fraction,
         seed=files.seed,
     )
-    settings = {"options": options, "labels": labels, "convert_to": files.convert_to, "suffixes": suffixes}
-    return pack_to_file(out, pack_keypoints, source, **settings, on_error=on_error, progress=True)
-
-
-def _pack_files(suffixes: tuple[str, ...], source: Path, out: Path, files: KeypointFiles,
-                coordinates: KeypointOptions, on_error: OnError) -> PackReport:  # fmt: skip
-    layout = None if files.layout is None else get_layout(files.layout)
-    options = ReadOptions(layout=layout, image_size=files.image_size, keypoints=coordinates)
-    labels = LabelOptions(
-        labels=files.labels,
-        class_names=read_classes(files.classes),
-        val_fraction=files.val_fraction,
-        seed=files.seed,
-    )
     settings = {"options": options, "labels": labels, "suffixes": suffixes, "convert_to": files.convert_to}
     settings |= {**_sides(files.mirror), "on_error": on_error}
     return pack_to_file(out, pack_keypoints, source, **settings, progress=True)
+
+
+def video(source: Videos, *, out: Out, pose: Pose, pose_weights: PoseWeights = None, pose_persons: PosePersons = 2,
+          save_keypoints: SaveKeypoints = False, keypoints_folder: KeypointsFolder = None,
+          layout: VideoLayout = None, on_error: OnError = "skip") -> PackReport:  # fmt: skip
+    """Pack videos in folders by class, FOLDER/CLASS/*.mp4, with a pose estimator."""
+    config = VideoConfig(
+        pose=pose,
+        pose_weights=pose_weights,
+        pose_persons=pose_persons,
+        save_keypoints=save_keypoints,
+        keypoints_folder=keypoints_folder,
+    )
+    return pack_to_file(out, pack_videos, source, config, layout=layout, on_error=on_error, progress=True)
 
 
 def _sides(mirror: bool) -> dict[str, bool | None]:
@@ -159,6 +177,7 @@ COMMANDS: dict[str, Callable[..., PackReport]] = {
     "keypoints": keypoints,
     "npz": npz,
     "synthetic": synthetic,
+    "video": video,
 }
 
 

@@ -10,6 +10,9 @@ import tyro
 from fastpose._command import Command, parse_arguments
 from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.settings import CheckpointConfig
+from fastpose.settings.video import VideoConfig
+
+COMMON = ("pose", "pose_weights", "save_keypoints", "model")  # of the nested groups: listed in full by --help
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,9 +20,9 @@ class Arguments:
     """Classify clips in files; prints the likeliest classes of each clip.
 
     Files are .json of pose estimators (OpenPose, AlphaPose, COCO, MMPose, Ultralytics, MediaPipe,
-    Kinetics-skeleton) or of keypoints, .npz and .npy, .skeleton (NTU RGB+D), .pkl (PYSKL, MMAction2), and
-    .safetensors (packed by fastpose pack). A file that cannot be used is reported and makes the exit status 1;
-    the others are classified all the same.
+    Kinetics-skeleton) or of keypoints, .npz and .npy, .skeleton (NTU RGB+D), .pkl (PYSKL, MMAction2),
+    .safetensors (packed by fastpose pack), and with --pose videos (.mp4, .avi, .mov, .mkv, .webm). A file that
+    cannot be used is reported and makes the exit status 1; the others are classified all the same.
     """
 
     run: Annotated[Path, tyro.conf.Positional]
@@ -63,7 +66,10 @@ class Arguments:
     """auto, bf16 or fp32, of the matrix products."""
     kpfiles: Path | None = None
     """Folder of the keypoint files that an index of Kinetics-400 points to."""
+    draw: Path | None = None
+    """Write the video again with skeletons and classes drawn on it, as .mp4, .mov or .mkv; of several, a folder."""
     coordinates: KeypointOptions = field(default_factory=KeypointOptions)
+    video: VideoConfig = field(default_factory=VideoConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
 
@@ -98,13 +104,15 @@ def run(arguments: Arguments) -> int:
     exchange_sides = None if arguments.mirror else False
     chosen = {name: getattr(arguments, name) for name in settings}
     predictor = Predictor(model, card, exchange_sides=exchange_sides, **chosen)
-    outputs = {name: getattr(arguments, name) for name in ("top_k", "per_person", "out", "embed")}
+    outputs = {
+        name: getattr(arguments, name) for name in ("top_k", "per_person", "out", "embed", "video", "draw")
+    }
     return prediction_files.run(predictor, arguments.files, options, **outputs)
 
 
 def main(argv: list[str] | None = None) -> int:
     with Command() as command:
-        command.status = run(parse_arguments(Arguments, argv, "predict"))
+        command.status = run(parse_arguments(Arguments, argv, "predict", common=COMMON))
     return command.status
 
 

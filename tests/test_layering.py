@@ -13,6 +13,7 @@ FOLDERS = (
     "ops",
     "data",
     "drawing",
+    "video",
     "models",
     "weights",
     "evaluation",

@@ -17,12 +17,16 @@ from fastpose.data.pack import packed_file
 from fastpose.data.pack.pack_report import tell_exchanged_sizes
 from fastpose.data.pack.presence import tell_stray_joints
 from fastpose.data.sampling.checks import checked_integer
-from fastpose.data.sources.clip_files import find_files, read_clips
-from fastpose.data.sources.found_files import Problem, ReadOptions
+from fastpose.data.sources.clip_files import ClipGroup, find_files, read_clips
+from fastpose.data.sources.found_files import Problem, ReadOptions, printable
 from fastpose.data.sources.unlabelled import find_faults
+from fastpose.prediction.drawn import check_drawings, draw_predictions
 from fastpose.prediction.predictor import Prediction, Predictor, Samples
+from fastpose.settings.video import VideoConfig
 from fastpose.system.files import atomic_path, write_text
 from fastpose.system.prefetch import Prefetcher
+from fastpose.video.clips import VideoReader
+from fastpose.video.frames import SUFFIXES, is_video
 
 NAME_WIDTH = 24
 SHOWN_CLIPS = 50
@@ -53,6 +57,8 @@ def run(
     out: Path | None = None,
     embed: Path | None = None,
     per_person: bool = False,
+    video: VideoConfig | None = None,
+    draw: Path | None = None,
 ) -> int:
     """Classify files, print a table, report problems on the error stream, write what was asked for.
 
@@ -64,6 +70,8 @@ def run(
         out: csv or json file of all results.
         embed: npz file of all features.
         per_person: classify each person of a clip alone.
+        video: how keypoints are found in videos.
+        draw: video to write with skeletons and classes, or a folder for several.
 
     Returns:
         0, or 1 if there is any problem.
@@ -71,14 +79,35 @@ def run(
     checked_integer("top_k", top_k, 1, 2**31 - 1)
     if not sources:
         raise ValueError("no file to classify: name files, folders or glob patterns")
-    paths, problems = find_files(sources)
+    video = video or VideoConfig()
+    if draw is not None and video.pose is None:
+        raise ValueError("--draw needs --pose mediapipe or --pose rtmlib, whose keypoints are drawn")
+    if draw is not None and per_person:
+        raise ValueError("--draw writes one class on a video: leave out --per-person")
+    paths, problems = find_files(sources, also=SUFFIXES if video.pose is not None else ())
+    drawings = check_drawings([path for path in paths if is_video(path)], draw)
     started = time.perf_counter()
-    with tqdm(unit=" clips", desc="predicting", disable=None) as bar:
+    with (
+        VideoReader(video, keep=draw is not None) as reader,
+        tqdm(unit=" clips", desc="predicting", disable=None) as bar,
+    ):
+        reader.prepare(paths)
         results = predict_files(
-            predictor, paths, options, top_k=top_k, keep_features=embed is not None,
-            per_person=per_person, on_clips=bar.update,
-        )  # fmt: skip
+            predictor,
+            paths,
+            options,
+            top_k=top_k,
+            keep_features=embed is not None,
+            per_person=per_person,
+            on_clips=bar.update,
+            read=reader.read_any,
+        )
     seconds = time.perf_counter() - started
+    predicted = dict(zip(results.files, results.predictions, strict=True))
+    for path, drawing in drawings.items():
+        name = printable(path)
+        if name in predicted:
+            problems += draw_predictions(path, drawing, reader.clips[name], predicted[name])
     results = replace(results, problems=[*problems, *results.problems])
     if results.files:
         print(format_results(results, None if out is None else SHOWN_CLIPS))
@@ -97,6 +126,10 @@ def run(
         print(f"note: {tell_stray_joints(results.num_stray)}", file=sys.stderr)
     rate = f"{len(results.files) / seconds:.0f} clips/s, {predictor.placement}"
     print(f"\n{len(results.files)} {'persons' if per_person else 'clips'} in {seconds:.1f} s ({rate})")
+    if reader.num_reused:
+        print(f"keypoints of {reader.num_reused} videos were those saved before")
+    if drawings:
+        print(f"drawn: {draw}")
     if out is not None:
         write_results(out, results)
         print(f"results: {out}")
@@ -115,15 +148,16 @@ def predict_files(
     keep_features: bool = True,
     per_person: bool = False,
     on_clips: Callable[[int], object] = lambda clips: None,
+    read: Callable[[Sequence[Path], ReadOptions], Iterator[ClipGroup | Problem]] = read_clips,
 ) -> Results:
     """Classify the clips in ``paths``, or their persons, in their order; reading and sampling run beside the model.
 
     What cannot be used is among the problems of the result, and never an error. ``on_clips`` is called with the
-    number of clips classified. Without ``keep_features`` those of the predictions are empty.
+    number of clips classified. Without ``keep_features`` those of the predictions are empty. ``read`` reads the files.
     """
     results = Results([], [], [], per_person=per_person)
     num_crowded = num_stray = 0
-    with Prefetcher(_ready(predictor, paths, options, per_person)) as items:
+    with Prefetcher(_ready(predictor, read(paths, options), per_person)) as items:
         for item in items:
             if isinstance(item, Problem):
                 results.problems.append(item)
@@ -148,10 +182,10 @@ def predict_files(
 
 
 def _ready(
-    predictor: Predictor, paths: Sequence[Path], options: ReadOptions, per_person: bool
+    predictor: Predictor, read: Iterator[ClipGroup | Problem], per_person: bool
 ) -> Iterator[Problem | tuple[list[str], Samples, list[int], Counter[str]]]:
     """Yield sampled clips with the file and the first frame of each and notes on them, and problems."""
-    for item in read_clips(paths, options):
+    for item in read:
         if isinstance(item, Problem):
             yield item
             continue

@@ -2,7 +2,7 @@
 
 import glob
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -50,18 +50,22 @@ class ClipGroup:
     notes: Counter[str] = field(default_factory=Counter)
 
 
-def find_files(sources: Iterable[str | Path]) -> tuple[list[Path], list[Problem]]:
+def find_files(
+    sources: Iterable[str | Path], *, also: Collection[str] = ()
+) -> tuple[list[Path], list[Problem]]:
     """Find the files of files, folders (with their subfolders) and glob patterns, in the order given.
 
-    A file that is found again is left out. A source without a file is a problem, not an error.
+    Of a folder, those are taken whose suffix has a reader or is among ``also``. A file that is found again is left
+    out. A source without a file is a problem, not an error.
     """
     found: dict[Path, None] = {}
     problems = []
+    suffixes = (*READERS, *also)
     for source in map(str, sources):
         path = Path(source)
         if path.is_dir():
-            paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in READERS and p.is_file())
-            reason = f"holds no file to read ({', '.join(READERS)})"
+            paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+            reason = f"holds no file to read ({', '.join(suffixes)})"
         elif path.exists() or not glob.has_magic(source):
             paths, reason = [path], ""
         else:
