@@ -6,6 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def run(
             per_person=per_person,
             on_clips=bar.update,
             read=reader.read_any,
+            on_end=reader.stopped.set,
         )
     seconds = time.perf_counter() - started
     predicted = dict(zip(results.files, results.predictions, strict=True))
@@ -149,15 +151,18 @@ def predict_files(
     per_person: bool = False,
     on_clips: Callable[[int], object] = lambda clips: None,
     read: Callable[[Sequence[Path], ReadOptions], Iterator[ClipGroup | Problem]] = read_clips,
+    on_end: Callable[[], object] = lambda: None,
 ) -> Results:
     """Classify the clips in ``paths``, or their persons, in their order; reading and sampling run beside the model.
 
     What cannot be used is among the problems of the result, and never an error. ``on_clips`` is called with the
-    number of clips classified. Without ``keep_features`` those of the predictions are empty. ``read`` reads the files.
+    number of clips classified. Without ``keep_features`` those of the predictions are empty. ``read`` reads the
+    files, in a thread; ``on_end`` is called when the work ends, also by Ctrl-C, before that thread is waited for.
     """
     results = Results([], [], [], per_person=per_person)
     num_crowded = num_stray = 0
-    with Prefetcher(_ready(predictor, read(paths, options), per_person)) as items:
+    with Prefetcher(_ready(predictor, read(paths, options), per_person)) as items, ExitStack() as end:
+        end.callback(on_end)
         for item in items:
             if isinstance(item, Problem):
                 results.problems.append(item)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +55,10 @@ class VideoClip:
         return PoseClip(name, self.keypoints, self.scores, label, self.image_size)
 
 
+class Stopped(Exception):
+    """Ends the reading of a video that nobody waits for any more."""
+
+
 @dataclass(slots=True)
 class VideoReader:
     """Reads videos as clips; the estimator is loaded when the first of them needs it.
@@ -63,12 +68,14 @@ class VideoReader:
         keep: whether ``clips`` keeps what was read.
         clips: by file.
         num_reused: videos whose keypoints were taken from a file.
+        stopped: set by another thread to end reading, within the time that a frame takes, by ``Stopped``.
     """
 
     config: VideoConfig
     keep: bool = False
     clips: dict[str, VideoClip] = field(default_factory=dict)
     num_reused: int = 0
+    stopped: threading.Event = field(default_factory=threading.Event)
     _description: str = ""
     _estimator: PoseEstimator | None = None
 
@@ -139,7 +146,7 @@ class VideoReader:
     def keypoints_file(self, path: Path) -> Path:
         """Return where a video's keypoints are kept: beside it, or in the folder given, below its own folder's name."""
         folder = self.config.keypoints_folder
-        beside = path.parent if folder is None else folder / path.resolve().parent.name
+        beside = path.parent if folder is None else folder / folder_name(path)
         return beside / (path.name + KEYPOINTS_ENDING)
 
     @property
@@ -162,6 +169,8 @@ class VideoReader:
         with tqdm(unit=" frames", desc=printable(path.name), leave=False, disable=None) as bar:
 
             def on_frame(frame: Frame) -> None:
+                if self.stopped.is_set():
+                    raise Stopped
                 bar.total = frame.total or None
                 bar.update()
 
@@ -242,6 +251,11 @@ def load_keypoints(saved: Path, description: str, video: Path) -> VideoClip | No
 def _digest(video: Path) -> str:
     with open(video, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_name(path: Path) -> str:
+    """Return the name of the folder in which a file, or a link to it, lies."""
+    return Path(os.path.abspath(path)).parent.name
 
 
 def clip_names(paths: Sequence[Path]) -> Mapping[Path, str]:

@@ -14,7 +14,7 @@ from fastpose.data.sources.clip_files import find_files
 from fastpose.data.sources.found_files import printable
 from fastpose.data.sources.pack_log import OnError, PackLog
 from fastpose.settings.video import VideoConfig
-from fastpose.video.clips import VideoClip, VideoReader
+from fastpose.video.clips import VideoClip, VideoReader, folder_name
 from fastpose.video.frames import SUFFIXES, is_video
 
 
@@ -90,7 +90,7 @@ def _converted(clip: VideoClip, target: Layout | None) -> VideoClip:
 
 
 def _class_of(path: Path) -> str:
-    return printable(path.resolve().parent.name)
+    return printable(folder_name(path))
 
 
 def _names(videos: Sequence[Path]) -> dict[Path, str]:

@@ -1,11 +1,18 @@
 """Clips of videos: linking, saved keypoints, what cannot be read; and the same drawn."""
 
+import threading
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
+from support.prediction import write_run
 from support.videos import SIZE, FakeEstimator, grey_frames, need, write_video
 
 from fastpose.data.sources.clip_files import Problem, ReadOptions, read_clips
+from fastpose.prediction.files import predict_files
+from fastpose.prediction.predictor import Predictor
 from fastpose.settings.video import VideoConfig
+from fastpose.system.prefetch import Prefetcher
 from fastpose.video import clips
 from fastpose.video.clips import VideoReader, find_keypoints
 from fastpose.video.drawing import draw_video
@@ -108,6 +115,40 @@ def test_bad_videos_are_problems_and_others_go_on(tmp_path, estimator):
 
     (problem,) = VideoReader(VideoConfig()).read_any([good], ReadOptions())
     assert "give --pose mediapipe or --pose rtmlib" in problem.reason
+
+
+def test_ctrl_c_does_not_wait_for_the_rest_of_a_video(tmp_path, estimator, monkeypatch):
+    """The estimator works in a thread, which would otherwise go on to the video's end."""
+    path = write_video(tmp_path / "long.mp4", grey_frames(20))
+    begun, allowed = threading.Event(), threading.Event()
+
+    def slow(frame, seconds, estimate=estimator.estimate):
+        found = estimate(frame, seconds)
+        begun.set()
+        allowed.wait(10)
+        return found
+
+    def interrupted(items):
+        begun.wait(10)
+        raise KeyboardInterrupt
+
+    def end():
+        reader.stopped.set()
+        allowed.set()
+
+    monkeypatch.setattr(estimator, "estimate", slow)
+    monkeypatch.setattr(Prefetcher, "__next__", interrupted)
+    reader = VideoReader(VideoConfig(pose="rtmlib"))
+    predictor = Predictor.load(write_run(tmp_path / "run"))
+    monkeypatch.setattr(clips, "Prefetcher", iterated)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(predictor, [path], ReadOptions(), read=reader.read_any, on_end=end)
+    assert len(estimator.seen) == 1
+
+
+@contextmanager
+def iterated(items, depth):
+    yield items
 
 
 @pytest.mark.parametrize(("size", "rotation"), [(SIZE, 0), ((97, 131), 0), (SIZE, 90)])

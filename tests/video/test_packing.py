@@ -44,6 +44,13 @@ def test_a_video_has_the_class_of_its_folder(folder):
     ]
 
 
+def test_a_link_has_the_class_of_the_folder_that_it_lies_in(folder, tmp_path):
+    (tmp_path / "links" / "jump").mkdir(parents=True)
+    (tmp_path / "links" / "jump" / "x.mp4").symlink_to(folder / "run" / "a.mp4")
+    packed, _ = pack_videos([tmp_path / "links"], CONFIG)
+    assert (list(packed.names), list(packed.class_names)) == (["jump/x"], ["jump"])
+
+
 def test_other_joints(folder):
     own, _ = pack_videos([folder], CONFIG)
     packed, _ = pack_videos([folder], CONFIG, layout="penn13")
