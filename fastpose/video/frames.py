@@ -97,10 +97,17 @@ def _decode(av: Any, container: Any) -> Iterator[Frame]:
         raise ValueError(f"cannot be decoded after {count} frames: {_reason(error)}") from error
     if not count:
         raise ValueError("there is no frame in it")
-    stated = float((container.duration or 0) / av.time_base)
+    stated = _stated_seconds(av, container, stream)
     if (not stream.frames or count < CUT_SHARE * stream.frames) and seconds + 1 / rate < CUT_SHARE * stated:
         of = f" of {stream.frames}" if stream.frames else ""
         raise ValueError(f"it is cut off: {count}{of} frames, {seconds:.1f} of {stated:.1f} seconds")
+
+
+def _stated_seconds(av: Any, container: Any, stream: Any) -> float:
+    """Return how long a stream is said to be; 0 where only the file, with its sound, is."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    return 0.0 if len(container.streams) > 1 else (container.duration or 0) / av.time_base
 
 
 def _kinds(container: Any) -> str:

@@ -31,13 +31,16 @@ def write_video(
     times: Sequence[int] | None = None,
     rotation: int = 0,
     codec: str = "libx264",
+    **options: str,
 ) -> Path:
-    """Write images uint8 [H, W, 3] as frames at ``times``, in hundredths of a second; by default 25 a second."""
+    """Write images uint8 [H, W, 3] as frames at ``times``, in hundredths of a second; by default 25 a second.
+
+    ``options`` are those of the container."""
     import av
 
     times = [4 * i for i in range(len(images))] if times is None else times
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=25)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv444p"
