@@ -16,7 +16,7 @@ import torch
 from bench_decode import skeleton_text
 
 from fastpose.data.pack.layouts import LAYOUTS
-from fastpose.data.sources.clip_files import ReadOptions
+from fastpose.data.sources.found_files import ReadOptions
 from fastpose.data.sources.ntu_names import class_names
 from fastpose.prediction.files import predict_files, write_results
 from fastpose.prediction.predictor import Predictor

@@ -12,7 +12,7 @@ from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.settings import CheckpointConfig
 from fastpose.settings.video import VideoConfig
 
-COMMON = ("pose", "pose_weights", "save_keypoints", "model")  # of the nested groups: listed in full by --help
+COMMON = ("pose",)  # of the nested groups: listed in full by --help
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

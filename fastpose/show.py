@@ -49,7 +49,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> str:
     from fastpose.data.pack.layouts import get_layout
-    from fastpose.data.sources.clip_files import ReadOptions
+    from fastpose.data.sources.found_files import ReadOptions
     from fastpose.data.sources.one_clip import find_clip
     from fastpose.drawing.takes import make_scene
     from fastpose.drawing.writing import check_picture, write_picture

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastpose.data.pack.clip_check import check_clip
 from fastpose.data.pack.layouts import Layout, get_layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.persons import MAX_PAUSE, Poses
 from fastpose.data.pack.presence import present_joints
 from fastpose.data.sampling.checks import checked_integer
 from fastpose.data.sources.linking import Linker, clean_detections, lay_out
-from fastpose.data.sources.unlabelled import pack_unlabelled, unlabelled_clip
+from fastpose.data.sources.unlabelled import pack_unlabelled
 from fastpose.prediction.predictor import MOST_FRAMES, WINDOW, Prediction, Predictor, fit_layout
 
 
@@ -88,7 +89,7 @@ class Stream:
         self._due = self.window  # the frames after which the next window ends
         # Whatever is wrong with layout and image size is told now, and not after a window of frames.
         fit_layout(
-            self._packed(np.full((1, 1, self.layout.num_joints, 2), 9.0), None, "stream"),
+            self._packed(np.full((1, 1, self.layout.num_joints, 2), 100.0), None, "stream"),
             predictor.card.layout,
             convert=predictor.convert,
         )
@@ -205,8 +206,9 @@ class Stream:
 
     def _packed(self, keypoints: NDArray[Any], scores: NDArray[Any] | None, name: str) -> PackedClips:
         """Return a clip [M, T, V, 2] as a pack."""
-        fields = {"keypoints": keypoints, "scores": scores, "image_size": self.image_size}
-        return pack_unlabelled([unlabelled_clip(fields, self.layout, name)], self.layout, "stream")
+        fields = {"name": name, "keypoints": keypoints, "scores": scores, "image_size": self.image_size}
+        clip = check_clip(fields, self.layout, name, labelled=False, persons_first=True)
+        return pack_unlabelled([clip], self.layout, "stream")
 
 
 def _array(value: Any, field: str) -> NDArray[Any]:

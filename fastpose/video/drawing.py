@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from fastpose.data.sources.clip_files import printable
+from fastpose.data.sources.found_files import printable
 from fastpose.drawing.skeleton import draw_skeletons
 from fastpose.drawing.style import PAPER, font, shortened
 from fastpose.system.files import atomic_path

@@ -30,13 +30,13 @@ def test_sides_of_kinect_are_exchanged_unless_told_not_to(tmp_path, capsys):
     source, out = write_skeletons(tmp_path / "files", *NAMES), tmp_path / "ntu.safetensors"
     pickled = tmp_path / "kinect.pkl"
     pickled.write_bytes(pickle.dumps([annotation("a", joints=25)]))
-    for command, path in (("ntu", source), ("pyskl", pickled)):
+    for command, path, own in (("ntu", source, []), ("pyskl", pickled, ["--source-layout", "kinect25"])):
         hips = []
         for flags, told in (
             ([], "left and right exchanged: Kinect"),
             (["--no-mirror"], "kept as they are named"),
         ):
-            given = [command, str(path), "--out", str(out), "--layout", "coco17", *flags]
+            given = [command, str(path), "--out", str(out), "--layout", "coco17", *own, *flags]
             assert pack.main(given) == 0
             text = capsys.readouterr().out
             assert told in text
@@ -44,7 +44,7 @@ def test_sides_of_kinect_are_exchanged_unless_told_not_to(tmp_path, capsys):
             hips.append(PackedClips.load(out).clip(0).keypoints[..., 11:13, :])
         np.testing.assert_array_equal(hips[0], hips[1][..., ::-1, :])
         assert (hips[0] != hips[1]).any()
-        assert pack.main([command, str(path), "--out", str(out)]) == 0  # Kinect's own joints
+        assert pack.main([command, str(path), *own, "--out", str(out)]) == 0  # Kinect's own joints
         assert "left and right" not in capsys.readouterr().out
 
 

@@ -15,7 +15,7 @@ import fastpose
 from fastpose._command import load_command
 from fastpose.data import Layout, PackedClips
 from fastpose.data.pack.layouts import COCO17, KINECT25, tell_conversion
-from fastpose.data.sources.clip_files import Problem
+from fastpose.data.sources.found_files import Problem
 from fastpose.prediction.files import Results, format_results, problem_lines
 from fastpose.prediction.predictor import Prediction, Predictor
 from fastpose.settings import RunConfig

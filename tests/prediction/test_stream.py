@@ -189,7 +189,7 @@ def test_frames_that_do_not_fit_are_left_out(predictor):
         ({"window": 901}, "window must be an integer from 1 to 900"),
         ({"window": 10, "stride": 11}, "stride must be an integer from 1 to 10"),
         ({"image_size": 480}, "image_size must be two integers"),
-        ({"layout": "penn13"}, "the model takes layout 'coco17', but the joints are those of 'penn13'"),
+        ({"layout": "h36m17"}, "the model takes layout 'coco17', but the joints are those of 'h36m17'"),
         ({"layout": "mpii"}, "no layout 'mpii'"),
         ({"top_k": 0}, "top_k must be an integer from 1"),
     ],

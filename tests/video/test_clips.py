@@ -8,7 +8,8 @@ import pytest
 from support.prediction import write_run
 from support.videos import SIZE, FakeEstimator, grey_frames, need, write_video
 
-from fastpose.data.sources.clip_files import Problem, ReadOptions, read_clips
+from fastpose.data.sources.clip_files import read_clips
+from fastpose.data.sources.found_files import Problem, ReadOptions
 from fastpose.prediction.files import predict_files
 from fastpose.prediction.predictor import Predictor
 from fastpose.settings.video import VideoConfig

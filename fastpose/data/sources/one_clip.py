@@ -7,7 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from fastpose.data.pack.packed import PackedClips
-from fastpose.data.sources.clip_files import Problem, ReadOptions, find_files, read_clips
+from fastpose.data.sources.clip_files import find_files, read_clips
+from fastpose.data.sources.found_files import Problem, ReadOptions
 from fastpose.data.sources.unlabelled import find_faults
 
 NAMED = 5  # clips that a message names

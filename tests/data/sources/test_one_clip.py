@@ -1,12 +1,12 @@
 """One clip of a file: the first, or the one that is named, with what stands beside it."""
 
-import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.clips import waving_clips
 
-from fastpose.data.sources.clip_files import ReadOptions
+from fastpose.data.sources.found_files import ReadOptions
 from fastpose.data.sources.one_clip import find_clip
 
 
@@ -53,9 +53,9 @@ def test_notes_of_a_folder_and_of_a_clip_that_looks_wrong(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     for i in range(7):
         (tmp_path / f"bad{i}.json").write_text("{")
-    clip = {"keypoints": [[[0.5, 0.25]] * 17] * 3, "image_size": [100, 200], "layout": "coco17"}
-    (tmp_path / "small.json").write_text(json.dumps(clip))
+    clips = waving_clips().subset([0])
+    replace(clips, keypoints=clips.keypoints / 1000).save("small.safetensors")
     notes = find_clip(".", ReadOptions()).notes()
-    assert notes[0].startswith("'small': the keypoints look normalised")
+    assert notes[0].startswith("'clip000': the keypoints look normalised")
     assert [note.partition(": ")[0] for note in notes[1:]] == ["not read"] * 6
     assert notes[-1] == "not read: 2 more"
