@@ -110,6 +110,7 @@ def parse_skeleton(
     tuple[tuple[int, int, str], None]
     | tuple[None, tuple[int, int, list[tuple[int, NDArray[np.int32], NDArray[np.float32]]]]]
 ): ...
+def scan_pickle(pickle: Buffer) -> str: ...
 def select_bodies(
     bodies: Sequence[tuple[NDArray[np.int32], NDArray[np.float32]]],
     num_frames: int,

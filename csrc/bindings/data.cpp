@@ -17,6 +17,7 @@
 #include "bindings/ops.hpp"
 #include "decode/body_selector.hpp"
 #include "decode/clip_packer.hpp"
+#include "decode/pickle_scan.hpp"
 #include "decode/skeleton_parser.hpp"
 #include "denoise/track_smoother.hpp"
 #include "sample/clip_sampler.hpp"
@@ -62,6 +63,14 @@ py::tuple parse_skeleton(const py::buffer& text) {
                        owned_array(std::move(body.joints), {n, fastpose::kJoints, fastpose::kJointFields})));
   }
   return py::make_tuple(py::none(), py::make_tuple(skeleton.num_frames, skeleton.lost_joints, bodies));
+}
+
+std::string scan_pickle(const py::buffer& pickle) {
+  const py::buffer_info info = pickle.request();
+  const py::gil_scoped_release release;
+  return fastpose::scan_pickle(static_cast<const char*>(info.ptr),
+                               static_cast<std::size_t>(info.size * info.itemsize))
+      .message();
 }
 
 using FrameArray = py::array_t<std::int32_t, py::array::c_style>;
@@ -121,6 +130,8 @@ void bind_decoding(py::module_& module) {
   module.def(
       "parse_skeleton", &parse_skeleton, py::arg("text"),
       "((line, column, message) or None, (num_frames, lost_joints, [(id, frames, joints), ...]) or None)");
+  module.def("scan_pickle", &scan_pickle, py::arg("pickle"),
+             "What is wrong with a pickle's opcodes; empty where nothing is.");
   module.def("select_bodies", &select_bodies, py::arg("bodies"), py::arg("num_frames"), py::arg("max_bodies"),
              "[(frames, joints), ...] -> (joints [M, T, 25, 12], frames [T])");
   module.def("pack_skeletons", &pack_skeletons, py::arg("paths"), py::arg("max_bodies"), py::arg("threads"),

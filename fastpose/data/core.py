@@ -9,6 +9,7 @@ from fastpose.data.denoising.smoothing import smooth_tracks
 from fastpose.data.sampling.noise import total_differences
 from fastpose.data.sampling.reference import ReferenceSampler
 from fastpose.data.sources.bodies_reference import pack_skeletons, select_bodies
+from fastpose.data.sources.pickle_reference import scan_pickle
 from fastpose.data.sources.skeleton_reference import parse_skeleton
 
 
@@ -23,6 +24,7 @@ REFERENCES = SimpleNamespace(
     hardware_threads=hardware_threads,
     pack_skeletons=pack_skeletons,
     parse_skeleton=parse_skeleton,
+    scan_pickle=scan_pickle,
     select_bodies=select_bodies,
     smooth_tracks=smooth_tracks,
     total_differences=total_differences,

@@ -17,6 +17,7 @@
 #include "decode/body_selector.hpp"
 #include "decode/clip_packer.hpp"
 #include "decode/number_reader.hpp"
+#include "decode/pickle_scan.hpp"
 #include "decode/skeleton_parser.hpp"
 #include "skeleton_text.hpp"
 
@@ -87,6 +88,20 @@ void test_parser_and_selection() {
   CHECK(parse_skeleton(nullptr, 0, skeleton).message() ==
         "line 1, column 1: expected the number of frames (a whole number, 0 or more), found the end of the "
         "file");
+}
+
+void test_pickles_are_scanned() {
+  using namespace std::string_view_literals;
+  constexpr auto pickle = "\x80\x02}q\0(X\1\0\0\0aK\7X\1\0\0\0bG????\0\0\0\0u."sv;
+  CHECK(scan_pickle(pickle.data(), pickle.size()).code == PickleErrorCode::kNone);
+  for (std::size_t size = 0; size < pickle.size(); ++size) {
+    const std::vector<char> cut(pickle.begin(), pickle.begin() + static_cast<std::ptrdiff_t>(size));
+    const PickleError error = scan_pickle(cut.data(), size);
+    CHECK(error.code == PickleErrorCode::kCut || error.code == PickleErrorCode::kNoStop);
+    CHECK(error.position <= static_cast<std::int64_t>(size));
+  }
+  CHECK(scan_pickle("\x80\x02Nr\xff\xff\xff\x0f.", 9).message() ==
+        "byte 3: its memo index is no whole number from 0 to 3");
 }
 
 void test_packing() {
@@ -175,6 +190,7 @@ int main(int argc, char** argv) {
   test_plain_numbers_agree_with_strtod();
   test_plain_numbers_refuse_other_shapes();
   test_parser_and_selection();
+  test_pickles_are_scanned();
   test_packing();
   test_thread_pool_covers_every_index_once();
   test_thread_pool_nested_and_concurrent();

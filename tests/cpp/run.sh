@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds and runs the C++ tests, then fuzzes the parser for SECONDS in all: run.sh [SECONDS]
+# Builds and runs the C++ tests, then fuzzes each parser for about SECONDS: run.sh [SECONDS]
 # What the machine has no compiler or emulator for is not run, which is said.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -32,12 +32,14 @@ echo "mutating fuzzer, address and undefined-behaviour sanitizers:"
 
 clang="$(command -v clang++ || command -v clang++-14 || true)"
 if [ -n "$clang" ]; then
-  build clang fuzz_skeleton -DCMAKE_CXX_COMPILER="$clang"  # libFuzzer knows libstdc++ alone
+  build clang "fuzz_skeleton fuzz_pickle" -DCMAKE_CXX_COMPILER="$clang"  # libFuzzer knows libstdc++ alone
   mkdir "$work/corpus"
   [ ${#corpus[@]} -eq 0 ] || cp "${corpus[@]}" "$work/corpus"
   echo "libFuzzer:"
   "$builds-clang/tests/cpp/fuzz_skeleton" -max_total_time=$((seconds - seconds / 2)) -max_len=400000 \
     -print_final_stats=1 -verbosity=0 "$work/corpus" 2>&1 | tail -n 8
+  "$builds-clang/tests/cpp/fuzz_pickle" -max_total_time=$((seconds / 2)) -print_final_stats=1 -verbosity=0 2>&1 |
+    tail -n 8
 else
   echo "no clang: libFuzzer not run"
 fi

@@ -1,0 +1,165 @@
+"""A pickle's opcodes in plain Python: what csrc's scanner refuses, and its errors."""
+
+import pickletools
+import re
+
+from typing_extensions import Buffer
+
+LONGEST_NUMBER = 1024  # bytes
+TOO_LARGE_KEY = 255  # values, a tuple and what it holds
+
+_OPCODES = {ord(opcode.code): opcode for opcode in pickletools.opcodes}
+_WIDTHS = {  # bytes of the number that says an argument's length
+    pickletools.TAKEN_FROM_ARGUMENT1: 1,
+    pickletools.TAKEN_FROM_ARGUMENT4: 4,
+    pickletools.TAKEN_FROM_ARGUMENT4U: 4,
+    pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+}
+_LINES = {"GLOBAL": 2, "INST": 2}  # of text; 1 elsewhere
+_NUMBERS = {"INT", "LONG", "FLOAT", "LONG1", "LONG4"}
+# These leave the value below those that they take.
+_CHANGES = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD", "READONLY_BUFFER"}
+_KEY_STRIDES = {"SETITEM": 2, "SETITEMS": 2, "DICT": 2, "ADDITEMS": 1, "FROZENSET": 1}
+_NEWLINE = re.compile(rb"\n")
+_INDEX = re.compile(rb"[0-9]{1,18}")
+
+
+class _Wrong(Exception):
+    """What is wrong with the current opcode."""
+
+
+class _Scan:
+    """The stack and memo of an unpickler, which hold what a key of each value would cost.
+
+    That is 1, or for a tuple 1 and the sum of its values, at most ``TOO_LARGE_KEY``.
+    """
+
+    def __init__(self, pickle: memoryview) -> None:
+        self._pickle = pickle
+        self._next = 0
+        self._stack: list[int] = []
+        self._marks: list[int] = []  # heights of the stack
+        self._memo: dict[int, int] = {}
+
+    def run(self) -> str:
+        """Return the error at the first opcode that has one; empty at the first STOP."""
+        name = ""
+        while name != "STOP":
+            start = self._next
+            try:
+                name = self._step()
+            except _Wrong as error:
+                return f"byte {start}: {error}"
+        return ""
+
+    def _step(self) -> str:
+        start = self._next
+        if start == len(self._pickle):
+            raise _Wrong("it ends here, without the opcode STOP")
+        opcode = _OPCODES.get(self._pickle[start])
+        self._next += 1
+        if opcode is None:
+            raise _Wrong(f"{self._pickle[start]:#04x} is no opcode of a pickle")
+        argument = self._argument(opcode)
+        self._obey(opcode, argument, start)
+        return opcode.name
+
+    def _argument(self, opcode: pickletools.OpcodeInfo) -> memoryview:
+        if opcode.arg is None:
+            return self._bytes(0)
+        size = opcode.arg.n
+        if size == pickletools.UP_TO_NEWLINE:
+            argument = self._lines(_LINES.get(opcode.name, 1))
+        elif size in _WIDTHS:
+            argument = self._bytes(int.from_bytes(self._bytes(_WIDTHS[size]), "little"))
+        else:
+            argument = self._bytes(size)
+        if opcode.name == "FRAME" and int.from_bytes(argument, "little") > len(self._pickle) - self._next:
+            raise _Wrong("it is cut off, or has a length beyond its end")
+        if opcode.name in _NUMBERS and len(argument) > LONGEST_NUMBER:
+            raise _Wrong(f"a number of more than {LONGEST_NUMBER} bytes")
+        return argument
+
+    def _bytes(self, size: int) -> memoryview:
+        if size > len(self._pickle) - self._next:
+            raise _Wrong("it is cut off, or has a length beyond its end")
+        self._next += size
+        return self._pickle[self._next - size : self._next]
+
+    def _lines(self, count: int) -> memoryview:
+        start = self._next
+        for _ in range(count):
+            newline = _NEWLINE.search(self._pickle, self._next)
+            if newline is None:
+                raise _Wrong("it is cut off, or has a length beyond its end")
+            self._next = newline.end()
+        return self._pickle[start : self._next - 1]
+
+    def _obey(self, opcode: pickletools.OpcodeInfo, argument: memoryview, position: int) -> None:
+        name = opcode.name
+        if name == "MARK":
+            self._marks.append(len(self._stack))
+        elif name == "POP":
+            if self._marks and self._marks[-1] == len(self._stack):
+                self._marks.pop()
+            else:
+                self._take(1)
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            index = self._index(name, argument, position)
+            self._stack.append(self._memo.get(index, 1))  # the unpickler tells what was never put
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "DUP", "STOP"):
+            (value,) = self._take(1)
+            self._stack += [value, value] if name == "DUP" else [value]
+            if name.endswith("PUT"):
+                index = self._index(name, argument, position)
+                if index > position:
+                    raise _Wrong(f"its memo index is no whole number from 0 to {position}")
+                self._memo[index] = value
+            elif name == "MEMOIZE":
+                self._memo[len(self._memo)] = value
+        else:
+            self._replace(opcode)
+
+    def _replace(self, opcode: pickletools.OpcodeInfo) -> None:
+        """Take what the opcode takes off the stack, and put what it leaves."""
+        before, name = opcode.stack_before, opcode.name
+        if pickletools.markobject in before:
+            if not self._marks:
+                raise _Wrong("it takes a value that is not there")
+            mark = self._marks.pop()
+            taken, self._stack = self._stack[mark:], self._stack[:mark]
+        else:
+            taken = self._take(len(before) - (name in _CHANGES))
+        stride = _KEY_STRIDES.get(name)
+        if stride and TOO_LARGE_KEY in taken[::stride]:
+            raise _Wrong(
+                f"a key of a dict or an item of a set is a tuple of more than {TOO_LARGE_KEY - 2} values"
+            )
+        if name in _CHANGES:
+            self._stack += self._take(1)
+        elif pickletools.pytuple in opcode.stack_after:
+            self._stack.append(min(1 + sum(taken), TOO_LARGE_KEY))
+        else:
+            self._stack += [1] * len(opcode.stack_after)
+
+    def _take(self, count: int) -> list[int]:
+        """Take values that lie above the last mark."""
+        start = len(self._stack) - count
+        if start < (self._marks[-1] if self._marks else 0):
+            raise _Wrong("it takes a value that is not there")
+        taken = self._stack[start:]
+        del self._stack[start:]
+        return taken
+
+    def _index(self, name: str, argument: memoryview, position: int) -> int:
+        if name not in ("GET", "PUT"):
+            return int.from_bytes(argument, "little")
+        if not _INDEX.fullmatch(argument):
+            raise _Wrong(f"its memo index is no whole number from 0 to {position}")
+        return int(bytes(argument))
+
+
+def scan_pickle(pickle: Buffer) -> str:
+    """Return what is wrong with a pickle's opcodes, empty where nothing is; build nothing of it."""
+    with memoryview(pickle).cast("B") as view:
+        return _Scan(view).run()
