@@ -18,7 +18,7 @@ from fastpose.data.sources.pack_log import PackReport, pack_to_file, read_classe
 from fastpose.data.sources.penn_action import pack_penn_action
 from fastpose.data.sources.pyskl import pack_pyskl
 from fastpose.data.synthetic.builtin import pack_synthetic
-from fastpose.settings.video import EstimatorName, VideoConfig
+from fastpose.settings.video import VideoConfig
 from fastpose.video.packing import pack_videos
 
 Source = Positional[Annotated[Path, arg(help="File or folder to pack; subfolders are searched too.")]]
@@ -52,20 +52,8 @@ KpFiles = Annotated[
 Videos = Positional[
     Annotated[tuple[str, ...], arg(help="Videos, folders and glob patterns; a video's folder is its class.")]
 ]
-Pose = Annotated[EstimatorName, arg(help="The pose estimator, of the extra `video`.")]
-PoseWeights = Annotated[
-    str | None,
-    arg(help="Its weights: a .task file for mediapipe; DETECTOR.onnx,POSE.onnx or none for rtmlib."),
-]
-PosePersons = Annotated[int, arg(help="Most persons to keep of a video.")]
-SaveKeypoints = Annotated[
-    bool,
-    arg(
-        help="Keep each video's keypoints beside it, as VIDEO.keypoints.npz, and go on from these the next time."
-    ),
-]
-KeypointsFolder = Annotated[Path | None, arg(help="Keep them in this folder instead.")]
-VideoLayout = Annotated[str | None, arg(help="Layout of the pack, by default the estimator's.")]
+ConvertTo = Annotated[str | None, arg(help="Layout of the pack, by default the estimator's.")]
+MinScore = Annotated[float, arg(help="A joint with a smaller score is missing.")]
 
 AS_THEY_ARE = KeypointOptions()
 
@@ -111,6 +99,12 @@ class KeypointFiles:
     """Exchange left and right between Kinect's layouts, whose picture is a mirror image, and all others."""
     image_size: tuple[int, int] | None = None
     """Height and width of clips that do not state theirs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labels:
+    """Classes and splits, where files do not say them."""
+
     labels: Path | None = None
     """csv file clip,label[,split][,group]; without it, the files or the folders that hold them name the classes."""
     classes: str | None = None
@@ -120,49 +114,53 @@ class KeypointFiles:
     seed: int = 0
     """Of the clips held out."""
 
+    def options(self) -> LabelOptions:
+        """Return them as readers take them, with the names of classes read."""
+        return LabelOptions(
+            labels=self.labels,
+            class_names=read_classes(self.classes),
+            val_fraction=self.val_fraction,
+            seed=self.seed,
+        )
+
 
 FILES_SAY = KeypointFiles()
+FOLDERS_SAY = Labels()
+NO_VIDEO = VideoConfig()
 
 
-def keypoints(source: Source, *, out: Out, files: KeypointFiles = FILES_SAY,
+def keypoints(source: Source, *, out: Out, files: KeypointFiles = FILES_SAY, labels: Labels = FOLDERS_SAY,
               coordinates: KeypointOptions = AS_THEY_ARE, on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack what pose estimators wrote, or your own keypoints: .json, .npz and .npy files."""
-    return _pack_files(SUFFIXES, source, out, files, coordinates, on_error)
+    return _pack_files(SUFFIXES, source, out, files, labels, coordinates, on_error)
 
 
-def npz(source: Source, *, out: Out, files: KeypointFiles = FILES_SAY,
+def npz(source: Source, *, out: Out, files: KeypointFiles = FILES_SAY, labels: Labels = FOLDERS_SAY,
         coordinates: KeypointOptions = AS_THEY_ARE, on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack your own data: a folder of .npz files, one a clip."""
-    return _pack_files((".npz",), source, out, files, coordinates, on_error)
+    return _pack_files((".npz",), source, out, files, labels, coordinates, on_error)
 
 
-def _pack_files(suffixes: tuple[str, ...], source: Path, out: Path, files: KeypointFiles,
+def _pack_files(suffixes: tuple[str, ...], source: Path, out: Path, files: KeypointFiles, labels: Labels,
                 coordinates: KeypointOptions, on_error: OnError) -> PackReport:  # fmt: skip
     layout = None if files.layout is None else get_layout(files.layout)
     options = ReadOptions(layout=layout, image_size=files.image_size, keypoints=coordinates)
-    labels = LabelOptions(
-        labels=files.labels,
-        class_names=read_classes(files.classes),
-        val_fraction=files.val_fraction,
-        seed=files.seed,
-    )
-    settings = {"options": options, "labels": labels, "suffixes": suffixes, "convert_to": files.convert_to}
+    settings = {
+        "options": options,
+        "labels": labels.options(),
+        "suffixes": suffixes,
+        "convert_to": files.convert_to,
+    }
     settings |= {**_sides(files.mirror), "on_error": on_error}
     return pack_to_file(out, pack_keypoints, source, **settings, progress=True)
 
 
-def video(source: Videos, *, out: Out, pose: Pose, pose_weights: PoseWeights = None, pose_persons: PosePersons = 2,
-          save_keypoints: SaveKeypoints = False, keypoints_folder: KeypointsFolder = None,
-          layout: VideoLayout = None, on_error: OnError = "skip") -> PackReport:  # fmt: skip
+def video(source: Videos, *, out: Out, video: VideoConfig = NO_VIDEO, labels: Labels = FOLDERS_SAY,
+          convert_to: ConvertTo = None, min_score: MinScore = 0.0,
+          on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack videos in folders by class, FOLDER/CLASS/*.mp4, with a pose estimator."""
-    config = VideoConfig(
-        pose=pose,
-        pose_weights=pose_weights,
-        pose_persons=pose_persons,
-        save_keypoints=save_keypoints,
-        keypoints_folder=keypoints_folder,
-    )
-    return pack_to_file(out, pack_videos, source, config, layout=layout, on_error=on_error, progress=True)
+    settings = {"labels": labels.options(), "convert_to": convert_to, "min_score": min_score}
+    return pack_to_file(out, pack_videos, source, video, **settings, on_error=on_error, progress=True)
 
 
 def _sides(mirror: bool) -> dict[str, bool | None]:

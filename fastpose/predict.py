@@ -12,7 +12,7 @@ from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.settings import CheckpointConfig
 from fastpose.settings.video import VideoConfig
 
-COMMON = ("pose",)  # of the nested groups: listed in full by --help
+COMMON = ("pose", "pose_weights")  # of the nested groups: listed in full by --help
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Arguments:
     convert: bool = False
     """Convert joints for a model of equally many others (coco17 for h36m17); else they are converted without it."""
     mirror: bool = True
-    """Exchange left and right where Kinect's joints are converted: its picture is mirrored."""
+    """Exchange left and right where Kinect's joints are converted; its picture is mirrored."""
     batch_size: int | None = None
     """Windows in one forward pass; by default 64 for joints, 16 for images."""
     device: str = "auto"
@@ -67,7 +67,7 @@ class Arguments:
     kpfiles: Path | None = None
     """Folder of the keypoint files that an index of Kinetics-400 points to."""
     draw: Path | None = None
-    """Write the video again with skeletons and classes drawn on it, as .mp4, .mov or .mkv; of several, a folder."""
+    """Write the video with skeletons and classes on it, or several to a folder."""
     coordinates: KeypointOptions = field(default_factory=KeypointOptions)
     video: VideoConfig = field(default_factory=VideoConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

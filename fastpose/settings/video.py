@@ -14,9 +14,9 @@ class VideoConfig:
     """How keypoints are found in videos (.mp4, .avi, .mov, .mkv, .webm)."""
 
     pose: EstimatorName | None = None
-    """Find the keypoints of videos with this pose estimator, of the extra `video`."""
+    """Find keypoints in videos with this estimator."""
     pose_weights: str | None = None
-    """Its weights: a .task file for mediapipe, DETECTOR.onnx,POSE.onnx for rtmlib (by default its own download)."""
+    """Its weights: .task for mediapipe, DETECTOR.onnx,POSE.onnx for rtmlib; else rtmlib downloads its own."""
     pose_persons: int = 2
     """Most persons to keep of a video; mediapipe looks for no more in a frame."""
     save_keypoints: bool = False

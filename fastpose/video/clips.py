@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from fastpose.data.pack.clip_check import check_clip
+from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import LAYOUTS, Layout
 from fastpose.data.pack.packed import PoseClip
 from fastpose.data.sources.clip_files import ClipGroup, read_clips
@@ -110,6 +111,7 @@ class VideoReader:
             saved = {self.keypoints_file(path) for path in paths if is_video(path)}
             paths = [path for path in paths if path not in saved]  # the same clips again
         names = clip_names([path for path in paths if is_video(path)])
+        taken = KeypointOptions(min_score=options.keypoints.min_score)
         for videos, members in groupby(paths, key=is_video):
             if not videos:
                 yield from read_clips(list(members), options)
@@ -117,7 +119,7 @@ class VideoReader:
             for path in members:
                 try:
                     clip, name = self.read(path), names[path]
-                    checked = check_clip(clip.labelled(name, 0), clip.layout, name, persons_first=True)
+                    checked = check_clip(clip.labelled(name, 0), clip.layout, name, taken, persons_first=True)
                 except (ValueError, OSError) as error:
                     yield Problem(printable(path), _text(error))
                     continue

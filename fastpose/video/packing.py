@@ -1,20 +1,23 @@
 """Videos in folders by class, packed as clips."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-import numpy as np
 from tqdm import tqdm
 
-from fastpose.data.pack.layouts import Layout, convert, get_layout
-from fastpose.data.pack.packed import PackedClips, PoseClip
+from fastpose.data.pack.clip_check import check_clip
+from fastpose.data.pack.coordinates import KeypointOptions
+from fastpose.data.pack.layouts import Layout
+from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.clip_files import find_files
-from fastpose.data.sources.found_files import printable
+from fastpose.data.sources.found_files import Problem, ReadClip, printable, problem_of
+from fastpose.data.sources.keypoint_folder import LabelOptions, pack_found
+from fastpose.data.sources.labels import ClipLabel, label_of_folders
 from fastpose.data.sources.pack_log import OnError, PackLog
 from fastpose.settings.video import VideoConfig
-from fastpose.video.clips import VideoClip, VideoReader, folder_name
+from fastpose.video.clips import VideoReader, folder_name
 from fastpose.video.frames import SUFFIXES, is_video
 
 
@@ -22,81 +25,89 @@ def pack_videos(
     sources: Sequence[str | Path],
     config: VideoConfig,
     *,
-    layout: str | Path | Layout | None = None,
+    labels: LabelOptions | None = None,
+    min_score: float = 0.0,
+    convert_to: str | Path | Layout | None = None,
     on_error: OnError = "skip",
     progress: bool = False,
 ) -> tuple[PackedClips, PackLog]:
     """Find the keypoints of videos and pack them; a video's class is the name of the folder that it lies in.
 
-    A clip is called CLASS/STEM, or CLASS/NAME where two files of a class share a stem. Classes are in alphabetical
-    order, and all clips form the split "all".
+    A folder called train, val or test, in or above that of the class, is the split. A clip is called CLASS/STEM, or
+    CLASS/NAME where two files of a class share a stem.
 
     Args:
         sources: videos, folders (with their subfolders) and glob patterns.
         config: how keypoints are found.
-        layout: convert to these joints; by default they are the estimator's.
+        labels: a table of labels instead of the folders, and clips to hold out.
+        min_score: a joint with a smaller score is missing.
+        convert_to: layout of the pack; by default the estimator's.
         on_error: "raise" makes the first bad video an error.
+        progress: show progress bars on the error stream.
 
     Raises:
         ValueError: no estimator, nothing to pack, or a bad video with ``on_error="raise"``.
+        OSError: the table of labels cannot be read.
     """
     if config.pose is None:
         raise ValueError("give --pose mediapipe or --pose rtmlib, which finds the keypoints of the videos")
-    target = None if layout is None else get_layout(layout)
-    log = PackLog(on_error)
+    log, options = PackLog(on_error), KeypointOptions(min_score=min_score)
     found, problems = find_files(sources, also=SUFFIXES)
     for problem in problems:
         log.skip(problem.file, problem.reason)
     videos = [path for path in found if is_video(path)]
+    where = ", ".join(map(str, sources))
     if not videos:
-        raise ValueError(f"no video ({', '.join(SUFFIXES)}) in {', '.join(map(str, sources)) or 'no source'}")
-    clips: list[PoseClip] = []
-    classes: list[str] = []
-    own: Layout | None = None
+        raise ValueError(f"no video ({', '.join(SUFFIXES)}) in {where or 'no source'}")
     with VideoReader(config) as reader:
         reader.prepare(videos)
-        for path, name in tqdm(_names(videos).items(), unit=" videos", desc="packing", disable=not progress):
-            try:
-                clip = reader.read(path)
-            except (ValueError, OSError) as error:
-                log.skip(name, "video cannot be used", f"{printable(path)}: {error}")
-                continue
-            own = clip.layout
-            clips.append(_converted(clip, target).labelled(name, 0))
-            classes.append(_class_of(path))
+        names = _names(videos)
+        shown = tqdm(videos, unit=" videos", desc="packing", disable=not progress)
+        packed = pack_found(
+            _read(reader, shown, names, options),
+            where,
+            log,
+            labels or LabelOptions(),
+            convert_to=convert_to,
+            made_of=f"videos, keypoints by {config.pose}",
+        )
         if reader.num_reused:
             log.notes.append(f"keypoints of {reader.num_reused} videos were those saved before")
-    log.need_clips(clips, ", ".join(map(str, sources)))
-    class_names = sorted(set(classes))
-    number_of = {name: number for number, name in enumerate(class_names)}
-    labelled = [replace(clip, label=number_of[name]) for clip, name in zip(clips, classes, strict=True)]
-    log.notes.append('all clips form the split "all"')
-    assert own is not None
-    packed = PackedClips.from_clips(
-        labelled,
-        layout=target or own,
-        class_names=class_names,
-        splits={"all": range(len(clips))},
-        source=f"videos, keypoints by {config.pose}",
-    )
     return packed, log
 
 
-def _converted(clip: VideoClip, target: Layout | None) -> VideoClip:
-    if target is None or target == clip.layout:
-        return clip
-    keypoints, scores = convert(clip.keypoints, clip.scores, clip.layout, target)
-    return replace(clip, keypoints=np.asarray(keypoints), scores=np.asarray(scores), layout=target)
+def _read(
+    reader: VideoReader, videos: Iterable[Path], names: Mapping[Path, str], options: KeypointOptions
+) -> Iterator[ReadClip | Problem]:
+    for path in videos:
+        try:
+            clip, name = reader.read(path), names[path]
+            checked = check_clip(clip.labelled(name, 0), clip.layout, name, options, persons_first=True)
+        except (ValueError, OSError) as error:
+            yield problem_of(path, error)
+            continue
+        folder = label_of_path(path)
+        yield ReadClip(printable(path), replace(checked, split=folder.split), clip.layout, folder.label)
 
 
-def _class_of(path: Path) -> str:
-    return printable(folder_name(path))
+def label_of_path(path: Path) -> ClipLabel:
+    """Return the class and perhaps the split of a video by the folders that it lies in.
+
+    "walk/a.mp4" is of class walk, whatever lies above; "train/walk/a.mp4" and "walk/train/a.mp4" also of split train.
+    """
+    parts = PurePosixPath(printable(path.absolute())).parts[-3:]
+    for first in (0, 1):
+        label = label_of_folders("/".join(part.strip("/") for part in parts[first:]))
+        if label is not None and label.split is not None:
+            return label
+    return ClipLabel(printable(folder_name(path)))
 
 
 def _names(videos: Sequence[Path]) -> dict[Path, str]:
     """Return the name of the clip of each video, different for each."""
-    names = {path: f"{_class_of(path)}/{printable(path.stem)}" for path in videos}
-    for longer in (lambda path: f"{_class_of(path)}/{printable(path.name)}", printable):
+    classes = {path: label_of_path(path).label for path in videos}
+    names = {path: f"{classes[path]}/{printable(path.stem)}" for path in videos}
+    for longer in (lambda path: f"{classes[path]}/{printable(path.name)}", printable):
         times = Counter(names.values())
         names |= {path: longer(path) for path, name in names.items() if times[name] > 1}
     return names

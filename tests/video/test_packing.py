@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support.videos import SIZE, FakeEstimator, grey_frames, need, write_video
 
+from fastpose.data.sources.keypoint_folder import LabelOptions
 from fastpose.settings.video import VideoConfig
 from fastpose.video import clips
 from fastpose.video.packing import pack_videos
@@ -44,6 +45,37 @@ def test_a_video_has_the_class_of_its_folder(folder):
     ]
 
 
+def test_folders_of_splits(tmp_path):
+    for name in ("train/walk/a.mp4", "train/run/a.mp4", "walk/test/b.mp4", "val/run/c.mp4"):
+        write_video(tmp_path / name, grey_frames(3))
+    packed, _ = pack_videos([tmp_path], CONFIG)
+    split_of = {packed.names[i]: split for split, members in packed.splits.items() for i in members}
+    assert split_of == {"run/a": "train", "walk/a": "train", "run/c": "val", "walk/b": "test"}
+    assert list(packed.class_names) == ["run", "walk"]
+    assert {
+        name: packed.class_names[label] for name, label in zip(packed.names, packed.labels, strict=True)
+    } == {name: name.partition("/")[0] for name in packed.names}
+
+
+def test_labels_of_a_table_and_clips_held_out(folder, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("clip,label,group\nwalk/a.mp4,go,1\nwalk/b,stay,2\nrun/a,go,1\n")
+    (folder / "walk" / "a.mkv").unlink()
+    packed, _ = pack_videos([folder], CONFIG, labels=LabelOptions(labels=table, val_fraction=0.5))
+    named = {name: packed.class_names[label] for name, label in zip(packed.names, packed.labels, strict=True)}
+    assert named == {"run/a": "go", "walk/a": "go", "walk/b": "stay"}
+    val = {packed.names[i] for i in packed.splits["val"]}
+    assert len({"run/a", "walk/a"} & val) in (0, 2)  # of one group
+    assert len(packed.splits["train"]) + len(val) == 3
+
+
+def test_joints_of_small_scores_are_missing(folder):
+    packed, _ = pack_videos([folder / "run"], CONFIG, min_score=0.5)
+    assert (packed.scores == np.float32(0.9)).all()
+    with pytest.raises(ValueError, match="no clip to pack"):
+        pack_videos([folder / "run"], CONFIG, min_score=0.95)
+
+
 def test_a_link_has_the_class_of_the_folder_that_it_lies_in(folder, tmp_path):
     (tmp_path / "links" / "jump").mkdir(parents=True)
     (tmp_path / "links" / "jump" / "x.mp4").symlink_to(folder / "run" / "a.mp4")
@@ -53,7 +85,7 @@ def test_a_link_has_the_class_of_the_folder_that_it_lies_in(folder, tmp_path):
 
 def test_other_joints(folder):
     own, _ = pack_videos([folder], CONFIG)
-    packed, _ = pack_videos([folder], CONFIG, layout="penn13")
+    packed, _ = pack_videos([folder], CONFIG, convert_to="penn13")
     assert packed.layout.name == "penn13"
     for side in ("left", "right"):
         ours, theirs = (
@@ -68,8 +100,9 @@ def test_bad_videos_are_named_and_left_out(folder):
     packed, log = pack_videos([folder, "nowhere*.mp4"], CONFIG)
     assert packed.num_clips == 4
     assert log.num_skipped == 2
-    (skipped,) = log.skipped["video cannot be used"]
-    assert skipped == ("walk/c", f"{folder / 'walk' / 'c.mp4'}: the file is empty")
+    (skipped,) = log.skipped["cannot be read"]
+    assert skipped == ("c.mp4", f"{folder / 'walk' / 'c.mp4'}: the file is empty")
+    assert log.unexpected == 2
     with pytest.raises(ValueError, match="the file is empty"):
         pack_videos([folder], CONFIG, on_error="raise")
 

@@ -114,7 +114,7 @@ def test_saved_keypoints_spare_the_estimator(done, video, pose, monkeypatch, cap
         *pose,
         "--keypoints-folder",
         str(folder / "keypoints"),
-        "--layout",
+        "--convert-to",
         "penn13",
     ]
     assert load_command("pack").main(["video", *given]) == 0

@@ -1,6 +1,6 @@
 """Folders and files of keypoints in any form into packed clips, with labels from a table, folders or the files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,13 +71,43 @@ def pack_keypoints(
     paths = _files(source, suffixes)
     if not paths:
         raise ValueError(f"{source}: no file in it or below it ends in {', '.join(suffixes)}")
+    shown = tqdm(paths, unit=" files", desc="reading", disable=not progress)
+    items = read_found(shown, lambda path: _name_in(path, folder), options)
+    made_of = f"keypoint files {source.name}"
+    packed = pack_found(
+        items, source, log, labels, convert_to=convert_to, exchange_sides=exchange_sides, made_of=made_of
+    )
+    return packed, log
+
+
+def pack_found(
+    items: Iterable[ReadClip | Problem],
+    source: str | Path,
+    log: PackLog,
+    labels: LabelOptions,
+    *,
+    convert_to: str | Path | Layout | None = None,
+    exchange_sides: bool | None = None,
+    made_of: str,
+) -> PackedClips:
+    """Pack clips that were read, with labels and splits; what else becomes of them is noted in ``log``.
+
+    Args:
+        items: the clips, and what could not be read.
+        source: where they are from, for texts.
+        labels, convert_to, exchange_sides: as for ``pack_keypoints``.
+        made_of: the source that the pack names.
+
+    Raises:
+        ValueError: as ``pack_keypoints``.
+        OSError: the table of labels cannot be read.
+    """
     table = LabelTable.read(labels.labels) if labels.labels else None
     target = None if convert_to is None else get_layout(convert_to)
     clips: list[CheckedClip] = []
     of_clips: list[ClipLabel] = []
     met: set[str] = set()
-    shown = tqdm(paths, unit=" files", desc="reading", disable=not progress)
-    for item in read_found(shown, lambda path: _name_in(path, folder), options):
+    for item in items:
         if isinstance(item, Problem):
             log.skip(Path(item.file).name, "cannot be read", str(item))
             continue
@@ -104,8 +134,7 @@ def pack_keypoints(
     clips, of_clips, class_names = _number_classes(clips, of_clips, labels.class_names, log, source)
     splits = _splits(clips, of_clips, labels, log)
     clips = [replace(clip, split=None) for clip in clips]
-    packed = PackedClips.from_checked(clips, target, class_names, splits, f"keypoint files {source.name}")
-    return packed, log
+    return PackedClips.from_checked(clips, target, class_names, splits, made_of)
 
 
 def _files(source: Path, suffixes: Sequence[str]) -> list[Path]:
@@ -171,7 +200,7 @@ def _number_classes(
     labels: list[ClipLabel],
     class_names: Sequence[str] | int | None,
     log: PackLog,
-    source: Path,
+    source: str | Path,
 ) -> tuple[list[CheckedClip], list[ClipLabel], Sequence[str] | int | None]:
     """Give class names their numbers; numbers stay as they are."""
     named = [label.label for label in labels if isinstance(label.label, str)]
