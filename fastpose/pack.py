@@ -78,8 +78,8 @@ def pyskl(source: Source, *, out: Out, layout: TargetLayout = None, source_layou
     """Pack a PYSKL or MMAction2 annotation pickle."""
     layouts = {"layout": layout, "source_layout": source_layout, **_sides(mirror)}
     settings = {"image_size": image_size, "class_names": read_classes(classes), "kpfiles": kpfiles}
-    settings |= {"keypoints": coordinates, "on_error": on_error}
-    return pack_to_file(out, pack_pyskl, source, **layouts, **settings, progress=True)
+    taken = {"keypoints": coordinates, "on_error": on_error}
+    return pack_to_file(out, pack_pyskl, source, **layouts, **settings, **taken, progress=True)
 
 
 def penn_action(source: Source, *, out: Out, on_error: OnError = "skip") -> PackReport:

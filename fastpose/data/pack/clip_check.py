@@ -2,7 +2,7 @@
 
 import operator
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,7 +189,7 @@ def real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
     return array
 
 
-def _count_numbers(value: list | tuple, counted: dict[int, int], depth: int) -> int:
+def _count_numbers(value: Sequence[Any], counted: dict[int, int], depth: int) -> int:
     """Count the numbers of nested lists, which may hold one list many times; ``counted`` by identity."""
     if depth > 8:
         raise ValueError("nested too deep")
@@ -291,9 +291,9 @@ def _present(keypoints: np.ndarray, scores: np.ndarray | None, min_score: float,
 
 def _filled_part(present: np.ndarray) -> tuple[np.ndarray, int, int]:
     """Return the persons with a joint, bool [M], and the frames from the first to behind the last with anybody."""
-    seen = present.any(axis=2)  # [M, T]
-    frames = np.flatnonzero(seen.any(axis=0))
-    return seen.any(axis=1), int(frames[0]), int(frames[-1]) + 1
+    seen = np.any(present, axis=2)  # [M, T]
+    frames = np.flatnonzero(np.any(seen, axis=0))
+    return np.any(seen, axis=1), int(frames[0]), int(frames[-1]) + 1
 
 
 def _part(array: np.ndarray, persons: np.ndarray, first: int, end: int) -> np.ndarray:

@@ -85,7 +85,7 @@ def read_annotations(content: Mapping[str, Any]) -> list[FoundClip]:
     listed: dict[str, list[int]] = {}
     for video, number in place_of.values():
         listed.setdefault(video, []).append(number)
-    clips: dict[str, list[tuple[int, dict]]] = {}
+    clips: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for i, annotation in enumerate(annotations):
         if not isinstance(annotation, dict) or not isinstance(annotation.get("keypoints"), list):
             continue  # boxes and masks of other categories
