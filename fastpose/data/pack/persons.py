@@ -17,7 +17,8 @@ from fastpose.data.pack.presence import present_joints
 TOLERANCE = 0.1
 LEAST_SIZE = 10.0  # pixels; of a body of which one or two joints are seen
 MAX_PAUSE = 15  # frames, half a second: who was away for longer may be anywhere
-CLEAR_GAIN = 0.5  # sizes of a body that an exchange must save in all, for persons who pass each other to stay
+# Sizes of a body that an exchange of slots saves in all: at least, and how much at once or altogether is no chance.
+LEAST_GAIN, CLEAR_GAIN, CLEAR_TOTAL = 0.1, 0.5, 1.0
 OFTEN = 0.5  # of the joints of the person seen most
 
 
@@ -183,8 +184,9 @@ def match_slots(
     """Give persons whose slots change from frame to frame a slot each, as detectors that track nobody leave them.
 
     In a frame, persons are exchanged where this brings them nearer to where they were when last seen, at most 15
-    frames before: by at least half a body's size in all, and to within a third of how far they would have come
-    otherwise. So persons who pass each other keep their slots, and a clip whose slots are steady is not touched.
+    frames before: by at least a tenth of a body's size in all, and to within a third of how far they would have come
+    otherwise. This is done where it saves half a body's size at once, or a whole one in the clip: persons who pass
+    each other keep their slots, and a clip whose slots are steady is not touched.
 
     Args:
         keypoints: [M, T, V, 2], any real dtype.
@@ -201,12 +203,12 @@ def match_slots(
     with np.errstate(over="ignore"):
         points = keypoints.astype(np.float32, copy=False)
     size = _typical_size(points, present)
-    if _jumps(points, present).sum(axis=0).max() < CLEAR_GAIN * size:
+    if not _may_exchange(points, present, size):
         return keypoints, scores, 0
-    order = _steady_order(points, present, size)  # [T, M]
+    order, gains = _steady_order(points, present, size)  # [T, M], [T]
+    if gains.max() < CLEAR_GAIN and gains.sum() < CLEAR_TOTAL:
+        return keypoints, scores, 0
     exchanged = int((order != np.arange(num_persons)).any(axis=1).sum())
-    if not exchanged:
-        return keypoints, scores, 0
     chosen = order.T, np.arange(num_frames)
     return keypoints[chosen], None if scores is None else scores[chosen], exchanged
 
@@ -223,16 +225,32 @@ def _typical_size(keypoints: NDArray[np.float32], present: NDArray[np.bool_]) ->
     return max(float(sizes[len(sizes) // 2]), LEAST_SIZE) if len(sizes) else LEAST_SIZE
 
 
-def _jumps(keypoints: NDArray[np.float32], present: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Return how far each slot's pose is from its last one, pixels, [M, T - 1]; 0 where either is missing."""
+def _may_exchange(points: NDArray[np.float32], present: NDArray[np.bool_], size: float) -> bool:
+    """Return whether some frame may be one in which ``_steady_order`` exchanges persons: what most clips are spared."""
     there = np.any(present, axis=-1)  # [M, T]
-    if there.all():
-        return _distances(keypoints[:, 1:], present[:, 1:], keypoints[:, :-1], present[:, :-1])
     frames = np.arange(there.shape[1])
-    last = np.maximum.accumulate(np.where(there, frames, -MAX_PAUSE - 1), axis=1)[:, :-1]
-    known = there[:, 1:] & (frames[1:] - last <= MAX_PAUSE)
-    before = np.arange(len(there))[:, None], np.maximum(last, 0)
-    return known * _distances(keypoints[:, 1:], present[:, 1:], keypoints[before], present[before])
+    if there.all():
+        last = np.broadcast_to(frames[:-1], (len(there), len(frames) - 1))
+    else:
+        last = np.maximum.accumulate(np.where(there, frames, -MAX_PAUSE - 1), axis=1)[:, :-1]
+    known = frames[1:] - last <= MAX_PAUSE  # [M, T - 1]
+    now, before = np.arange(len(there))[:, None], np.maximum(last, 0)
+    stay = _distances(points[:, 1:], present[:, 1:], points[now, before], present[now, before])
+    stay = (stay * (there[:, 1:] & known)).sum(axis=0)
+    far = np.flatnonzero(stay >= LEAST_GAIN * size)
+    if not len(far):
+        return False
+    here, seen = points[:, None, far + 1], present[:, None, far + 1]  # [M, 1, F, V, 2], [M, 1, F, V]
+    change = _distances(here, seen, points[now, before[:, far]], present[now, before[:, far]])
+    change *= there[:, None, far + 1] & known[:, far]  # [slot, slot before, F]
+    least = change.min(axis=1).sum(axis=0)
+    return _pays(stay[far] / size, least / size).any()
+
+
+def _pays(stay: Any, change: Any) -> Any:
+    """Return whether an exchange pays: ways of all persons, in sizes of a body, without and with it."""
+    gain = stay - change
+    return (gain >= LEAST_GAIN) & (gain >= 2 * change)
 
 
 def _distances(
@@ -249,16 +267,16 @@ def _distances(
 
 def _steady_order(
     keypoints: NDArray[np.float32], present: NDArray[np.bool_], size: float
-) -> NDArray[np.int64]:
-    """Return the slot in which each person stands in each frame, int64 [T, M]."""
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """Return the slot in which each person stands in each frame, int64 [T, M], and what each exchange saves, [T]."""
     num_persons, num_frames = present.shape[:2]
     there = np.any(present, axis=-1)
     poses, seen = keypoints[:, 0].copy(), present[:, 0].copy()  # of each person, when last seen
     away = np.where(there[:, 0], 0, MAX_PAUSE + 1)  # frames since then
-    slots = np.arange(num_persons)  # of each person
+    slots = everyone = np.arange(num_persons)  # slots of each person
     order = np.empty((num_frames, num_persons), np.int64)
     order[0] = slots
-    everyone = np.arange(num_persons)
+    gains = np.zeros(num_frames)
     for frame in range(1, num_frames):
         now, seen_now, known = keypoints[:, frame], present[:, frame], away < MAX_PAUSE
         far = _distances(now[:, None], seen_now[:, None], poses, seen) / size  # [slot, person]
@@ -267,16 +285,17 @@ def _steady_order(
         unknown = far[comparable].max(initial=0)
         cost = np.where(comparable, far, unknown) * there[:, frame, None]
         stay = cost[slots, everyone].sum()
-        if stay >= CLEAR_GAIN:
-            cost[slots, everyone] -= 1e-4  # of equal choices, that in which nobody moves
-            best_slots, best_persons = linear_sum_assignment(cost)
-            cost[slots, everyone] += 1e-4
-            paid = cost[best_slots, best_persons]
-            gain = stay - paid.sum()
-            if gain >= max(CLEAR_GAIN, 2 * paid[comparable[best_slots, best_persons]].sum()):
-                slots = best_slots[np.argsort(best_persons)]
+        if stay >= LEAST_GAIN:
+            # Of equal choices, that in which nobody moves.
+            favoured = cost.copy()
+            favoured[slots, everyone] -= 1e-4
+            at, who = linear_sum_assignment(favoured)
+            met_first = unknown * (there[at, frame] & ~comparable[at, who]).sum()
+            if _pays(stay - met_first, cost[at, who].sum() - met_first):
+                gains[frame] = stay - cost[at, who].sum()
+                slots = at[np.argsort(who)]
         order[frame] = slots
         met = there[slots, frame]
         poses[met], seen[met] = now[slots[met]], seen_now[slots[met]]
         away = np.where(met, 0, away + 1)
-    return order
+    return order, gains

@@ -140,6 +140,20 @@ def test_the_second_person_moves_up_when_the_first_is_missed():
     assert exchanged == 10
 
 
+def test_persons_who_stand_close_change_often_or_not_at_all():
+    """A fifth of a body apart: one change of places may be a step of theirs, many are a detector's."""
+    rng = np.random.default_rng(11)
+    pose = rng.uniform(0, 1, (1, 1, JOINTS, 2)) * [100, 230]
+    steady = (pose + np.array([0, 50])[:, None, None, None] * [1, 0]).repeat(40, axis=1).astype(np.float32)
+    once, often = steady.copy(), steady.copy()
+    once[:, 20:] = steady[::-1, 20:]
+    often[:, 1::2] = steady[::-1, 1::2]
+    assert match(once, scores_of(once))[2] == 0
+    keypoints, _, exchanged = match(often, scores_of(often))
+    np.testing.assert_array_equal(keypoints, steady)
+    assert exchanged == 20
+
+
 def test_whole_numbers_without_scores():
     steady = standing(np.random.default_rng(8), (0, 0), (500, 0)).astype(np.int64)
     listed = steady.copy()
