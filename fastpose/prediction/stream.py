@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from fastpose.data.pack.clip_check import check_clip
 from fastpose.data.pack.layouts import Layout, get_layout
@@ -16,6 +15,7 @@ from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.persons import MAX_PAUSE, Poses
 from fastpose.data.pack.presence import present_joints
 from fastpose.data.sampling.checks import checked_integer
+from fastpose.data.sources.frame_lists import parts_of_frame
 from fastpose.data.sources.linking import Linker, clean_detections, lay_out
 from fastpose.data.sources.unlabelled import pack_unlabelled
 from fastpose.prediction.predictor import MOST_FRAMES, WINDOW, Prediction, Predictor, fit_layout
@@ -94,12 +94,13 @@ class Stream:
             convert=predictor.convert,
         )
 
-    def push(self, keypoints: Any, scores: Any = None, ids: Sequence[int] | None = None) -> list[Prediction]:
+    def push(self, frame: Any, scores: Any = None, ids: Sequence[int] | None = None) -> list[Prediction]:
         """Take the next frame; return what is to be said now, most often nothing.
 
         Args:
-            keypoints: [N, V, 2] of N persons in pixels, or [V, 2] of one; with three numbers a joint, and no
-                ``scores``, the third is the score. NumPy, torch or nested lists; None or [] where nobody is seen.
+            frame: [N, V, 2] of N persons in pixels, or [V, 2] of one; with three numbers a joint, and no ``scores``,
+                the third is the score. NumPy, torch or nested lists; None or [] where nobody is seen. Or whatever
+                else ``PoseClip.from_frames`` takes for a frame.
             scores: [N, V] or [V].
             ids: N distinct numbers from 0, from a tracker: in all frames or in none.
 
@@ -113,10 +114,10 @@ class Stream:
                 says.
         """
         try:
-            frame = self._read(keypoints, scores, ids)
+            held = self._read(frame if scores is None and ids is None else _joined(frame, scores, ids))
         except ValueError as error:
             raise ValueError(f"frame {self.num_frames} of the stream: {error}") from error
-        self._frames.append(frame)
+        self._frames.append(held)
         self.num_frames += 1
         if self.num_frames < self._due:
             return []
@@ -131,39 +132,25 @@ class Stream:
         predicted = self._due - self.stride if self._due > self.window else 0
         return self._predict() if self.num_frames > predicted else []
 
-    def _read(self, keypoints: Any, scores: Any, ids: Sequence[int] | None) -> _Frame:
+    def _read(self, frame: Any) -> _Frame:
+        points, weights, ids = parts_of_frame(frame)
         num_joints = self.layout.num_joints
-        points = np.zeros((0, num_joints, 2)) if keypoints is None else _array(keypoints, "keypoints")
-        if points.size == 0:
-            points = np.zeros((0, num_joints, 2))
-        weights = None if scores is None or not len(points) else _array(scores, "scores")
-        if points.ndim == 2:
-            points = points[None]
-            weights = weights[None] if weights is not None and weights.ndim == 1 else weights
-        if points.ndim != 3 or points.shape[1] != num_joints or points.shape[2] not in (2, 3):
+        if not len(points):
+            points, weights, ids = np.zeros((0, num_joints, 2)), np.zeros((0, num_joints)), None
+        elif points.shape[1] != num_joints:
             raise ValueError(
                 f"keypoints must be [N, {num_joints}, 2] for layout {self.layout.name!r}, got {list(points.shape)}"
-            )
-        if points.shape[2] == 3 and weights is None:
-            points, weights = points[..., :2], points[..., 2]
-        if points.shape[2] == 3 or (weights is not None and weights.shape != points.shape[:2]):
-            raise ValueError(
-                f"scores must be {list(points.shape[:2])} for keypoints [N, V, 2], got "
-                f"{None if weights is None else list(weights.shape)} for {list(points.shape)}"
             )
         points, weights = clean_detections(points, weights)
         weights[weights < self.min_score] = 0
         if len(points) and self._with_ids not in (None, ids is not None):
             raise ValueError("ids must be given for all frames, or for none")
-        if ids is None or not len(points):
+        if ids is None:
             persons = self._linker.step(Poses.of(points, weights), weights.sum(axis=1))
+        elif min(ids) < 0 or len(set(ids)) < len(ids):
+            raise ValueError(f"ids must be distinct numbers from 0, got {ids}")
         else:
-            persons = _array(ids, "ids")
-            if persons.shape != (len(points),) or persons.dtype.kind not in "iu" or persons.min() < 0:
-                raise ValueError(f"ids must be {len(points)} integers from 0, got {ids!r}")
-            if len(set(persons.tolist())) != len(persons):
-                raise ValueError(f"ids must be distinct, got {ids!r}")
-            persons = persons.astype(np.int64)
+            persons = np.array(ids, np.int64)
         if len(points):
             self._with_ids = ids is not None
         return _Frame(points, weights, persons)
@@ -211,12 +198,6 @@ class Stream:
         return pack_unlabelled([clip], self.layout, "stream")
 
 
-def _array(value: Any, field: str) -> NDArray[Any]:
-    try:
-        array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-        array = array.astype(np.float64) if array.dtype == object else array
-    except (TypeError, ValueError):
-        raise ValueError(f"{field} are ragged, or hold no numbers") from None
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"{field} must be numbers, got dtype {array.dtype}")
-    return array
+def _joined(keypoints: Any, scores: Any, ids: Any) -> dict[str, Any]:
+    """Return a frame whose parts are given one by one as ``parts_of_frame`` takes it."""
+    return {"keypoints": [] if keypoints is None else keypoints, "scores": scores, "ids": ids}

@@ -1,6 +1,7 @@
 """Streams, frame by frame, against the predictor that is given the same frames as a clip."""
 
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,6 +102,23 @@ def test_ids_are_those_given(predictor):
         assert_same(by_person[number], predict(keypoints[person], model=predictor, **GIVEN))
 
 
+def test_frames_of_every_form(predictor):
+    keypoints = apart(2, 8)
+    scores = np.random.default_rng(5).uniform(0.2, 1, keypoints.shape[:3])
+    (expected,) = predict([keypoints], [scores], model=predictor, **GIVEN)
+    tracked = SimpleNamespace(id=torch.tensor([3.0, 5.0]))
+    forms = (
+        lambda k, s: (k, s),
+        lambda k, s: {"keypoints": k, "scores": s, "ids": [3, 5]},
+        lambda k, s: SimpleNamespace(xy=k, confidence=s),
+        lambda k, s: SimpleNamespace(keypoints=SimpleNamespace(xy=k, conf=s), boxes=tracked),
+    )
+    for form in forms:
+        stream = Stream(predictor, window=8, **GIVEN)
+        predictions = [stream.push(form(keypoints[:, frame], scores[:, frame])) for frame in range(8)]
+        assert_same(predictions[-1][0], expected)
+
+
 def test_a_stream_is_linked_as_a_clip_is(predictor):
     keypoints = apart(2, 16)
     scores = np.random.default_rng(3).uniform(0.2, 1, keypoints.shape[:3])
@@ -161,23 +179,23 @@ def test_frames_that_do_not_fit_are_left_out(predictor):
     keypoints = apart(1, 8)
     stream = Stream(predictor, window=4, stride=4, **GIVEN)
     stream.push(keypoints[:, 0])
-    for frame, message in (
-        ({"keypoints": np.zeros((1, 13, 2))}, r"frame 1 of the stream: keypoints must be \[N, 17, 2\]"),
-        ({"keypoints": np.zeros((1, 17, 4))}, r"keypoints must be \[N, 17, 2\]"),
-        ({"keypoints": [[1, 2], [3]]}, "frame 1 of the stream: keypoints are ragged"),
-        ({"keypoints": ["a"]}, "keypoints must be numbers, got dtype <U1"),
-        ({"keypoints": keypoints[:, 1], "scores": np.ones((2, 17))}, r"scores must be \[1, 17\]"),
-        ({"keypoints": keypoints[:, 1], "ids": [0]}, "ids must be given for all frames, or for none"),
+    for given, message in (
+        ({"frame": np.zeros((1, 13, 2))}, r"frame 1 of the stream: keypoints must be \[N, 17, 2\]"),
+        ({"frame": np.zeros((1, 17, 4))}, r"frame 1 of the stream: keypoints must be \[N, V, 2\]"),
+        ({"frame": [[1, 2], [3]]}, "frame 1 of the stream: keypoints is ragged"),
+        ({"frame": ["a"]}, "keypoints must be an array of real numbers"),
+        ({"frame": keypoints[:, 1], "scores": np.ones((2, 17))}, r"scores must be \[1, 17\]"),
+        ({"frame": keypoints[:, 1], "ids": [0]}, "ids must be given for all frames, or for none"),
     ):
         with pytest.raises(ValueError, match=message):
-            stream.push(**frame)
+            stream.push(**given)
     assert stream.num_frames == 1
     for frame in range(1, 3):
         stream.push(keypoints[:, frame])
     (prediction,) = stream.push(keypoints[:, 3])
     assert_same(prediction, predict(keypoints[:, :4], model=predictor, **GIVEN))
     tracked = Stream(predictor, window=4, **GIVEN)
-    for ids in ([1, 1], [1], [-1, 2], [0.5, 1]):
+    for ids in ([1, 1], [1], [-1, 2]):
         with pytest.raises(ValueError, match="ids must be"):
             tracked.push(apart(2, 1)[:, 0], ids=ids)
 

@@ -28,7 +28,7 @@ def clip_of_frames(frames: Sequence[Any]) -> FoundClip:
     joints: int | None = None
     for number, frame in enumerate(frames):
         try:
-            keypoints, scores, persons = _parts_of(frame)
+            keypoints, scores, persons = parts_of_frame(frame)
         except ValueError as error:
             raise ValueError(f"frame {number}: {error}") from error
         if not len(keypoints):
@@ -47,8 +47,12 @@ def clip_of_frames(frames: Sequence[Any]) -> FoundClip:
     )
 
 
-def _parts_of(frame: Any) -> tuple[np.ndarray, np.ndarray, list[int] | None]:
-    """Return keypoints [N, V, 2], scores [N, V] and ids of a frame, N = 0 where it is empty."""
+def parts_of_frame(frame: Any) -> tuple[np.ndarray, np.ndarray, list[int] | None]:
+    """Return keypoints [N, V, 2], scores [N, V] and ids of a frame as ``clip_of_frames`` takes it; N may be 0.
+
+    Raises:
+        ValueError: it is of another form.
+    """
     ids = None
     scores = None
     if frame is None:
