@@ -27,7 +27,9 @@ def main(folder: Path) -> int:
     packed.save(folder / "own.safetensors")
 
     where = ["--data", str(folder / "own.safetensors"), "--out", str(folder / "runs")]
-    quick = "--preset robust --epochs 8 --batch-size 8 --clip-len 12 --ema 0.9 --warmup-epochs 0 --threads 1"
+    quick = (
+        "--arms contrastive --epochs 8 --batch-size 8 --clip-len 12 --ema 0.9 --warmup-epochs 0 --threads 1"
+    )
     return fastpose(["train", *where, *quick.split(), "--alphas", "0", "0.02", "0.1"])
 
 

@@ -5,6 +5,7 @@ import difflib
 import importlib
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -123,26 +124,43 @@ class Command:
     """What happens in the body of ``with Command() as command:``, and ``command.status``, its exit status.
 
     The status is 0 unless the body sets it. A ``ValueError`` or ``OSError`` is printed as one line "error: …" (2),
-    Ctrl-C as ``interrupted`` (130); any other error is a fault of the program and keeps its traceback.
+    Ctrl-C as ``interrupted`` (130), which the body may set; any other error is a fault of the program and keeps its
+    traceback. A warning is printed as one line "warning: …".
     """
 
-    def __init__(self, *, interrupted: str = "stopped") -> None:
+    def __init__(self) -> None:
         self.status = 0
-        self._interrupted = interrupted
+        self.interrupted = "stopped"
+        self._format_warning = warnings.formatwarning
 
     def __enter__(self) -> "Command":
         share_processors()
+        warnings.formatwarning = self._short_warning
         return self
+
+    def _short_warning(
+        self,
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        line: str | None = None,
+    ) -> str:
+        """Return a warning for the user without the place in the code; others as Python shows them."""
+        if issubclass(category, UserWarning):
+            return f"warning: {message}\n"
+        return self._format_warning(message, category, filename, lineno, line)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
+        warnings.formatwarning = self._format_warning
         if isinstance(error, ValueError | OSError):
             name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
             print(f"error: {name}: {reason}" if name and reason else f"error: {error}", file=sys.stderr)
             self.status = 2
         elif isinstance(error, KeyboardInterrupt):
-            print(f"\n{self._interrupted}", file=sys.stderr)
+            print(f"\n{self.interrupted}", file=sys.stderr)
             self.status = 130
         else:
             return False

@@ -4,17 +4,22 @@ Without arguments it makes the built-in synthetic data set, trains a supervised 
 model on it, and compares their robustness.
 """
 
+import os
+import shlex
 import sys
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fastpose._command import Command, parse_arguments, read_first
+from fastpose._command import Command, parse_arguments, program_name, read_first
 from fastpose.settings import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
 from fastpose.settings import files as settings
+from fastpose.settings.adapting import ADAPTED_BY, adapted
 from fastpose.settings.checks import is_changed
 from fastpose.settings.families import FAMILIES
 from fastpose.settings.front_ends import AUTO, with_front_end
-from fastpose.settings.presets import PRESET_ARMS
+from fastpose.settings.presets import FIRST_RUN, OWN_DATA, PRESET_ARMS, REPORT
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
 # The settings that --help explains; it only names the others.
@@ -25,14 +30,14 @@ COMMON = ("data", "model", "input", "epochs", "batch_size", "alpha", "device")
 class Arguments:
     """Train, measure the curve of accuracy over noise, compare.
 
-    Settings come from --preset, then --config, then the flags below. Without --data, --preset and --config
-    the built-in synthetic data set is used with settings for a first run of a few minutes.
+    Settings come from --preset, then --config, then the flags. With --data the default is --preset robust, and its
+    three arms; --preset report is the report's. Alone, it is a first run of minutes.
     """
 
     preset: str | None = None
-    """report, robust, dct_mlp, first-run, pyskl-test, motionbert, or another. reference-code: the report's own;
-    pyskl-test: 48 frames of 64×64, tested on 10 clips and flips; motionbert-published: 243 frames, as its published
-    weights expect them."""
+    """robust (for --data), report, dct_mlp, pyskl-test, motionbert, or another. first-run; reference-code: the report's
+    own; pyskl-test: 48 frames of 64×64, tested on 10 clips and flips; motionbert-published: 243 frames, as its
+    published weights expect them."""
     config: Path | None = None
     """JSON file of settings, such as the config.json of a run."""
     front_end: str | None = None
@@ -47,7 +52,7 @@ class Arguments:
     out: Path | None = None
     """Folder for the runs; by default a new one under runs/."""
     resume: bool = False
-    """Go on with the unfinished runs in --out."""
+    """Go on with the runs in --out. They may have more --epochs than before, or be measured at other --alphas."""
     overwrite: bool = False
     """Delete the runs of the same names in --out first."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -58,12 +63,20 @@ class Arguments:
 
 
 def parse(argv: list[str] | None = None) -> Arguments:
-    """Read the command line; settings named by --preset and --config become the defaults of the flags."""
+    """Read the command line; settings named by --preset and --config become the defaults of the flags.
+
+    Warns of what of the preset gives way to what the user chose.
+    """
     known = read_first(argv, "--preset", "--config", "--data", "--front-end")
-    bare = known.data is None and known.config is None
-    preset = known.preset or ("first-run" if bare else "report")
+    preset = known.preset or (REPORT if known.config else OWN_DATA if known.data else FIRST_RUN)
     base = settings.from_preset(preset)
     arms: tuple[Arm, ...] = PRESET_ARMS.get(preset, ("contrastive",))
+    typed = vars(read_first(argv, *ADAPTED_BY.values()))
+    chosen = settings.by_name(settings.read_values(known.config)) if known.config else {}
+    chosen |= {name: value for name, value in typed.items() if value is not None}
+    base, said = adapted(base, chosen)
+    for sentence in said:
+        warnings.warn(sentence, stacklevel=2)
     if known.config:
         base = settings.from_file(known.config, base)
         arms = (base.arm,)
@@ -74,11 +87,31 @@ def parse(argv: list[str] | None = None) -> Arguments:
     return parse_arguments(Arguments, argv, "train", default=default, common=COMMON)
 
 
+def refuse_many_processes() -> None:
+    """Raise ValueError where a launcher such as torchrun started this process as one of several."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count.isdecimal() and int(count) > 1:
+        raise ValueError(
+            f"WORLD_SIZE = {count}: fastpose trains in one process only; start it without torchrun, or each arm and "
+            "seed by itself (--arms, --seeds) on a device of its own"
+        )
+
+
+def resume_command(argv: Sequence[str] | None, out: Path) -> str:
+    """Return the command that goes on with the runs in ``out``, for a shell: this one, to resume."""
+    given = sys.argv[1:] if argv is None else argv
+    words = [
+        word for word in given if word not in ("--overwrite", "--no-overwrite", "--resume", "--no-resume")
+    ]
+    if read_first(argv, "--out").out is None:
+        words += ["--out", str(out)]
+    return shlex.join([*program_name("train").split(), *words, "--resume"])
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    with Command(
-        interrupted="stopped; --resume with the same --out goes on from the last checkpoint"
-    ) as command:
+    with Command() as command:
+        refuse_many_processes()
         arguments = parse(argv)
         if arguments.out is None and (arguments.resume or arguments.overwrite):
             raise ValueError("--resume and --overwrite need --out, the folder they are about")
@@ -100,7 +133,14 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.leave_one_out:
             plan = leave_one_out(plan)
         out = arguments.out or new_folder(base)
-        run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
+        try:
+            run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
+        except KeyboardInterrupt:
+            if any((out / name).exists() for name in plan):
+                command.interrupted = (
+                    f"stopped; to go on from the last checkpoint:\n{resume_command(argv, out)}"
+                )
+            raise
     return command.status
 
 

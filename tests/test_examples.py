@@ -70,7 +70,7 @@ def test_a_graph_network_of_an_example_is_trained_by_name(tmp_path, monkeypatch)
         assert fastpose(["train", "--model", "examples.gcn:GCN", *flags.split()]) == 0
     finally:
         MODELS.pop("examples.gcn:GCN", None)
-    assert (tmp_path / "runs" / "augmented-0.01-s0" / "model.safetensors").exists()
+    assert (tmp_path / "runs" / "augmented-0-0.3-s0" / "model.safetensors").exists()
 
 
 def test_a_pickle_becomes_a_curve(example, tmp_path):

@@ -1,6 +1,7 @@
-"""Accuracy as a function of keypoint noise: the curve, its table and its plot."""
+"""Accuracy as a function of keypoint noise: the curve and its table."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import nn
 from fastpose.data.pack.packed import PackedClips
 from fastpose.evaluation.metrics import Accuracy, AccuracyMeter
 from fastpose.evaluation.scores import ClipScores, score_clips, score_families
-from fastpose.system.files import atomic_path, write_csv
+from fastpose.system.files import write_csv
 
 Curve = dict[float, Accuracy]  # by noise level
 Families = dict[str, Curve]  # by noise family
@@ -110,24 +111,9 @@ def read_accuracies(path: Path, *columns: str) -> list[tuple[dict[str, str], flo
         raise ValueError(f"{path}: is no table of accuracy over noise ({error!r})") from error
 
 
-def plot_curves(path: Path, curves: dict[str, Curve], title: str = "") -> None:
-    """Draw top-1 over the noise level, a curve per run, as in the report's Figure 2."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for (name, curve), marker in zip(curves.items(), "os^Dv<>pP*Xhd" * len(curves), strict=False):
-        axes.plot(list(curve), [accuracy.top1_percent for accuracy in curve.values()], marker=marker,
-                  markersize=4, linewidth=1.5, label=name)  # fmt: skip
-    axes.set_xlabel("noise level α (standard deviation over the frame's size, times the clip's motion c)")
-    axes.set_ylabel("top-1 accuracy in %")
-    axes.set_ylim(0, 100)
-    axes.set_xlim(left=0)
-    axes.grid(alpha=0.3)
-    axes.set_title(title)
-    axes.legend(fontsize="small")
-    with atomic_path(path) as partial:
-        figure.savefig(partial, format="png", dpi=130)
+def without_seed(name: str) -> str:
+    """Return the part of a run's name that its seeds share."""
+    return re.sub(r"-s\d+$", "", name)
 
 
 def format_table(curves: dict[str, Curve]) -> str:
@@ -151,12 +137,6 @@ def format_spread(groups: dict[str, list[Curve]]) -> str:
             values = [curve[alpha].top1_percent for curve in curves]
             cells[name][alpha] = mean_and_spread(values)
     return _format_levels("mean ± spread", cells)
-
-
-def sampling_error(accuracy: Accuracy) -> float:
-    """Return the standard error of top-1, in points, from the finite number of clips."""
-    share = accuracy.top1_percent / 100
-    return 100 * float(np.sqrt(share * (1 - share) / accuracy.num_clips))
 
 
 def mean_and_spread(values: Sequence[float]) -> str:

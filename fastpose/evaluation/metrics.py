@@ -1,9 +1,15 @@
 """Accuracy over a set of clips, accumulated where the scores are."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+CONFIDENCE_95 = 1.959964  # standard deviations of a normal variable that hold 95 % of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +64,41 @@ class AccuracyMeter:
             num_clips=total,
             confusion=confusion,
         )
+
+
+def wilson_interval(accuracy: Accuracy) -> tuple[float, float]:
+    """Return between which percentages the top-1 of endlessly many such clips lies, with 95 % confidence.
+
+    Unlike one of ± some standard errors, it has a width where all clips are right, or none. Source: Wilson, "Probable
+    Inference", 1927.
+    """
+    share, count = accuracy.top1_percent / 100, accuracy.num_clips
+    squared = CONFIDENCE_95**2 / count
+    centre = (share + squared / 2) / (1 + squared)
+    half = CONFIDENCE_95 / (1 + squared) * math.sqrt(share * (1 - share) / count + squared / (4 * count))
+    low, high = (
+        min(centre - half, share),
+        max(centre + half, share),
+    )  # rounding may not leave the share outside
+    return 100 * max(low, 0.0), 100 * min(high, 1.0)
+
+
+def format_interval(accuracy: Accuracy) -> str:
+    """Say how sure a top-1 is, by the number of clips alone."""
+    low, high = wilson_interval(accuracy)
+    return (
+        f"{accuracy.top1_percent:.1f} % of {accuracy.num_clips} clip{'' if accuracy.num_clips == 1 else 's'}; by their "
+        f"number alone, the sampling error, "
+        f"{low:.1f} to {high:.1f} % with 95 % confidence (Wilson)"
+    )
+
+
+def majority_percent(labels: NDArray[np.int64]) -> float:
+    """Return the top-1, in percent, of always answering the class that most of some clips are of."""
+    return 100 * float(np.bincount(labels).max()) / len(labels)
+
+
+def tell_chances(chances: Iterable[float]) -> str:
+    """Say what always answering the largest class would reach, in percent of the clips of each run."""
+    shares = " or ".join(f"{chance:.1f}" for chance in sorted(set(chances)))
+    return f"always answering the largest class: {shares} %"

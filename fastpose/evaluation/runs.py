@@ -12,9 +12,11 @@ from tqdm import tqdm
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.splits import select_clips
 from fastpose.data.synthetic.builtin import BUILT_IN, open_clips
-from fastpose.evaluation.curves import Curve, Families, curve_of, format_table, plot_curves, write_curve
+from fastpose.evaluation.confusion import format_classes, format_pairs, write_confusion
+from fastpose.evaluation.curve_plot import curve_title, plot_curves
+from fastpose.evaluation.curves import Curve, Families, curve_of, format_table, write_curve
 from fastpose.evaluation.families import compare_families
-from fastpose.evaluation.metrics import Accuracy
+from fastpose.evaluation.metrics import format_interval, majority_percent, tell_chances
 from fastpose.evaluation.scores import (
     GAUSSIAN,
     ClipScores,
@@ -26,7 +28,6 @@ from fastpose.evaluation.scores import (
 )
 from fastpose.settings import DataConfig, EvalConfig
 from fastpose.settings.checks import is_changed
-from fastpose.system.files import atomic_path, write_text
 from fastpose.system.placement import Placement
 from fastpose.weights.card import ModelCard
 from fastpose.weights.runs import load_card, load_model
@@ -271,53 +272,25 @@ def evaluate_runs(
         curves[FUSED] = fused[GAUSSIAN]
         by_family[FUSED] = {family: fused[family] for family in settings.families}
     out.mkdir(parents=True, exist_ok=True)
+    write_curve(out / "robustness.csv", curves)
+    source = ", ".join(dict.fromkeys(candidate.packed.source for candidate in candidates.values()))
+    title = curve_title(source, curves)
+    chances = [majority_percent(each.packed.labels[each.indices]) for each in candidates.values()]
+    plot_curves(out / "robustness.png", curves, title, chances)
+    print("\n" + format_table(curves))
+    print(tell_chances(chances))
     for name, curve in curves.items():
         class_names = candidates.get(name, next(iter(candidates.values()))).card.class_names
         for alpha in confusion_alphas:
             stem = out / f"confusion-{name.replace('/', '-')}-{alpha:g}"
             write_confusion(stem, curve[alpha], class_names, f"{name}, α = {alpha:g}")
-    write_curve(out / "robustness.csv", curves)
-    plot_curves(out / "robustness.png", curves)
-    print("\n" + format_table(curves))
+        for alpha in confusion_alphas[:1]:
+            described = f"{name}, α = {alpha:g}"
+            print(f"\n{described}: {format_interval(curve[alpha])}")
+            if len(curves) == 1:
+                print("\n" + format_classes(curve[alpha], class_names, described))
+            print(format_pairs(curve[alpha], class_names, described))
     if is_changed(settings, "families"):
-        compare_families(by_family, out / "families")
+        compare_families(by_family, out / "families", title=title)
     print(f"\nresults: {out}")
     return curves
-
-
-def write_confusion(stem: Path, accuracy: Accuracy, names: tuple[str, ...], title: str) -> None:
-    """Write a confusion matrix (rows: true class, columns: predicted) as ``stem``.csv and ``stem``.png."""
-    from matplotlib.figure import Figure
-
-    assert accuracy.confusion is not None  # as of all that is measured here
-    counts = accuracy.confusion.numpy()  # [K, K]
-    met = np.flatnonzero(
-        counts.sum(axis=0) + counts.sum(axis=1)
-    )  # the picture leaves out classes that never occur
-    quoted = ['"' + name.replace('"', '""') + '"' for name in names]
-    rows = [",".join([name, *map(str, row)]) for name, row in zip(quoted, counts.tolist(), strict=True)]
-    write_text(stem.with_name(stem.name + ".csv"), "\n".join([",".join(["true", *quoted]), *rows]) + "\n")
-
-    shown = [names[k] for k in met]
-    counts = counts[np.ix_(met, met)]
-    side = min(4 + 0.28 * len(shown), 24)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot()
-    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-    ticks = range(len(shown))
-    size = 8 if len(shown) <= 30 else 5
-    axes.set_xticks(ticks, shown, rotation=90, fontsize=size)
-    axes.set_yticks(ticks, shown, fontsize=size)
-    if len(shown) <= 30:
-        for row in ticks:
-            for column in ticks:
-                if counts[row, column]:
-                    axes.text(column, row, f"{shares[row, column]:.0f}", ha="center", va="center", fontsize=6,
-                              color="white" if shares[row, column] > 50 else "black")  # fmt: skip
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(f"{title}: top-1 {accuracy.top1_percent:.1f} %")
-    figure.colorbar(image, ax=axes, shrink=0.7, label="% of the true class")
-    with atomic_path(stem.with_name(stem.name + ".png")) as partial:
-        figure.savefig(partial, format="png", dpi=130)

@@ -100,7 +100,7 @@ def score_clips(
     if sampler is None:
         sampling = sampling or SamplingConfig()
         sampler = sampler_on(placement.device, packed, sampling, train=False, seed=seed, prior=prior)
-    levels = list(dict.fromkeys(settings.alphas))
+    levels = list(settings.alphas)
     scored: list[Tensor] = []  # [b, K], of clips × levels
     was_training = model.training
     model.eval()
@@ -157,10 +157,9 @@ def count_levels(alphas: Sequence[float], families: Iterable[str]) -> int:
 
 def _levels_to_score(alphas: Sequence[float], families: Iterable[str]) -> dict[str, tuple[float, ...]]:
     """Return the noise levels to score with each family: α = 0 with the first alone."""
-    levels = tuple(dict.fromkeys(alphas))
     first, *others = dict.fromkeys(families)
-    noisy = tuple(alpha for alpha in levels if alpha != 0)
-    return {first: levels, **dict.fromkeys(others, noisy)}
+    noisy = tuple(alpha for alpha in alphas if alpha != 0)
+    return {first: tuple(alphas), **dict.fromkeys(others, noisy)}
 
 
 def _score_filtered(

@@ -1,6 +1,7 @@
 """What settings check of themselves."""
 
 import math
+import warnings
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -33,10 +34,20 @@ def check_words(config: Any) -> None:
             check(config, f"one of {', '.join(words)}", words.__contains__, name)
 
 
-def check_levels(config: Any, name: str) -> None:
-    """Raise ValueError unless ``name`` is one noise level or more."""
+def settle_levels(config: Any, name: str) -> None:
+    """Sort the noise levels of ``name`` and keep each once, with a warning where one is repeated.
+
+    Raises:
+        ValueError: ``name`` is not one noise level or more.
+    """
     check(config, "one noise level or more", len, name)
     check(config, "noise levels ≥ 0", lambda grid: all(0 <= a < math.inf for a in grid), name)
+    named = list(getattr(config, name))
+    levels = tuple(sorted(set(named)))
+    repeated = ", ".join(f"{level:g}" for level in levels if named.count(level) > 1)
+    if repeated:
+        warnings.warn(f"{name}: {repeated} is named more than once, and is measured once", stacklevel=4)
+    object.__setattr__(config, name, levels)  # of a frozen dataclass, by its own __post_init__
 
 
 def settle_families(config: Any, name: str) -> None:
@@ -46,7 +57,7 @@ def settle_families(config: Any, name: str) -> None:
         families = FAMILIES if chosen == "all" or list(chosen) == ["all"] else check_families(chosen)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    object.__setattr__(config, name, families)  # of a frozen dataclass, by its own __post_init__
+    object.__setattr__(config, name, families)  # as above
 
 
 def is_whole(value: Any, low: int, high: int) -> bool:

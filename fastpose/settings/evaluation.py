@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastpose.settings.checks import check, check_levels, settle_families
+from fastpose.settings.checks import check, settle_families, settle_levels
 
 ALPHA_GRID = (0.0, 0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 
@@ -26,6 +26,6 @@ class EvalConfig:
     """Filter noisy clips at the full frame rate first: off, sure, or a prior that `fastpose denoise --fit` wrote."""
 
     def __post_init__(self) -> None:
-        check_levels(self, "alphas")
+        settle_levels(self, "alphas")
         settle_families(self, "families")
         check(self, "at least 1", lambda n: n >= 1, "num_clips", "eval_batch_size")

@@ -80,13 +80,29 @@ def from_preset(name: str) -> RunConfig:
 
 def from_file(path: str | Path, base: RunConfig | None = None) -> RunConfig:
     """Read settings from a JSON file over ``base``."""
+    return from_dict(read_values(path), base, source=str(path))
+
+
+def read_values(path: str | Path) -> Any:
+    """Return what a JSON file of settings holds, unchecked.
+
+    Raises:
+        ValueError: it cannot be read, or is no JSON.
+    """
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise ValueError(f"{path}: not a JSON file ({error})") from error
-    return from_dict(values, base, source=str(path))
+
+
+def by_name(values: Any) -> dict[str, Any]:
+    """Return nested ``values`` by the names of the settings alone, without their sections."""
+    found: dict[str, Any] = {}
+    for name, value in values.items() if isinstance(values, dict) else ():
+        found |= by_name(value) if isinstance(value, dict) else {name: value}
+    return found
 
 
 def to_json(config: RunConfig) -> str:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fastpose.settings.checks import check, check_levels, check_words, require, settle_families
+from fastpose.settings.checks import check, check_words, require, settle_families, settle_levels
 
 
 def parse_alpha(text: str) -> tuple[float, float]:
@@ -102,7 +102,7 @@ class OptimConfig:
         )
         check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
         check(self, "0 or more", lambda n: n >= 0, "val_every", "patience")
-        check_levels(self, "val_alphas")
+        settle_levels(self, "val_alphas")
         require(
             self.patience == 0 or self.val_every > 0,
             f"patience = {self.patience}: expected val_every > 0, so that there are validations to compare",

@@ -27,9 +27,11 @@ ROBUST_OPTIM = {
 # The published learning rates and schedule of MotionBERT's action recognition.
 MOTIONBERT_OPTIM = {"lr": 1e-4, "head_lr": 1e-3, "schedule": "step", "lr_decay": 0.99}
 
-# The report's values are the defaults. "first-run" is what a bare `fastpose train` does.
+# The report's values are the defaults. A bare `fastpose train` is a first run; one with data is a robust one.
+FIRST_RUN, OWN_DATA, REPORT = "first-run", "robust", "report"
 PRESET_ARMS: dict[str, tuple[Arm, ...]] = {
     "first-run": ("supervised", "contrastive"),
+    "robust": ("supervised", "augmented", "contrastive"),
     "dct_mlp": ("augmented",),
     "motionbert-published": ("supervised",),
 }

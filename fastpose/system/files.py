@@ -36,11 +36,16 @@ def write_text(target: str | Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_csv(path: str | Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write dictionaries as a csv table, atomically: a column for every key, empty where a row lacks it."""
-    columns = dict.fromkeys(key for row in rows for key in row)
+def write_csv(
+    path: str | Path, rows: Sequence[Mapping[str, object]], columns: Sequence[str] | None = None
+) -> None:
+    """Write dictionaries as a csv table, atomically: a column for every key, empty where a row lacks it.
+
+    ``columns`` name them where there may be no row.
+    """
+    names = list(dict.fromkeys(key for row in rows for key in row)) if columns is None else list(columns)
     with atomic_path(path) as partial, open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(columns), lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -1,40 +1,37 @@
 """Several training runs that differ in arm and seed, measured side by side."""
 
-import dataclasses
-import json
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from fastpose.data.denoising.denoiser import Denoiser
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.pack.split_checks import odd_splits
+from fastpose.data.pack.splits import select_clips
+from fastpose.evaluation.curve_plot import curve_title, plot_curves
 from fastpose.evaluation.curves import (
     Curve,
     format_spread,
     format_table,
-    plot_curves,
     read_curves,
-    sampling_error,
+    without_seed,
     write_curve,
 )
 from fastpose.evaluation.families import compare_families, read_families, write_families
+from fastpose.evaluation.metrics import format_interval, majority_percent, tell_chances
 from fastpose.evaluation.scores import GAUSSIAN, count_levels, format_speed
 from fastpose.settings import Arm, OptimConfig, RunConfig
 from fastpose.settings.checks import is_changed
 from fastpose.settings.families import FAMILIES
-from fastpose.settings.files import from_file, to_json
-from fastpose.system.environment import describe
-from fastpose.system.files import write_text
-from fastpose.system.placement import Placement
 from fastpose.training.batch_size import choose_batch_size
+from fastpose.training.header import experiment_header
 from fastpose.training.leave_one_out import join_left_out
+from fastpose.training.run_folder import CONFIG, check_folder, continued, open_folder
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
 
-CONFIG = "config.json"
 COMPLETE = "robustness.csv"
 BY_FAMILY = "families.csv"  # where other noise than Gaussian was measured
 T = TypeVar("T")
@@ -70,60 +67,6 @@ def new_folder(base: RunConfig) -> Path:
     return folder
 
 
-def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
-    """Refuse a run folder that exists, unless it is to be overwritten, or resumed with the same settings.
-
-    Raises:
-        ValueError: it exists, its settings are not ``config``, or they cannot be read.
-    """
-    if overwrite or not folder.exists():
-        return
-    if not resume:
-        raise ValueError(
-            f"{folder} exists; use --resume to go on, --overwrite to start anew, or another --out"
-        )
-    if not (folder / CONFIG).exists():
-        return
-    written, wanted = _settings(from_file(folder / CONFIG)), _settings(config)
-    changed = [f"{name} ({written[name]!r} there)" for name in wanted if written[name] != wanted[name]]
-    if changed:
-        raise ValueError(
-            f"{folder}: its settings differ in {', '.join(changed)}; --resume needs the same ones"
-        )
-
-
-def with_written_batch_size(folder: Path, config: RunConfig) -> RunConfig:
-    """Return ``config``, and where its batch size is to be found, that which the run in ``folder`` was begun with."""
-    if config.optim.batch_size != "auto" or not (folder / CONFIG).exists():
-        return config
-    written = from_file(folder / CONFIG).optim.batch_size
-    return replace(config, optim=replace(config.optim, batch_size=written))
-
-
-def _settings(config: RunConfig) -> dict[str, object]:
-    """Return all settings by their dotted names."""
-    return dict(_flattened(dataclasses.asdict(config)))
-
-
-def _flattened(values: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
-def make_folder(folder: Path, config: RunConfig, *, overwrite: bool) -> None:
-    """Make the folder of a run, with its settings and environment; what it held goes if ``overwrite``."""
-    if folder.exists() and overwrite:
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, to_json(config))
-    placement = Placement.choose(config.optim.device, config.optim.precision)
-    environment = {**describe(), "placement": str(placement)}
-    write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
-
-
 def run_experiment(
     packed: PackedClips,
     plan: dict[str, RunConfig],
@@ -138,57 +81,83 @@ def run_experiment(
     The comparison written to ``out`` is of all finished runs there, those of earlier calls too.
 
     Raises:
-        ValueError: a run's folder exists, or resuming with other settings.
+        ValueError: a run's folder exists, or another process is at work in it; there is nothing to resume, or not with
+            these settings; or the clips have no joints.
     """
     if resume and not overwrite:
-        plan = {name: with_written_batch_size(out / name, config) for name, config in plan.items()}
+        plan = _continued(plan, out, echo)
     for name, config in plan.items():  # refuse before the first run, not hours later
         check_folder(out / name, config, resume=resume, overwrite=overwrite)
         if (denoiser := Denoiser.open(config.eval.denoise)) is not None:
             denoiser.check_layout(packed.layout)
+    train, measured = select_clips(packed, next(iter(plan.values())).data)
+    for sentence in odd_splits(packed, train, measured):
+        echo(f"note: {sentence}")
+    chance = majority_percent(packed.labels[measured])
     curves: dict[str, Curve] = {}
     for name, config in plan.items():
-        folder = out / name
-        started = time.perf_counter()
         if config.optim.batch_size == "auto":
             config, reason = choose_batch_size(config, packed)
             echo(f"{name}: {reason}")
-        trainer = Trainer(
-            Setup(config, packed), folder, title=name
-        )  # settings that do not work leave no folder
-        make_folder(folder, config, overwrite=overwrite)
-        trainer.fit(resume=resume)
-        trained = time.perf_counter()
-        measured = trainer.measure_families()
-        curves[name] = measured[GAUSSIAN]
-        scored = time.perf_counter()
-        if is_changed(config.eval, "families"):
-            families = {family: measured[family] for family in config.eval.families}
-            write_families(folder / BY_FAMILY, {name: families})
-        write_curve(folder / COMPLETE, {name: curves[name]})
-        plot_curves(folder / "robustness.png", {name: curves[name]}, title=packed.source)
-        num_levels = count_levels(config.eval.alphas, measured)
-        speed = format_speed(len(trainer.setup.test_indices), num_levels, scored - trained)
-        spent = f"{trained - started:.0f} s ({trainer.setup.placement})"
-        echo(f"{name}: trained in {spent}, {speed}, in {folder}")
+        # Settings that do not work leave no folder.
+        trainer = Trainer(Setup(config, packed), out / name, title=name)
+        if not curves:
+            echo(experiment_header(trainer.setup, plan, out, resume=resume and not overwrite))
+        with open_folder(out / name, config, resume=resume, overwrite=overwrite):
+            curves[name] = _train(trainer, name, chance, resume=resume, echo=echo)
     earlier = {
         name: curve for name, curve in finished(out, COMPLETE, read_curves, echo).items() if name not in plan
     }
-    compare(earlier | curves, out, title=packed.source, echo=echo)
+    title = curve_title(packed.source, earlier | curves)
+    compare(earlier | curves, out, title=title, chance=chance, echo=echo)
     by_family = finished(out, BY_FAMILY, read_families, echo)
     whole, joined = join_left_out(by_family, earlier | curves)
     if whole:
-        compare_families(whole, out / "families", group=without_seed, title=packed.source, echo=echo)
+        compare_families(whole, out / "families", group=without_seed, title=title, echo=echo)
     if joined:
         echo("\nnoise families that were left out of training, each measured by the run without it")
-        compare_families(joined, out / "leave_one_out", group=without_seed, title=packed.source, echo=echo)
-    first = next(iter(next(iter(curves.values())).values()))
-    echo(
-        f"\n{first.num_clips} clips: the sampling error of {first.top1_percent:.1f} % is "
-        f"±{sampling_error(first):.2f} points"
-    )
+        compare_families(joined, out / "leave_one_out", group=without_seed, title=title, echo=echo)
+    name, curve = next(iter(curves.items()))
+    alpha, accuracy = next(iter(curve.items()))
+    echo(f"\n{name}, α = {alpha:g}: {format_interval(accuracy)}")
     echo(f"curves: {out / COMPLETE}, {out / 'robustness.png'}")
     return curves
+
+
+def _continued(plan: dict[str, RunConfig], out: Path, echo: Callable[[str], None]) -> dict[str, RunConfig]:
+    """Return ``plan`` as its runs in ``out`` go on with it; ValueError where none of them was begun there."""
+    if not any((out / name).exists() for name in plan):
+        there = sorted(path.parent.name for path in out.glob(f"*/{CONFIG}"))
+        found = f"; there are: {', '.join(there)}" if there else ""
+        raise ValueError(f"--resume: none of {', '.join(plan)} is in {out}{found}")
+    settled = {}
+    for name, config in plan.items():
+        settled[name], said = continued(out / name, config)
+        for sentence in said:
+            echo(f"{name}: {sentence}")
+    return settled
+
+
+def _train(trainer: Trainer, name: str, chance: float, *, resume: bool, echo: Callable[[str], None]) -> Curve:
+    """Train a run and measure it, write what was measured to its folder, and return its curve."""
+    config, folder = trainer.config, trainer.folder
+    started = time.perf_counter()
+    trainer.fit(resume=resume)
+    trained = time.perf_counter()
+    measured = trainer.measure_families()
+    scored = time.perf_counter()
+    curve = {name: measured[GAUSSIAN]}
+    if is_changed(config.eval, "families"):
+        families = {family: measured[family] for family in config.eval.families}
+        write_families(folder / BY_FAMILY, {name: families})
+    write_curve(folder / COMPLETE, curve)
+    title = curve_title(trainer.setup.packed.source, curve)
+    plot_curves(folder / "robustness.png", curve, title, [chance])
+    num_levels = count_levels(config.eval.alphas, measured)
+    speed = format_speed(len(trainer.setup.test_indices), num_levels, scored - trained)
+    spent = f"{trained - started:.0f} s ({trainer.setup.placement})"
+    echo(f"{name}: trained in {spent}, {speed}, in {folder}")
+    return measured[GAUSSIAN]
 
 
 def finished(
@@ -209,15 +178,15 @@ def finished(
     return found
 
 
-def without_seed(name: str) -> str:
-    """Return the part of a run's name that its seeds share."""
-    return name.rsplit("-s", 1)[0]
+def compare(
+    curves: dict[str, Curve], out: Path, *, title: str, chance: float, echo: Callable[[str], None]
+) -> None:
+    """Write ``curves`` to ``out`` as csv and plot; echo them, and the spread over the seeds of each arm.
 
-
-def compare(curves: dict[str, Curve], out: Path, *, title: str, echo: Callable[[str], None]) -> None:
-    """Write ``curves`` to ``out`` as csv and plot; echo them, and the spread over the seeds of each arm."""
+    ``chance`` is what always answering the largest class would reach, in percent.
+    """
     write_curve(out / COMPLETE, curves)
-    plot_curves(out / "robustness.png", curves, title=title)
+    plot_curves(out / "robustness.png", curves, title, [chance])
     echo("\n" + format_table(curves))
     groups: dict[str, list[Curve]] = {}
     for name, curve in curves.items():
@@ -225,3 +194,4 @@ def compare(curves: dict[str, Curve], out: Path, *, title: str, echo: Callable[[
     repeated = {name: group for name, group in groups.items() if len(group) > 1}
     if repeated:
         echo("\n" + format_spread(repeated))
+    echo(tell_chances([chance]))

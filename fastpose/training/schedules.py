@@ -34,6 +34,11 @@ def learning_rate_factor(step: int, steps_per_epoch: int, optim: OptimConfig) ->
     return _anneal(1.0, low / optim.final_div_factor, min((done - peak) / (last - peak), 1.0))
 
 
+def depends_on_epochs(schedule: str) -> bool:
+    """Return whether the learning rate of an epoch depends on how many there will be."""
+    return schedule in ("cosine", "one_cycle")
+
+
 def _anneal(begin: float, end: float, share: float) -> float:
     """Return half a cosine from ``begin`` (share 0) to ``end`` (share 1)."""
     return end + (begin - end) / 2 * (1 + math.cos(math.pi * share))

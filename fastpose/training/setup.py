@@ -85,11 +85,21 @@ class Setup:
         return self.model if self.average is None else cast(PoseModule, self.average.module)
 
     def _learned_prior(self) -> SamplePrior | None:
-        """Return what the clips to train on say of body motion, for the filter in front of the model."""
+        """Return what the clips to train on say of body motion, for the filter in front of the model.
+
+        Raises:
+            ValueError: they show fewer than two persons.
+        """
         sampling = self.config.data.sampling
         if sampling.motion_filter == "off":
             return None
-        return SamplePrior.fit(self.packed, self.train_indices, sampling.clip_len)
+        try:
+            return SamplePrior.fit(self.packed, self.train_indices, sampling.clip_len)
+        except ValueError as error:
+            raise ValueError(
+                f"motion_filter = {sampling.motion_filter!r}: {error} among the clips to train on; --front-end means "
+                "trains without the filter"
+            ) from error
 
     def draw(self, clips: np.ndarray, epoch: int) -> Views:
         """Draw the views of some ``clips`` of the pack."""

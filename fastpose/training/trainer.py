@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fastpose.data.sampling.order import epoch_order
+from fastpose.data.sampling.order import epoch_batches, epoch_order
 from fastpose.evaluation.curves import Curve, Families, measure_families
 from fastpose.evaluation.scores import GAUSSIAN, count_levels
+from fastpose.models.recompute import kept_statistics
 from fastpose.settings import EvalConfig
 from fastpose.system.memory import begin_peak, peak_memory
 from fastpose.system.prefetch import Prefetcher
@@ -27,6 +28,8 @@ from fastpose.training.setup import Setup
 from fastpose.training.side_stream import SideStream
 from fastpose.training.task import Views
 from fastpose.weights.runs import WEIGHTS, write_weights
+
+METRICS = "metrics.csv"
 
 
 def _summary(row: dict[str, float | int]) -> dict[str, str]:
@@ -44,6 +47,9 @@ class Trainer:
 
     Each epoch depends only on the seed, its number and the state before it, so that a resumed run ends with
     the same weights as an uninterrupted one.
+
+    Raises:
+        ValueError: batches of one clip, for a model that cannot be trained on them.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class Trainer:
         self._device = setup.placement.device
         self._side_stream = SideStream(self._device) if self._device.type == "cuda" else None
         self._fits = False  # whether a batch was found to fit in memory
+        self._refuse_lone_clips()
         if setup.report is not None:
             self._echo(str(setup.report))
 
@@ -76,13 +83,11 @@ class Trainer:
         """
         first = self._restore() if resume and (self.folder / CHECKPOINT).exists() else 0
         epochs = self.config.optim.epochs
-        csv = CsvLog(self.folder / "metrics.csv", first)
+        csv = CsvLog(self.folder / METRICS, first)
         board = TensorBoardLog(self.folder, first)
         begin_peak(self._device)  # not in every epoch: steps that are replayed allocate nothing
         saved_at = time.monotonic()
-        batch_size = self.config.optim.batch_size
-        assert isinstance(batch_size, int)  # "auto" was settled before
-        steps = math.ceil(len(self.setup.train_indices) / batch_size)
+        steps = len(self._batch_slices())
         with tqdm(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
                   disable=self.quiet, mininterval=0.5) as bar:  # fmt: skip
             for epoch in range(first, epochs):
@@ -169,8 +174,38 @@ class Trainer:
     def batches(self, epoch: int, steps: int) -> Iterator[Views]:
         """Draw the views of one epoch's batches."""
         order = epoch_order(self.setup.train_indices, self.config.seed, epoch)
-        size = self.config.optim.batch_size
-        return (self.setup.draw(order[step * size : (step + 1) * size], epoch) for step in range(steps))
+        return (self.setup.draw(order[part], epoch) for part in self._batch_slices()[:steps])
+
+    def _batch_slices(self) -> list[slice]:
+        batch_size = self.config.optim.batch_size
+        assert isinstance(batch_size, int)  # "auto" was settled before
+        return epoch_batches(len(self.setup.train_indices), batch_size)
+
+    def _refuse_lone_clips(self) -> None:
+        """Raise ValueError where a single clip passes through a model that cannot train on one."""
+        setup, most = self.setup, self.config.optim.micro_batch
+        sizes = [part.stop - part.start for part in self._batch_slices()]
+        if min(size // (1 if most is None else math.ceil(size / most)) for size in sizes) > 1:
+            return
+        views = setup.draw(setup.train_indices[:1], 0)
+        views = {view: batch.to(self._device) for view, batch in views.items()}
+        setup.model.train()
+        devices = [self._device] if self._device.type == "cuda" else []
+        try:
+            with (
+                torch.no_grad(),
+                torch.random.fork_rng(devices),
+                kept_statistics(setup.model),
+                setup.placement.autocast(),
+            ):
+                setup.task.forward(setup.model, views)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                f"{self.config.model.model} cannot be trained on one clip at a time, since it normalises features over "
+                "clips; expected two training clips or more, and a --batch-size and --micro-batch of 2 or more"
+            ) from error
 
     def _train_epoch(self, epoch: int, steps: int, bar: tqdm) -> dict[str, float | int]:
         optim = self.config.optim

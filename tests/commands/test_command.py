@@ -1,5 +1,6 @@
 import errno
 import os
+import warnings
 
 import pytest
 
@@ -17,10 +18,22 @@ from fastpose._command import Command
     ],
 )
 def test_what_a_user_can_mend_is_one_line(error, status, line, capsys):
-    with Command(interrupted="come back later") as command:
+    with Command() as command:
+        command.interrupted = "come back later"
         raise error
     assert command.status == status
     assert capsys.readouterr().err.strip() == line
+
+
+def test_warnings_are_one_line():
+    usual = warnings.formatwarning
+    with Command():
+        assert (
+            warnings.formatwarning(UserWarning("mind this"), UserWarning, "x.py", 3) == "warning: mind this\n"
+        )
+        of_code = (DeprecationWarning("old"), DeprecationWarning, "x.py", 3, "")
+        assert warnings.formatwarning(*of_code) == usual(*of_code)
+    assert warnings.formatwarning is usual
 
 
 def test_the_status_is_what_the_body_sets_and_a_fault_keeps_its_traceback(capsys):

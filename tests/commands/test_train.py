@@ -18,10 +18,66 @@ def test_bare_command_is_the_first_run():
     assert (arguments.optim, arguments.loss) == (expected.optim, expected.loss)
 
 
-def test_own_data_starts_from_the_report():
+def test_own_data_starts_from_the_robust_recipe(capsys):
     arguments = train.parse(["--data", "clips.safetensors"])
-    assert arguments.optim == from_preset("report").optim
-    assert arguments.arms == ("contrastive",)
+    robust = from_preset("robust")
+    assert (arguments.optim, arguments.loss) == (robust.optim, robust.loss)
+    assert arguments.data.sampling == robust.data.sampling
+    assert arguments.arms == ("supervised", "augmented", "contrastive")
+    report = train.parse(["--data", "clips.safetensors", "--preset", "report"])
+    assert (report.optim, report.arms) == (from_preset("report").optim, ("contrastive",))
+    with pytest.raises(SystemExit):
+        train.parse(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "With --data the default is --preset robust, and its three arms" in told
+
+
+def test_a_preset_gives_way_to_what_the_user_set(tmp_path):
+    with pytest.warns(UserWarning, match="warmup_epochs = 2 of the preset leaves nothing of epochs = 1"):
+        arguments = train.parse(["--data", "clips.safetensors", "--epochs=1"])
+    assert (arguments.optim.epochs, arguments.optim.warmup_epochs) == (1, pytest.approx(0.1))
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps({"optim": {"epochs": 1}}))
+    with pytest.warns(UserWarning, match="warmup_epochs = 2 of the preset"):
+        arguments = train.parse(["--preset", "robust", "--config", str(path)])
+    assert arguments.optim.warmup_epochs == pytest.approx(0.1)
+
+
+def test_several_processes_are_refused(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert train.main(["--data", "absent.safetensors"]) == 2
+    assert "error: WORLD_SIZE = 2: fastpose trains in one process only" in capsys.readouterr().err
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert train.main(["--data", "absent.safetensors"]) == 2
+    assert "absent.safetensors" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "resumed"),
+    [
+        (["--out", "my runs"], "--out 'my runs' --resume"),
+        (["--overwrite", "--out", "r"], "--out r --resume"),
+        (["--out", "r", "--resume"], "--out r --resume"),
+        ([], "--out runs/clips-dct_mlp-skeleton-1 --resume"),
+    ],
+)
+def test_ctrl_c_tells_the_whole_command(more, resumed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fastpose"])
+    waving_clips(12).save("clips.safetensors")
+    if "--resume" in more:
+        (tmp_path / "r" / "supervised-s0").mkdir(parents=True)
+
+    def stop(*arguments, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastpose.training.trainer.Trainer.fit", stop)
+    command = ["--data", "clips.safetensors", "--model", "dct_mlp", "--arms", "supervised", *more]
+    assert train.main(command) == 130
+    told = capsys.readouterr().err.splitlines()
+    assert told[-2] == "stopped; to go on from the last checkpoint:"
+    kept = "fastpose train --data clips.safetensors --model dct_mlp --arms supervised"
+    assert told[-1] == f"{kept} {resumed}"
 
 
 def test_flags_override_the_file_which_overrides_the_preset(tmp_path):

@@ -4,7 +4,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastpose.evaluation.metrics import AccuracyMeter
+from fastpose.evaluation.metrics import (
+    Accuracy,
+    AccuracyMeter,
+    format_interval,
+    majority_percent,
+    wilson_interval,
+)
 
 
 def test_a_case_by_hand():
@@ -48,3 +54,27 @@ def test_scores_that_are_not_finite_are_wrong():
 def test_nothing_scored_is_an_error():
     with pytest.raises(ValueError, match="no clip was scored"):
         AccuracyMeter(3).compute()
+
+
+@given(total=st.integers(1, 3000), data=st.data())
+def test_wilsons_interval_ends_where_the_share_is_1_96_errors_away(total, data):
+    hits = data.draw(st.integers(0, total))
+    share = hits / total
+    low, high = wilson_interval(Accuracy(100 * share, 100, 50, total))
+    assert 0 <= low <= 100 * share <= high <= 100
+    assert high - low > 0
+    for end in (low / 100, high / 100):
+        error = (end * (1 - end) / total) ** 0.5
+        assert abs(share - end) == pytest.approx(1.959964 * error, abs=1e-9)
+
+
+def test_all_wrong_is_not_certain():
+    assert wilson_interval(Accuracy(0.0, 0, 0, 4)) == (0, pytest.approx(48.99, abs=0.01))
+    assert wilson_interval(Accuracy(100.0, 0, 0, 10)) == (pytest.approx(72.25, abs=0.01), 100)
+    told = format_interval(Accuracy(0.0, 0, 0, 4))
+    assert told.startswith("0.0 % of 4 clips")
+    assert "0.0 to 49.0 %" in told
+
+
+def test_the_largest_class():
+    assert majority_percent(np.array([2, 0, 2, 1])) == 50

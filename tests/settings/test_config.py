@@ -166,3 +166,11 @@ def test_flags_are_unique_across_sections():
     assert json.loads(config_files.to_json(RunConfig())).keys() == {
         "arm", "seed", "data", "model", "loss", "optim", "eval",
     }  # fmt: skip
+
+
+def test_noise_levels_are_sorted_once():
+    with pytest.warns(UserWarning, match=r"^alphas: 0\.1 is named more than once, and is measured once$"):
+        run = config_files.from_dict({"eval": {"alphas": [0.1, 0, 0.05, 0.1]}})
+    assert run.eval.alphas == (0.0, 0.05, 0.1)
+    assert EvalConfig(alphas=[0.2, 0.1]).alphas == (0.1, 0.2)
+    assert config_files.from_dict({"optim": {"val_alphas": [0.1, 0]}}).optim.val_alphas == (0.0, 0.1)

@@ -50,7 +50,8 @@ def test_the_choice_is_written_and_a_resumed_run_keeps_it(tmp_path, monkeypatch,
     assert json.loads((folder / "config.json").read_text())["optim"]["batch_size"] == 16
     assert "supervised-s0: batch size 16" in capsys.readouterr().out
     weights = (folder / "model.safetensors").read_bytes()
-    (folder / CHECKPOINT).unlink()
+    for file in (CHECKPOINT, "model.safetensors"):  # as if interrupted before the first of them
+        (folder / file).unlink()
     monkeypatch.setattr("fastpose.training.experiment.choose_batch_size", None)
     run_experiment(packed, plan, tmp_path, resume=True)
     assert json.loads((folder / "config.json").read_text())["optim"]["batch_size"] == 16

@@ -14,6 +14,7 @@ from fastpose.evaluation.scores import score_clips
 from fastpose.prediction.predictor import Predictor
 from fastpose.settings import DataConfig, EvalConfig, ModelConfig, OptimConfig, RunConfig, SamplingConfig
 from fastpose.training.experiment import run_experiment
+from fastpose.training.setup import Setup
 from fastpose.weights.exporting import CARD_FILE, export_model
 from fastpose.weights.runs import load_card, load_model
 
@@ -158,3 +159,12 @@ def test_all_inputs_see_filtered_keypoints(model, input, packed):
     assert not torch.equal(unfiltered.keypoints, noisy.keypoints)
     output = setup.model(setup.model.prepare_input(noisy))
     assert output.logits.isfinite().all()
+
+
+def test_too_few_persons_for_a_prior(packed):
+    lonely = PackedClips.load(packed).subset([0, 20])
+    config = RunConfig(data=DataConfig(sampling=SAMPLING), model=ModelConfig(model="dct_mlp"))
+    with pytest.raises(
+        ValueError, match=r"motion_filter = 'colours': .* got 1 among .*; --front-end means trains"
+    ):
+        Setup(config, lonely)

@@ -99,8 +99,8 @@ def test_leaving_one_out_by_one_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     packed = waving_clips()
     packed.save("clips.safetensors")
-    flags = "--data clips.safetensors --arms augmented supervised --seeds 0 1 --epochs 1 --alphas 0 0.1 --size 16 16"
-    flags += " --clip-len 8 --precision fp32 --out runs --leave-one-out --train-families"
+    flags = "--data clips.safetensors --preset report --arms augmented supervised --seeds 0 1 --epochs 1 --alphas 0 0.1"
+    flags += " --size 16 16 --clip-len 8 --precision fp32 --out runs --leave-one-out --train-families"
     command = [*flags.split(), *THREE]
     assert train.main(command) == 0
     printed = capsys.readouterr().out
@@ -161,7 +161,7 @@ def test_all_families_are_left_out_by_default(tmp_path, monkeypatch):
         )
         == 0
     )
-    assert list(planned[0]) == [f"contrastive-0.01-all-without-{family}-s0" for family in FAMILIES]
+    assert list(planned[0]) == [f"contrastive-0-0.3-all-without-{family}-s0" for family in FAMILIES]
 
 
 def test_one_family_cannot_be_left_out(tmp_path, monkeypatch, capsys):
@@ -176,7 +176,8 @@ def test_one_family_cannot_be_left_out(tmp_path, monkeypatch, capsys):
 def test_training_measures_the_families_it_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     waving_clips(12).save("clips.safetensors")
-    flags = "--data clips.safetensors --arms augmented --epochs 1 --alphas 0 0.1 --size 16 16 --clip-len 8 --out runs"
+    flags = "--data clips.safetensors --arms augmented --alpha 0.01 --epochs 1 --alphas 0 0.1 --size 16 16 --clip-len 8"
+    flags += " --out runs"
     assert train.main([*flags.split(), "--families", "swap", "gaussian", "--train-families", "drift"]) == 0
     run = tmp_path / "runs" / "augmented-0.01-drift-s0"
     families = read_families(run / "families.csv")[run.name]

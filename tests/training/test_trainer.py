@@ -11,7 +11,8 @@ from fastpose.data.sampling.order import epoch_order
 from fastpose.settings import EvalConfig, LossConfig, ModelConfig
 from fastpose.settings.files import to_json
 from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
-from fastpose.training.experiment import check_folder, plan_runs, run_experiment
+from fastpose.training.experiment import plan_runs, run_experiment
+from fastpose.training.run_folder import check_folder
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
 from fastpose.weights.runs import WEIGHTS, load_model, write_weights

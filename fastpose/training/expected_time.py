@@ -1,0 +1,84 @@
+"""How long runs will take, from the time of a few clips."""
+
+import time
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from fastpose.evaluation.scores import count_levels
+from fastpose.models.recompute import kept_statistics
+from fastpose.settings import RunConfig
+from fastpose.system.memory import is_out_of_memory
+from fastpose.training.accumulation import accumulate_gradient
+from fastpose.training.setup import Setup
+from fastpose.training.task import PoseTask
+
+FEW_CLIPS, MORE_CLIPS = 2, 8
+LONG = 1.0  # seconds that the few clips may take before more are tried
+SHARE_OF_SCORING = 1 / 3  # of a training pass, whose backward takes about twice as long as its forward
+
+
+def seconds_per_view(setup: Setup) -> float | None:
+    """Return the seconds of drawing one view of a clip and passing it forward and backward on the CPU.
+
+    None on other devices, whose first steps tell nothing, and where the clips do not fit in memory. Weights, statistics
+    and random numbers stay as they are.
+    """
+    if setup.placement.device.type != "cpu":
+        return None
+    seconds = 0.0
+    for size in (FEW_CLIPS, FEW_CLIPS, MORE_CLIPS):  # the first warms up
+        if seconds > LONG:
+            break
+        try:
+            seconds = _time_pass(setup, np.resize(setup.train_indices, size))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+        finally:
+            setup.optimizer.zero_grad(set_to_none=True)
+    return seconds / (size * len(setup.task.views))
+
+
+def _time_pass(setup: Setup, clips: np.ndarray) -> float:
+    epoch = min(setup.config.loss.sup_thresh, setup.config.optim.epochs - 1)  # with all terms of the loss
+    started = time.perf_counter()
+    with torch.random.fork_rng([]), kept_statistics(setup.model):
+        accumulate_gradient(
+            setup.task, setup.model, setup.draw(clips, epoch), epoch, setup.placement.autocast
+        )
+    return time.perf_counter() - started
+
+
+def expected_seconds(
+    plan: Iterable[tuple[RunConfig, int]], per_view: float, trained: int, measured: int, validated: int
+) -> float:
+    """Return the seconds that runs take.
+
+    Args:
+        plan: their settings, each with the epochs that are done.
+        per_view: what ``seconds_per_view`` found.
+        trained, measured, validated: clips to train, to be measured and to validate on.
+    """
+    views = 0.0
+    for config, done in plan:
+        optim, evaluation = config.optim, config.eval
+        epochs = max(optim.epochs - done, 0)
+        views += epochs * trained * len(PoseTask(config).views)
+        scored = measured * count_levels(evaluation.alphas, dict.fromkeys(("gaussian", *evaluation.families)))
+        scored *= evaluation.num_clips * (2 if evaluation.flip_test else 1)
+        if optim.val_every:
+            scored += epochs // optim.val_every * validated * len(optim.val_alphas)
+        views += SHARE_OF_SCORING * scored
+    return views * per_view
+
+
+def format_duration(seconds: float) -> str:
+    """Return a time as people say it: "40 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,78 @@
+"""What is said of an experiment before its first run."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from fastpose.data.pack.splits import TEST_NAMES, TRAIN_NAMES, choose_split
+from fastpose.data.sampling.order import epoch_batches
+from fastpose.settings import RunConfig
+from fastpose.training.expected_time import expected_seconds, format_duration, seconds_per_view
+from fastpose.training.setup import Setup
+from fastpose.training.trainer import METRICS
+
+
+def experiment_header(setup: Setup, plan: Mapping[str, RunConfig], out: Path, *, resume: bool = False) -> str:
+    """Return lines on the data, model, runs, folder and expected time of a plan.
+
+    Args:
+        setup: of the first run.
+        plan: the settings of each run, by the name of its folder in ``out``.
+        resume: whether the epochs that are done there are not done again.
+    """
+    config, packed = setup.config, setup.packed
+    names = choose_split(packed, config.data.train_split, TRAIN_NAMES), "held-out clips"
+    if config.data.test_on == "test":
+        names = names[0], choose_split(packed, config.data.test_split, TEST_NAMES)
+    parameters = sum(parameter.numel() for parameter in setup.model.parameters())
+    lines = {
+        "data": f"{config.data.data}: {_count(len(setup.train_indices), 'clip')} to train on ({names[0]}), "
+        f"{len(setup.test_indices)} to measure on ({names[1]}), {_count(packed.num_classes, 'class', 'classes')}, "
+        f"layout {packed.layout.name}",
+        "model": f"{config.model.model}, input {config.model.input}, {parameters:,} parameters, {setup.placement}",
+        "runs": _runs(plan, setup),
+        "folder": str(out),
+        "time": _expected(setup, plan, out if resume else None),
+    }
+    return "\n".join(f"{name:<8}{text}" for name, text in lines.items())
+
+
+def _runs(plan: Mapping[str, RunConfig], setup: Setup) -> str:
+    arms = list(dict.fromkeys(config.arm for config in plan.values()))
+    seeds = list(dict.fromkeys(config.seed for config in plan.values()))
+    kinds = f"{_count(len(arms), 'arm')} ({', '.join(arms)}) × {_count(len(seeds), 'seed')}"
+    if len(plan) != len(arms) * len(seeds):
+        kinds = f"{_count(len(plan), 'run')} of {kinds}"
+    batch_size, clips = setup.config.optim.batch_size, len(setup.train_indices)
+    assert isinstance(batch_size, int)
+    steps = len(epoch_batches(clips, batch_size))
+    text = (
+        f"{kinds}, {_count(setup.config.optim.epochs, 'epoch')} of {_count(steps, 'step')} "
+        f"on {_count(min(batch_size, clips), 'clip')}"
+    )
+    if steps * batch_size < clips:
+        text += "; the last clip, which would be alone, joins the batch before it"
+    return text
+
+
+def _expected(setup: Setup, plan: Mapping[str, RunConfig], begun: Path | None) -> str:
+    per_view = seconds_per_view(setup)
+    if per_view is None:
+        return "as the bar of each run says after its first steps"
+    sizes = [len(part) for part in (setup.train_indices, setup.test_indices, setup.val_indices)]
+    runs = [(config, epochs_logged(begun / name) if begun else 0) for name, config in plan.items()]
+    seconds = expected_seconds(runs, per_view, *sizes)
+    return f"about {format_duration(seconds)}, by the time of a few clips"
+
+
+def epochs_logged(folder: Path) -> int:
+    """Return how many epochs the metrics of a run hold, 0 where there are none."""
+    try:
+        with open(folder / METRICS, newline="", encoding="utf-8") as file:
+            return sum(1 for _ in csv.DictReader(file))
+    except FileNotFoundError:
+        return 0
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"

@@ -1,0 +1,141 @@
+"""The folder of a run: its settings, when it may be gone on with, and the one process that writes it."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from fastpose.settings import RunConfig
+from fastpose.settings.files import from_file, to_json
+from fastpose.system.environment import describe
+from fastpose.system.files import write_text
+from fastpose.system.lock import LOCK, locked_folder
+from fastpose.system.placement import Placement
+from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
+from fastpose.training.schedules import depends_on_epochs
+from fastpose.weights.runs import WEIGHTS
+
+CONFIG = "config.json"
+
+
+def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    """Refuse a run folder that exists, unless it is to be overwritten, or resumed with settings that allow it.
+
+    A run may be resumed with another number of epochs, and measured in another way.
+
+    Raises:
+        ValueError: it exists, its settings are not ``config``, they cannot be read, or another process works in it.
+    """
+    if not folder.exists():
+        return
+    if not (resume or overwrite):
+        raise _exists(folder)
+    with locked_folder(folder):  # or refused
+        pass
+    if overwrite or not (folder / CONFIG).exists():
+        return
+    written, wanted = _settings(from_file(folder / CONFIG)), _settings(config)
+    changed = [
+        f"{name} ({written[name]!r} there)"
+        for name in wanted
+        if written[name] != wanted[name] and not _may_change(name, config)
+    ]
+    if changed:
+        raise ValueError(
+            f"{folder}: its settings differ in {', '.join(changed)}; --resume needs the same ones"
+        )
+    if (folder / WEIGHTS).exists() and not (folder / CHECKPOINT).exists():
+        raise ValueError(
+            f"{folder}: is finished, and has no {CHECKPOINT} to go on from; fastpose evaluate measures it again"
+        )
+
+
+def _exists(folder: Path) -> ValueError:
+    return ValueError(f"{folder} exists; use --resume to go on, --overwrite to start anew, or another --out")
+
+
+def _may_change(name: str, config: RunConfig) -> bool:
+    """Return whether a setting may differ in a run that goes on: it has no part in what was trained so far."""
+    if name == "eval.denoise":
+        return not config.optim.val_every  # validations filter too, and may end a run
+    return name == "optim.epochs" or name.startswith("eval.")
+
+
+def _settings(config: RunConfig) -> dict[str, object]:
+    """Return all settings by their dotted names."""
+    return dict(_flattened(dataclasses.asdict(config)))
+
+
+def _flattened(values: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def continued(folder: Path, config: RunConfig) -> tuple[RunConfig, list[str]]:
+    """Return the settings with which the run in ``folder`` goes on as ``config`` asks, and what to say of them.
+
+    A batch size that was found, and the warm-up of a run whose number of epochs changes, are those it was begun with.
+    A run is never taken back to fewer epochs than it has done.
+    """
+    if not (folder / CONFIG).exists():
+        return config, []
+    written, optim = from_file(folder / CONFIG).optim, config.optim
+    said = []
+    if optim.batch_size == "auto":
+        optim = replace(optim, batch_size=written.batch_size)
+    if optim.epochs != written.epochs and (folder / CHECKPOINT).exists():
+        done = int(read_checkpoint(folder)["epochs_done"])
+        if done >= optim.epochs:
+            epochs = done
+            said.append(
+                f"{done} epochs are done, of the {optim.epochs} asked for: it is measured again, and not trained"
+            )
+        else:
+            epochs = optim.epochs
+            if depends_on_epochs(optim.schedule):
+                said.append(
+                    f"schedule = {optim.schedule!r} was planned for {written.epochs} epochs; from epoch {done} on its "
+                    f"learning rate is that of {epochs}, and the result not that of a run planned so from the start"
+                )
+        if optim.warmup_epochs != written.warmup_epochs:
+            said.append(f"warmup_epochs stays {written.warmup_epochs:g}, with which it was begun")
+        optim = replace(optim, epochs=epochs, warmup_epochs=written.warmup_epochs)
+    return replace(config, optim=optim), said
+
+
+@contextmanager
+def open_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Hold the folder of a run, with its settings and environment, for this process alone.
+
+    What it held goes if ``overwrite``.
+
+    Raises:
+        ValueError: it exists, and is neither to be resumed nor overwritten; or another process is at work in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=resume or overwrite)
+    except FileExistsError:
+        raise _exists(folder) from None
+    with locked_folder(folder):
+        if overwrite:
+            _clear(folder)
+        write_text(folder / CONFIG, to_json(config))
+        placement = Placement.choose(config.optim.device, config.optim.precision)
+        environment = {**describe(), "placement": str(placement)}
+        write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+        yield
+
+
+def _clear(folder: Path) -> None:
+    """Delete what is in a folder but its lock."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != LOCK:
+            path.unlink()
