@@ -23,7 +23,7 @@ INDENT = 26  # columns before the text of an option
 class Option:
     """One flag or positional argument: how it is written, and what it does."""
 
-    name: str  # as in the dataclass, clip_len
+    name: str  # as in the dataclass, clip_len, or what `tyro.conf.arg` puts in its place
     head: str  # "--clip-len N"
     text: str
     positional: bool
@@ -90,6 +90,7 @@ def _option(name: str, hint: Any, text: str, value: Any) -> Option:
     notes = hint.__metadata__ if get_origin(hint) is Annotated else ()
     positional = tyro.conf.Positional in notes
     text = next((note.help for note in notes if getattr(note, "help", None)), text)
+    name = next((note.name for note in notes if getattr(note, "name", None)), name)
     required = value is MISSING
     flag = name.replace("_", "-")
     if positional:

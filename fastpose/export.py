@@ -21,6 +21,9 @@ class Arguments:
     """File to write."""
     format: Literal["safetensors", "onnx", "torch"] | None = None
     """By default what the ending of --out says: .safetensors, .onnx or .pt2."""
+    start: Annotated[Literal["input", "keypoints"], tyro.conf.arg(name="from")] = "input"
+    """Where a program starts: input, what the model's dense_input makes of sampled clips; keypoints, a clip in pixels,
+    which the program samples itself."""
     denoise: str | None = None
     """Denoising that the file says belongs in front of the model: off, sure, or a prior that `fastpose denoise --fit`
     wrote, which it then holds. By default what the run's own file says."""
@@ -30,7 +33,7 @@ class Arguments:
 def run(arguments: Arguments) -> None:
     from fastpose.data.denoising.denoiser import Denoiser
     from fastpose.data.pack import packed_file
-    from fastpose.weights.exporting import describe_input, export_model, format_of
+    from fastpose.weights.exporting import export_model, format_of
     from fastpose.weights.foreign import open_model
 
     format = arguments.format or format_of(arguments.out)
@@ -38,8 +41,8 @@ def run(arguments: Arguments) -> None:
     model, card = open_model(arguments.run, arguments.checkpoint)
     if arguments.denoise is not None:
         card = card.behind(Denoiser.open(arguments.denoise))
-    export_model(model, card, arguments.out, format)
-    print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MB, {describe_input(model)}")
+    described = export_model(model, card, arguments.out, format, arguments.start)
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MB, {described}")
 
 
 def main(argv: list[str] | None = None) -> int:

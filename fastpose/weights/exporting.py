@@ -5,7 +5,6 @@ import importlib
 import io
 import json
 import logging
-import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,36 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx.experimental import _config as symbolic_shapes
 
 from fastpose.models.inputs.protocol import PoseModule
 from fastpose.system.files import atomic_path
 from fastpose.weights.card import ModelCard
+from fastpose.weights.programs import OUTPUTS, PROGRAMS, InputProgram, Program, Start
 from fastpose.weights.runs import write_weights
 
 FORMATS = {"safetensors": ".safetensors", "onnx": ".onnx", "torch": ".pt2"}
-OUTPUTS = ("logits", "features")
 CARD_FILE = "fastpose.json"  # in a .pt2 archive
 TOLERANCE = 1e-4  # of an exported output, relative to the largest or to 1
-TRACED_SIZES = {"batch": 2, "persons": 2, "frames": 4, "height": 32, "width": 40}
-CHECKED_SIZES = (
-    {"batch": 1, "persons": 1, "frames": 3, "height": 24, "width": 32},
-    {"batch": 3, "persons": 2, "frames": 5, "height": 32, "width": 16},
-)
-
-
-class _NamedOutputs(nn.Module):
-    """A model whose outputs are a dict, since exported programs know no classes of fastpose."""
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, input: Tensor) -> dict[str, Tensor]:
-        output = self.model(input)
-        return {name: getattr(output, name) for name in OUTPUTS}
 
 
 def format_of(target: Path) -> str:
@@ -55,113 +36,98 @@ def format_of(target: Path) -> str:
     )
 
 
-def describe_input(model: PoseModule) -> str:
-    """Say what ``model`` takes: "input [batch, 17, frames, height, width] → logits [batch, 60], features"."""
-    if not hasattr(model, "pose_input"):
-        return "what its prepare_input makes → logits, features"
-    shape: list[int | str] = [*model.pose_input.shape(_keypoints(model))]
-    for axis, name in model.pose_input.axes.items():
-        shape[axis] = name
-    return f"input [{', '.join(map(str, shape))}] → logits [batch, {model.num_classes}], features"
-
-
-def export_model(model: PoseModule, card: ModelCard, target: Path, format: str) -> None:
+def export_model(
+    model: PoseModule, card: ModelCard, target: Path, format: str, start: Start = "input"
+) -> str:
     """Write ``model`` to ``target`` with ``card`` as its metadata; it is left on the CPU, in float32, for evaluation.
 
-    "safetensors" holds the weights, for ``fastpose.weights.load_model``. "onnx" and "torch" hold a program
-    from the model's ``dense_input`` to ``logits`` [B, K] and ``features`` [B, D]; batch, frames, and persons
-    or height and width may vary as far as the model allows. A program is run on random inputs of two sizes and
-    replaces ``target`` only if it agrees with the model to 1e-4.
+    "safetensors" holds the weights, for ``fastpose.weights.load_model``. "onnx" and "torch" hold a program: from
+    "input", the model's ``dense_input``, to ``logits`` [B, K] and ``features`` [B, D], where batch, frames, and persons
+    or height and width may vary as far as the model allows; or from "keypoints" of one clip [M, L, V, 3] (pixels,
+    score) and ``image_size`` [2] to ``logits`` [K] and ``features`` [D], sampling included. A program is run on random
+    inputs of two sizes and replaces ``target`` only if it agrees with fastpose to 1e-4.
+
+    Returns:
+        What the file takes and gives, in words.
 
     Raises:
         ValueError: an unknown format, a package is missing, the model uses an operator that the format does not
-            have, or the exported program disagrees with the model.
+            have, it needs more in front of it than the program can hold, or the exported program is wrong.
         OSError: the file cannot be written.
     """
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
     model = model.cpu().float().eval()
     if format == "safetensors":
+        if start != "input":
+            raise ValueError(
+                f"safetensors holds weights, and no program from {start}; expected onnx or torch"
+            )
         write_weights(target, model.state_dict(), card)
-        return
-    if not hasattr(model, "pose_input"):
-        raise ValueError(
-            f"{type(model).__name__} is a network of your own without pose_input (fastpose.models.inputs), which "
-            "says what a program takes; expected --format safetensors"
+        own = not hasattr(model, "pose_input")
+        return (
+            "what its prepare_input makes → logits, features" if own else InputProgram(model, card).describe()
         )
+    program = PROGRAMS[start](model, card)
     if format == "onnx":
         _require_packages()
     write = _write_onnx if format == "onnx" else _write_torch
     with atomic_path(target) as partial, _quiet(), torch.no_grad():
-        check(write(trace(model), model, card, partial), model)
+        check(write(trace(program), program, partial), program)
+    return program.describe()
 
 
-def trace(model: PoseModule) -> ExportedProgram:
-    """Return the model as a program of torch's own operators, with the sizes that may vary left open.
+def trace(program: Program) -> ExportedProgram:
+    """Return the program in torch's own operators, with the sizes that may vary left open.
 
     Raises:
         ValueError: the model cannot be traced, or uses an operator that is not torch's own.
     """
-    axes = model.pose_input.axes
-    example = _random_input(model, TRACED_SIZES)
+    name = type(program.model).__name__
+    shapes = {
+        input: dict.fromkeys(axes, Dim.DYNAMIC)
+        for input, axes in zip(program.inputs, program.axes, strict=True)
+    }
     try:
         # without it a program traced at one size refuses others for the sake of memory layouts
         with symbolic_shapes.patch(backed_size_oblivious=True):  # pyright: ignore[reportAttributeAccessIssue]
-            program = torch.export.export(
-                _NamedOutputs(model), (example,), dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),)
-            )
+            traced = torch.export.export(program, program.traced_inputs(), dynamic_shapes=shapes)
     except Exception as error:  # whatever the model's code leads the tracer to
         operator = _operator(error)
         reason = f"its {operator} cannot be traced" if operator else _first_line(error)
-        raise ValueError(f"{type(model).__name__} cannot be exported: {reason}") from error
-    for module in program.graph_module.modules():
+        raise ValueError(f"{name} cannot be exported: {reason}") from error
+    for module in traced.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             if isinstance(node.target, torch._ops.OpOverload) and node.target.namespace != "aten":
                 raise ValueError(
-                    f"{type(model).__name__} cannot be exported: its operator {node.target.name()} is not one "
-                    "of torch's own"
+                    f"{name} cannot be exported: its operator {node.target.name()} is not one of torch's own"
                 )
-    return program
+    return traced
 
 
-def check(run: Callable[[Tensor], Sequence[np.ndarray]], model: PoseModule) -> None:
-    """Compare an exported program, as ``run``, with the model on random inputs of two sizes.
+def check(run: Callable[..., Sequence[np.ndarray]], program: Program) -> None:
+    """Compare an exported program, as ``run``, with what fastpose computes on random inputs of two sizes.
 
     Raises:
         ValueError: it fails, or an output differs by more than `TOLERANCE`.
     """
-    for sizes in CHECKED_SIZES:
-        input = _random_input(model, sizes)
-        expected = model(input)
+    for inputs in program.checked_inputs():
+        shape = tuple(inputs[0].shape)
+        expected = program.expected(*inputs)
         try:
-            outputs = run(input)
+            outputs = run(*inputs)
         except Exception as error:  # whatever the other runtime raises
             raise ValueError(
-                f"the exported program fails on an input {tuple(input.shape)}: {_first_line(error)}"
+                f"the exported program fails on an input {shape}: {_first_line(error)}"
             ) from error
-        for name, output in zip(OUTPUTS, outputs, strict=True):
-            wanted = getattr(expected, name).numpy()
+        for name, output, tensor in zip(OUTPUTS, outputs, expected, strict=True):
+            wanted = tensor.numpy()
             error = np.abs(output - wanted).max() / max(1.0, np.abs(wanted).max())
             if not error <= TOLERANCE:
                 raise ValueError(
                     f"the exported program is wrong: its {name} differ by {error:.2g} of the largest on an "
-                    f"input {tuple(input.shape)}, expected at most {TOLERANCE:g}"
+                    f"input {shape}, expected at most {TOLERANCE:g}"
                 )
-
-
-def _random_input(model: PoseModule, sizes: dict[str, int]) -> Tensor:
-    """Return a normally distributed input of ``model``, with ``sizes`` on the axes that may vary."""
-    shape = list(model.pose_input.shape(_keypoints(model)))
-    most = {"frames": getattr(model, "maxlen", math.inf)}
-    for axis, name in model.pose_input.axes.items():
-        shape[axis] = int(min(sizes[name], most.get(name, math.inf)))
-    generator = torch.Generator().manual_seed(sum(shape))
-    return torch.randn(shape, generator=generator)
-
-
-def _keypoints(model: PoseModule) -> Tensor:
-    """Return keypoints [1, 1, 1, V, 3] without content, to ask for the shape of the input."""
-    return torch.empty(1, 1, 1, model.num_keypoints, 3, device="meta")
 
 
 def _require_packages() -> None:
@@ -174,39 +140,41 @@ def _require_packages() -> None:
             ) from error
 
 
-def _write_onnx(program: ExportedProgram, model: PoseModule, card: ModelCard, path: Path) -> Callable:
+def _write_onnx(traced: ExportedProgram, program: Program, path: Path) -> Callable:
     import onnxruntime
 
-    assert program.example_inputs is not None  # of a traced one
+    assert traced.example_inputs is not None  # of a traced one
     try:
         written = torch.onnx.export(
-            program,
-            program.example_inputs[0],
+            traced,
+            traced.example_inputs[0],
             dynamo=True,
-            input_names=["input"],
+            input_names=program.inputs,
             output_names=OUTPUTS,
-            dynamic_shapes=(model.pose_input.axes,),
+            dynamic_shapes=program.axes,
             verbose=False,
         )
     except Exception as error:  # the exporter's own errors are private
         raise ValueError(
-            f"{type(model).__name__} cannot be exported to ONNX, which has no "
+            f"{type(program.model).__name__} cannot be exported to ONNX, which has no "
             f"{_operator(error) or f'form of it: {_first_line(error)}'}"
         ) from error
     assert written is not None  # as it is without a file to write to
-    written.model.metadata_props.update(card.to_metadata())
+    written.model.metadata_props.update(program.metadata())
     written.save(path, external_data=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda input: session.run(OUTPUTS, {"input": input.numpy()})
+    return lambda *inputs: session.run(
+        OUTPUTS, {name: tensor.numpy() for name, tensor in zip(program.inputs, inputs, strict=True)}
+    )
 
 
-def _write_torch(program: ExportedProgram, model: PoseModule, card: ModelCard, path: Path) -> Callable:
+def _write_torch(traced: ExportedProgram, program: Program, path: Path) -> Callable:
     archive = io.BytesIO()
-    torch.export.save(program, archive, extra_files={CARD_FILE: json.dumps(card.to_metadata())})
+    torch.export.save(traced, archive, extra_files={CARD_FILE: json.dumps(program.metadata())})
     path.write_bytes(archive.getvalue())
     with open(path, "rb") as file:
         loaded = torch.export.load(file).module()
-    return lambda input: [loaded(input)[name].numpy() for name in OUTPUTS]
+    return lambda *inputs: [loaded(*inputs)[name].numpy() for name in OUTPUTS]
 
 
 def _operator(error: BaseException | None) -> str | None:

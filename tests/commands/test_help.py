@@ -45,7 +45,10 @@ def flags_taken(kind):
     for name, hint in get_type_hints(kind, include_extras=True).items():
         if dataclasses.is_dataclass(hint):
             yield from flags_taken(hint)
-        elif tyro.conf.Positional not in getattr(hint, "__metadata__", ()):
+            continue
+        notes = getattr(hint, "__metadata__", ())
+        if tyro.conf.Positional not in notes:
+            name = next((note.name for note in notes if getattr(note, "name", None)), name)
             yield "--" + name.replace("_", "-")
 
 

@@ -81,6 +81,10 @@ def test_train_evaluate_predict_export(folder, capsys):
     assert run("export", "runs", "--model", NAME, "--out", "copy.safetensors") == 0
     assert run("export", "runs", "--model", NAME, "--out", "net.onnx") == 2
     assert "Net is a network of your own without pose_input" in capsys.readouterr().err
+    assert run("export", "runs", "--model", NAME, "--from", "keypoints", "--out", "net.pt2") == 0
+    assert (
+        "keypoints [persons, frames, 17, 3], image_size [2] → logits [3], features" in capsys.readouterr().out
+    )
     model, card = load_model("copy.safetensors", NAME)
     assert (type(model).__name__, card.max_persons) == ("Net", 1)
 

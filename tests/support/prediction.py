@@ -26,7 +26,9 @@ def random_weights(model: nn.Module, card: ModelCard) -> nn.Module:
         for i in range(8)
     ]
     packed = PackedClips.from_clips(clips, layout=card.layout)
-    sampler = ClipSampler(packed, card.config.data.sampling, train=False, max_persons=card.max_persons)
+    sampler = ClipSampler(
+        packed, card.config.data.sampling, train=False, max_persons=card.max_persons, prior=card.prior
+    )
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):

@@ -21,6 +21,7 @@ from fastpose.models import MotionBERT, PoseConv3D, create_model
 from fastpose.settings import ModelConfig, RunConfig
 from fastpose.weights.card import ModelCard
 from fastpose.weights.exporting import FORMATS, check, export_model, format_of, trace
+from fastpose.weights.programs import InputProgram
 from fastpose.weights.runs import WEIGHTS, load_model, write_weights
 
 SMALL_MOTIONBERT = {"dim_feat": 16, "dim_rep": 24, "depth": 1, "num_heads": 4, "maxlen": 12, "hidden_dim": 32}
@@ -248,21 +249,21 @@ def test_an_operator_of_others_is_named():
         return x.mean((2, 3, 4), keepdim=True).repeat(1, 16, 1, 1, 1)[:, :256].contiguous()
 
     pool.register_fake(lambda x: x.new_empty(x.shape[0], 256, 1, 1, 1))
-    model, _ = with_backbone(lambda x: pool(x))
+    model, card = with_backbone(lambda x: pool(x))
     with pytest.raises(ValueError, match=r"its operator fastpose_test::pool is not one of torch's own"):
-        trace(model.eval())
+        trace(InputProgram(model.eval(), card))
 
 
 def test_a_model_that_cannot_be_traced_is_refused():
-    model, _ = with_backbone(lambda x: torch.full((len(x), 256, 1, 1, 1), float(x.sum())))
+    model, card = with_backbone(lambda x: torch.full((len(x), 256, 1, 1, 1), float(x.sum())))
     with pytest.raises(ValueError, match="C3DLight cannot be exported: ") as caught:
-        trace(model.eval())
+        trace(InputProgram(model.eval(), card))
     assert "\n" not in str(caught.value)
 
 
 def test_a_wrong_program_is_refused():
-    model, _ = make()
-    model.eval()
+    model, card = make()
+    program = InputProgram(model.eval(), card)
 
     def run(factor):
         def call(x):
@@ -273,12 +274,12 @@ def test_a_wrong_program_is_refused():
         return call
 
     with torch.no_grad():
-        check(run(1.0), model)
+        check(run(1.0), program)
         for factor in (1.01, float("nan")):
             with pytest.raises(ValueError, match="the exported program is wrong: its features differ by"):
-                check(run(factor), model)
+                check(run(factor), program)
         with pytest.raises(ValueError, match=r"fails on an input \(1, 17, 3, 24, 32\): boom"):
-            check(lambda x: (_ for _ in ()).throw(RuntimeError("boom\nand more")), model)
+            check(lambda x: (_ for _ in ()).throw(RuntimeError("boom\nand more")), program)
 
 
 def test_command_on_a_run(tmp_path, monkeypatch, capsys):

@@ -212,12 +212,13 @@ class MotionFilter:
         frames, joints = scaled.shape[1:3]
         coefficients, noise = self._coefficients(scaled), noise[:, None]
         surprise = coefficients - self.mean
-        rest = self.rest / (self.rest + noise)
+        # Fractions with 1 beside the noise: exporters take numbers as small as these variances for 0.
+        rest = 1 / (1 + noise / self.rest)
         gain = self.variances / (self.variances + noise)
         expected = (
             self.mean + rest * surprise + ((gain - rest) * (surprise @ self.directions)) @ self.directions.T
         )
-        above = self.above / (self.above + noise * max(frames - FREQUENCIES, 0))
+        above = 1 / (1 + noise * (max(frames - FREQUENCIES, 0) / self.above))
         beyond = scaled - self._frames(coefficients, joints)
         return self._frames(expected, joints) + above[..., None, None] * beyond
 
