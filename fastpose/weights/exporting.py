@@ -45,7 +45,7 @@ def export_model(
     "input", the model's ``dense_input``, to ``logits`` [B, K] and ``features`` [B, D], where batch, frames, and persons
     or height and width may vary as far as the model allows; or from "keypoints" of one clip [M, L, V, 3] (pixels,
     score) and ``image_size`` [2] to ``logits`` [K] and ``features`` [D], sampling included. A program is run on random
-    inputs of two sizes and replaces ``target`` only if it agrees with fastpose to 1e-4.
+    inputs of several sizes and replaces ``target`` only if it agrees with fastpose to 1e-4.
 
     Returns:
         What the file takes and gives, in words.
@@ -106,7 +106,7 @@ def trace(program: Program) -> ExportedProgram:
 
 
 def check(run: Callable[..., Sequence[np.ndarray]], program: Program) -> None:
-    """Compare an exported program, as ``run``, with what fastpose computes on random inputs of two sizes.
+    """Compare an exported program, as ``run``, with what fastpose computes on random inputs of several sizes.
 
     Raises:
         ValueError: it fails, or an output differs by more than `TOLERANCE`.

@@ -161,6 +161,7 @@ class KeypointProgram(Program):
         return self._random(2, self.sampling.clip_len + 1)
 
     def checked_inputs(self) -> Iterator[tuple[Tensor, ...]]:
+        yield self._random(1, 1)
         yield self._random(1, self.sampling.clip_len // 2 + 1)
         yield self._random(3, 2 * self.sampling.clip_len + 5)
 

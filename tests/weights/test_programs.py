@@ -23,7 +23,7 @@ from fastpose.prediction import Predictor
 from fastpose.settings import DataConfig, ModelConfig, RunConfig, SamplingConfig
 from fastpose.settings.front_ends import FILTER
 from fastpose.weights.card import ModelCard, build_model
-from fastpose.weights.exporting import export_model
+from fastpose.weights.exporting import FORMATS, export_model
 from fastpose.weights.runs import WEIGHTS, write_weights
 
 PENN = LAYOUTS["penn13"]
@@ -181,12 +181,13 @@ def test_the_lines_of_the_docs_run_without_torch(exported, tmp_path):
     ]
 
 
+@torch.no_grad()
 @pytest.mark.skipif(not ALL, reason="long: every input and setting; FASTPOSE_FULL=1 runs it")
 @pytest.mark.parametrize("format", ["onnx", "torch"])
 @pytest.mark.parametrize("case", FULL, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_every_input_is_classified_as_by_predict(tmp_path, case, format):
     model, card = make(*case)
-    path = tmp_path / "program"
+    path = tmp_path / f"program{FORMATS[format]}"
     export_model(model, card, path, format, "keypoints")
     run = run_onnx(path) if format == "onnx" else run_torch(path)
     assert_equal_to_predict(run, Predictor(model, card, device="cpu", precision="fp32"), pack_odd_clips())

@@ -43,7 +43,9 @@ class TraceableSampler:
         begins, ends = self._parts(torch.full((1,), keypoints.shape[1], dtype=torch.int64))
         seen = None
         if self.settings.has_front_end:
-            seen = see_clips(clips, begins, ends, self.filter)
+            # Two absent frames more: a clip of one frame, without second differences, would be refused by .pt2 files.
+            padded = torch.nn.functional.pad(clips, (0, 0, 0, 0, 0, 2))
+            seen = see_clips(padded, begins, ends, self.filter)
         joints = clips[:, :, begins[0]] if seen is None else seen.keypoints  # [1, max_persons, T, V, 3]
         corner, side = self._square(*self._extent(joints, seen), image_size.double())
         points, scores = joints[..., :2], joints[..., 2:]
