@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from fastpose.data.pack.duplicates import equal_clips
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import count_stray_joints, present_joints, tell_stray_joints
+from fastpose.data.pack.split_checks import odd_splits
 from fastpose.data.pack.splits import TEST_NAMES, TRAIN_NAMES
 
+_MANY_CLIPS = 0.1  # a few may show people who leave the picture
 _MUCH_OUTSIDE = 0.1  # of the joints present; detectors put fewer beyond the edge
-_SHOWN = 8
 
 
 def describe(packed: PackedClips) -> list[str]:
@@ -33,7 +33,10 @@ def describe(packed: PackedClips) -> list[str]:
     if count := count_stray_joints(packed.keypoints, packed.scores):
         lines.append(tell_stray_joints(count))
     lines += [f"split {name}: {len(members)} clips" for name, members in packed.splits.items()]
-    lines += _class_lines(packed)
+    trained = next((packed.splits[name] for name in TRAIN_NAMES if name in packed.splits), None)
+    tested = next((packed.splits[name] for name in TEST_NAMES if name in packed.splits), None)
+    if trained is not None and tested is not None and len(trained) and len(tested):
+        lines += [f"warning: {sentence}" for sentence in odd_splits(packed, trained, tested)]
     return lines
 
 
@@ -41,7 +44,7 @@ def tell_exchanged_sizes(packed: PackedClips) -> str | None:
     """Return a sentence on clips whose height and width are probably exchanged, None if there are none."""
     present, outside, outside_exchanged = _count_outside(packed)
     suspicious = (outside > _MUCH_OUTSIDE * present) & (outside_exchanged < outside / 2)
-    if not suspicious.any():
+    if suspicious.sum() < _MANY_CLIPS * packed.num_clips or not suspicious.any():
         return None
     first = int(suspicious.argmax())
     height, width = packed.image_sizes[first].tolist()
@@ -65,32 +68,3 @@ def _count_outside(packed: PackedClips) -> tuple[np.ndarray, np.ndarray, np.ndar
     for h, w in ((height, width), (width, height)):
         counts.append((present & ((x < 0) | (x > w) | (y < 0) | (y > h))).sum(axis=1))
     return tuple(np.add.reduceat(count, packed.offsets[:-1]) for count in counts)  # type: ignore[return-value]
-
-
-def _class_lines(packed: PackedClips) -> list[str]:
-    lines = []
-    empty = np.flatnonzero(np.bincount(packed.labels, minlength=packed.num_classes) == 0)
-    if len(empty):
-        lines.append(f"warning: no clip of {_named(packed, empty)}")
-    trained = next((packed.splits[name] for name in TRAIN_NAMES if name in packed.splits), None)
-    tested = next((packed.splits[name] for name in TEST_NAMES if name in packed.splits), None)
-    if trained is None or tested is None or not len(tested):
-        return lines
-    if pairs := equal_clips(packed, trained, tested):
-        named = ", ".join(packed.names[test] for test, _ in pairs[:3]) + ", …" * (len(pairs) > 3)
-        lines.append(
-            f"warning: {len(pairs)} of {len(tested)} test clips are equal to training clips ({named})"
-        )
-    unseen = np.setdiff1d(packed.labels[tested], packed.labels[trained])
-    if len(unseen):
-        count = int(np.isin(packed.labels[tested], unseen).sum())
-        lines.append(
-            f"warning: no training clip of {_named(packed, unseen)}, of which {count} clips are tested"
-        )
-    return lines
-
-
-def _named(packed: PackedClips, labels: np.ndarray) -> str:
-    names = ", ".join(packed.class_names[label] for label in labels[:_SHOWN])
-    more = f", … ({len(labels)} in all)" if len(labels) > _SHOWN else ""
-    return f"class{'es' * (len(labels) > 1)} {names}{more}"
