@@ -4,7 +4,7 @@ import operator
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -154,15 +154,14 @@ def whole_number(value: Any) -> int:
     Raises:
         ValueError: anything else; booleans too.
     """
-    if isinstance(value, np.ndarray | np.generic) and value.size == 1:
-        value = value.item()
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    number: Any = value.item() if isinstance(value, np.ndarray | np.generic) and value.size == 1 else value
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, SupportsIndex):
+        raise ValueError(f"{reprlib.repr(value)} is no whole number")
     try:
-        if isinstance(value, bool):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
+        return operator.index(number)
+    except TypeError:  # arrays of several numbers have an index, and refuse it
         raise ValueError(f"{reprlib.repr(value)} is no whole number") from None
 
 

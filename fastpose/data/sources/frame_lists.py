@@ -53,25 +53,8 @@ def parts_of_frame(frame: Any) -> tuple[np.ndarray, np.ndarray, list[int] | None
     Raises:
         ValueError: it is of another form.
     """
-    ids = None
-    scores = None
-    if frame is None:
-        frame = []
-    elif isinstance(frame, Mapping):
-        scores, ids, frame = frame.get("scores"), frame.get("ids"), frame.get("keypoints", [])
-    elif isinstance(frame, tuple) and len(frame) == 2 and _axes(frame[1]) + 1 == _axes(frame[0]):
-        frame, scores = frame
-    elif hasattr(frame, "keypoints") and hasattr(frame, "boxes"):
-        found = frame.keypoints
-        ids = None if frame.boxes is None else getattr(frame.boxes, "id", None)
-        frame, scores = ([], None) if found is None else (found.xy, found.conf)
-    elif hasattr(frame, "xy"):
-        scores = getattr(frame, "keypoint_confidence", None)
-        scores = getattr(frame, "confidence", None) if scores is None else scores
-        data = getattr(frame, "data", None)
-        ids = data.get("tracker_id") if isinstance(data, Mapping) else None
-        frame = frame.xy
-    keypoints = _numbers(frame, "keypoints")
+    points, scores, ids = _fields_of(frame)
+    keypoints = _numbers(points, "keypoints")
     if not keypoints.size:
         return np.empty((0, 0, 2)), np.empty((0, 0)), None
     keypoints = keypoints[None] if keypoints.ndim == 2 else keypoints
@@ -90,6 +73,26 @@ def parts_of_frame(frame: Any) -> tuple[np.ndarray, np.ndarray, list[int] | None
     if persons is not None and len(persons) != len(keypoints):
         raise ValueError(f"ids must be {len(keypoints)} numbers, one a person, got {len(persons)}")
     return keypoints, of_joints, persons
+
+
+def _fields_of(frame: Any) -> tuple[Any, Any, Any]:
+    """Return keypoints, scores and ids of a frame, None where it has none."""
+    if frame is None:
+        return [], None, None
+    if isinstance(frame, Mapping):
+        return frame.get("keypoints", []), frame.get("scores"), frame.get("ids")
+    if isinstance(frame, list | tuple):
+        if len(frame) == 2 and isinstance(frame, tuple) and _axes(frame[1]) + 1 == _axes(frame[0]):
+            return frame[0], frame[1], None
+        return frame, None, None
+    if hasattr(frame, "keypoints") and hasattr(frame, "boxes"):
+        found, ids = frame.keypoints, getattr(frame.boxes, "id", None)
+        return ([], None, None) if found is None else (found.xy, found.conf, ids)
+    if hasattr(frame, "xy"):
+        scores, data = getattr(frame, "keypoint_confidence", None), getattr(frame, "data", None)
+        scores = getattr(frame, "confidence", None) if scores is None else scores
+        return frame.xy, scores, data.get("tracker_id") if isinstance(data, Mapping) else None
+    return frame, None, None
 
 
 def _axes(value: Any) -> int:

@@ -167,7 +167,7 @@ class _WithKeypoints:
             if not isinstance(content, Mapping):
                 raise ValueError(f"{file}: expected a dict of clips, got {type(content).__name__}")
             self._file, self._content = file, content
-        entry = self._content.get(_name(annotation))
+        entry = self._content.get(_name(annotation) or "")
         if not isinstance(entry, Mapping) or entry.get("keypoint") is None:
             raise ValueError(f"no keypoints of it in {file}")
         return plain(entry["keypoint"])
