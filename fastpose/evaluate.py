@@ -22,7 +22,7 @@ class Arguments:
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of finished runs, or folders that hold them."""
+    """Folders of finished runs, folders that hold them, weights files, or penn-robust (comes with fastpose)."""
     data: str | None = None
     """Packed file to measure on, by default the one each run was trained on; of another, clips of the same names."""
     test_split: str | None = None

@@ -16,7 +16,8 @@ class Arguments:
     """Write a trained model as safetensors, ONNX or a torch.export program, checked before the file appears."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a finished run, its model.safetensors, or a checkpoint of others with --model."""
+    """Folder of a finished run, its model.safetensors, penn-robust (comes with fastpose), or a checkpoint of others
+    with --model."""
     out: Path
     """File to write."""
     format: Literal["safetensors", "onnx", "torch"] | None = None

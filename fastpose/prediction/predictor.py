@@ -165,7 +165,7 @@ class Predictor:
 
     @classmethod
     def load(cls, run: str | Path, **settings: Any) -> "Predictor":
-        """Return the model of a finished run, as ``load_model``; settings are those of the class.
+        """Return the model of a finished run, or a starter model, as ``load_model``; settings are those of the class.
 
         Raises:
             ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.
@@ -321,8 +321,8 @@ def predict(
             those count who are seen much and move most (``fastpose.data.pack.persons.choose_persons``).
         scores: [M, T, V] or [T, V], a list of those for several clips. A joint is missing where its score is
             ≤ 0 or anything of it is not finite, or where it lies at (0, 0) or (−1, −1).
-        model: a finished run (its folder, a folder that holds this run alone, or its weights file), or a
-            ``Predictor``, which is loaded but once.
+        model: a finished run (its folder, a folder that holds this run alone, or its weights file), the name of a
+            starter model, or a ``Predictor``, which is loaded but once.
         layout: what the V joints are: a built-in name, a JSON file, or a ``Layout``.
         image_size: (h, w) of the video in pixels.
         top_k: classes to return.

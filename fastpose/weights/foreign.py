@@ -14,6 +14,7 @@ from fastpose.settings import CheckpointConfig, RunConfig
 from fastpose.settings.files import from_preset
 from fastpose.weights.card import ModelCard, build_model
 from fastpose.weights.loading import fill_model
+from fastpose.weights.named import locate
 from fastpose.weights.runs import load_model
 from fastpose.weights.weight_files import read_weights
 
@@ -24,13 +25,14 @@ def open_model(
     """Load a run of fastpose, or, if ``settings`` name a model, a checkpoint of others.
 
     Args:
-        path: a run's folder, one that holds a single run, a weights file, or a checkpoint.
+        path: a run's folder, one that holds a single run, a weights file, a starter model's name, or a checkpoint.
         layout: of a checkpoint's keypoints where ``settings`` do not say; by default coco17.
 
     Raises:
         ValueError: no such run, one that is not finished, or whatever ``load_foreign`` refuses.
         OSError: a file cannot be read.
     """
+    path = locate(path)
     if settings.model is not None and ":" in settings.model:  # a network of the user's own, of a run
         return load_model(path, settings.model)
     if settings.model is None:

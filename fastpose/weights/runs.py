@@ -1,6 +1,6 @@
 """Finished runs on disk: their weights, and what they say of themselves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -13,44 +13,63 @@ from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import import_model
 from fastpose.system.files import atomic_path, sort_metadata
 from fastpose.weights.card import ModelCard, build_model
+from fastpose.weights.named import hint, locate
 
 WEIGHTS = "model.safetensors"
 T = TypeVar("T")
 
 
-def write_weights(path: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
-    """Write weights as safetensors, atomically; equal weights and card give equal bytes."""
+def write_weights(
+    path: Path, weights: Mapping[str, Tensor], card: ModelCard, facts: Mapping[str, str] | None = None
+) -> None:
+    """Write weights as safetensors, atomically; equal weights, card and facts give equal bytes.
+
+    Args:
+        facts: metadata for people, such as "licence", beside the card's.
+    """
     with atomic_path(path) as partial:
         plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
-        save_file(plain, partial, metadata=card.to_metadata())
+        save_file(plain, partial, metadata={**(facts or {}), **card.to_metadata()})
         sort_metadata(partial)
 
 
 def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
-    """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs."""
+    """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs, or be a weights file."""
     if not folders:
         raise ValueError("no run is named; expected the folders of finished runs, or folders that hold them")
     runs: list[Path] = []
-    for folder in folders:
+    for folder in map(locate, folders):
         found = (
             [folder]
-            if (folder / WEIGHTS).is_file()
+            if folder.is_file() or (folder / WEIGHTS).is_file()
             else sorted(p.parent for p in folder.glob(f"*/{WEIGHTS}"))
         )
         if not found:
-            raise ValueError(f"{folder}: holds no finished run (no {WEIGHTS} in it or in its folders)")
+            raise ValueError(
+                f"{folder}: holds no finished run (no {WEIGHTS} in it or in its folders){hint(folder)}"
+            )
         runs += found
-    short = {run.resolve().name: run for run in runs}
+    short = {_short_name(run): run for run in runs}
     return short if len(short) == len(runs) else {str(run): run for run in runs}
 
 
+def _short_name(run: Path) -> str:
+    """Return the name of a run's folder, of a weights file by a name of its own that name."""
+    run = run.resolve()
+    if run.is_dir():
+        return run.name
+    return run.parent.name if run.name == WEIGHTS else run.stem
+
+
 def weights_file(run: str | Path) -> Path:
-    """Return the weights of the one finished run that a folder is or holds; what is no folder, as it is.
+    """Return the weights of the one finished run that a folder is or holds, or of a starter model by its name.
+
+    What is neither is returned as it is.
 
     Raises:
         ValueError: the folder holds no finished run, or several.
     """
-    path = Path(run)
+    path = locate(run)
     if not path.is_dir():
         return path
     runs = find_runs((path,))
@@ -72,10 +91,10 @@ def load_card(run: str | Path) -> ModelCard:
 def load_model(
     run: str | Path, model: str | None = None, *, size: tuple[int, int] | None = None
 ) -> tuple[PoseModule, ModelCard]:
-    """Load the model of a run, in evaluation mode.
+    """Load the model of a run, in evaluation mode and in float32, whatever its weights are stored as.
 
     Args:
-        run: the run's folder, a folder that holds this run alone, or a weights file.
+        run: the run's folder, a folder that holds this run alone, a weights file, or the name of a starter model.
         size: height and width of its input in pixels, where they are others than in training.
         model: "package.module:Class" of a network of your own, which a file alone never makes fastpose import.
 
@@ -100,7 +119,7 @@ def load_model(
 def _existing_file(run: str | Path) -> Path:
     path = weights_file(run)
     if not path.is_file():
-        raise ValueError(f"{path}: not found; expected the folder of a finished run")
+        raise ValueError(f"{path}: not found; expected the folder of a finished run{hint(run)}")
     return path
 
 
