@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,18 +15,20 @@ def pack_of(drawn):
         PoseClip(
             name=f"clip{i}",
             keypoints=np.full((1, frames, 17, 2), value, np.float32),
-            scores=np.full((1, frames, 17), score, np.float32),
+            scores=np.full((1, frames, 17), score or 1, np.float32),
             label=i % 2,
             image_size=(100 + i, 200),
         )
         for i, (frames, value, score) in enumerate(drawn)
     ]
-    return PackedClips.from_clips(clips, layout=LAYOUTS["coco17"])
+    packed = PackedClips.from_clips(clips, layout=LAYOUTS["coco17"])
+    kept = np.repeat([score > 0 for _, _, score in drawn], np.diff(packed.offsets))
+    return replace(packed, scores=packed.scores * kept[:, None].astype(np.float32))
 
 
 @given(
     drawn=st.lists(
-        st.tuples(st.integers(1, 2), st.sampled_from([7.0, 8.0]), st.sampled_from([0.0, 0.5, 1.0])),
+        st.tuples(st.integers(1, 2), st.sampled_from([70.0, 80.0]), st.sampled_from([0.0, 0.5, 1.0])),
         min_size=1,
         max_size=12,
     ),

@@ -131,7 +131,7 @@ def test_damaged_packs_name_file_and_fault(packed, tmp_path, change, message):
 
 def test_offsets_that_wrap_around_are_refused():
     """Sixteen clips of 2^60 rows are 2^64, which int64 takes for none: all the sums are right but for that."""
-    clips = [{"keypoints": np.ones((1, 8, 17, 2)), "label": 0, "image_size": (9, 9)} for _ in range(17)]
+    clips = [{"keypoints": np.full((1, 8, 17, 2), 5.0), "label": 0, "image_size": (9, 9)} for _ in range(17)]
     packed = PackedClips.from_clips(clips, layout="coco17")
     persons = np.array([2**30] * 16 + [1], np.int32)
     frames = np.array([2**30] * 16 + [len(packed.keypoints)], np.int32)
