@@ -76,32 +76,45 @@ def similarity(a: Poses, b: Poses) -> NDArray[np.float32]:
     for someone who runs half a body's length from frame to frame. The size is the larger box's diagonal: a
     person seen from the side is no smaller than from the front.
     """
-    reach = np.square(np.float32(TOLERANCE) * np.maximum(a.sizes[:, None], b.sizes))
-    step = a.points[:, None] - b.points  # [n of a, n of b, 2, V]
+    return _alike(Poses(*(part[:, None] for part in a.parts())), b)
+
+
+def similarity_in_turn(a: Poses, b: Poses) -> NDArray[np.float32]:
+    """Return the ``similarity`` of each pose of ``a`` and the one in its place of ``b``, float32 [n]."""
+    return _alike(a, b)
+
+
+def _alike(a: Poses, b: Poses) -> NDArray[np.float32]:
+    """Return the similarity of poses [...] that are broadcast against each other."""
+    reach = np.square(np.float32(TOLERANCE) * np.maximum(a.sizes, b.sizes))[..., None]
+    step = a.points - b.points  # [..., 2, V]
     step *= step
-    near = step[:, :, 0]  # [n of a, n of b, V]
-    near += step[:, :, 1]
-    near += reach[:, :, None]
-    np.divide(reach[:, :, None], near, out=near)
-    common = a.seen @ b.seen.T
-    either = a.num_seen[:, None] + b.num_seen
+    near = step[..., 0, :]  # [..., V]
+    near += step[..., 1, :]
+    near += reach
+    np.divide(reach, near, out=near)
+    common = np.einsum("...v,...v->...", a.seen, b.seen)
+    either = a.num_seen + b.num_seen
     either -= common
     np.maximum(either, 1, out=either)
-    alike = np.einsum("ijv,iv,jv->ij", near, a.seen, b.seen)
+    alike = np.einsum("...v,...v,...v->...", near, a.seen, b.seen)
     alike /= either
     if (common < either).any():
-        alike += (1 - common / either) * box_overlap(a, b)
+        alike += (1 - common / either) * _box_overlap(a.boxes, b.boxes)
     return alike
 
 
 def box_overlap(a: Poses, b: Poses) -> NDArray[np.float32]:
     """Return the IoU of the boxes, float32 [n of a, n of b]; 0 where one has no area."""
-    sides = np.minimum(a.boxes[:, None, 2:], b.boxes[:, 2:]) - np.maximum(
-        a.boxes[:, None, :2], b.boxes[:, :2]
-    )
+    return _box_overlap(a.boxes[:, None], b.boxes)
+
+
+def _box_overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the IoU of boxes [..., 4] that are broadcast against each other."""
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     both = np.maximum(sides, 0).prod(axis=-1)
-    area_a, area_b = (np.maximum(of.boxes[:, 2:] - of.boxes[:, :2], 0).prod(axis=-1) for of in (a, b))
-    return both / np.maximum(area_a[:, None] + area_b - both, np.float32(1e-6))
+    area_a, area_b = (np.maximum(of[..., 2:] - of[..., :2], 0).prod(axis=-1) for of in (a, b))
+    return both / np.maximum(area_a + area_b - both, np.float32(1e-6))
 
 
 def rank_persons(

@@ -1,18 +1,26 @@
 """Detections of single frames linked to persons through time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from fastpose.data.pack.persons import MAX_PAUSE, Poses, rank_persons, share_slots, similarity
+from fastpose.data.pack.persons import (
+    MAX_PAUSE,
+    Poses,
+    rank_persons,
+    share_slots,
+    similarity,
+    similarity_in_turn,
+)
 from fastpose.data.pack.presence import given_joints
 
 MAX_FILL = 5  # frames; over a longer pause, a limb does more than move in a straight line
 LEAST_SIMILARITY = 0.03  # joints that are half a body's size away, in the mean
 MOST_REPEATED = 0.5  # of the frames with several persons: AlphaPose without a tracker gives everyone the id 0
+CERTAIN = 0.5  # joints that are a tenth of a body's size away: the same person, wherever they were going
 DUPLICATE = 0.9  # joints that are 3 % of the body's size away: no two persons stand like this
 STEADINESS = 0.5  # of a person's speed; the rest is what the newest frame says
 SLOWDOWN = 0.8  # of the speed of someone unseen, for each frame
@@ -272,9 +280,11 @@ def _repeated(poses: Poses, new: NDArray[np.bool_], weights: NDArray[np.floating
 
 
 def _followed(
-    poses: Poses, weights: NDArray[np.floating], counts: Iterable[int], max_pause: int
+    poses: Poses, weights: NDArray[np.floating], counts: Sequence[int], max_pause: int
 ) -> NDArray[np.int64]:
     """Return the person of every detection; ``counts`` are the detections of each frame."""
+    if _is_one_person(poses, counts, max_pause):
+        return np.zeros(len(poses), np.int64)
     linker = Linker(max_pause)
     persons = np.empty(len(poses), np.int64)
     start = 0
@@ -283,6 +293,16 @@ def _followed(
         persons[rows] = linker.step(poses[rows], weights[rows])
         start += count
     return persons
+
+
+def _is_one_person(poses: Poses, counts: Sequence[int], max_pause: int) -> bool:
+    """Return whether no frame has two detections, and each is much like the one before: most clips, told at once."""
+    if not len(poses) or max(counts) > 1 or (poses.num_seen == 0).any():
+        return False
+    frames = np.flatnonzero(counts)
+    if (np.diff(frames) > max_pause + 1).any():
+        return False
+    return bool((similarity_in_turn(poses[:-1], poses[1:]) >= CERTAIN).all())
 
 
 def _stacked(

@@ -245,3 +245,20 @@ def test_of_many_persons_those_who_matter_are_kept():
 def test_frames_that_do_not_fit_are_told(frames, told):
     with pytest.raises(ValueError, match=told):
         link(frames)
+
+
+@given(seed=st.integers(0, 1000), gaps=st.sets(st.integers(1, 38)), speed=st.floats(0, 8))
+def test_a_lone_person_is_told_at_once_as_by_following(seed, gaps, speed):
+    rng = np.random.default_rng(seed)
+    pose = rng.normal([400, 300], 60, (17, 2))
+    frames = [
+        Detections(np.zeros((0, 17, 2)), np.zeros((0, 17)))
+        if t in gaps
+        else Detections(pose[None] + speed * t + rng.normal(0, 1, (1, 17, 2)), np.ones((1, 17)))
+        for t in range(40)
+    ]
+    lone = link(frames)
+    stranger = Detections(np.concatenate([frames[0].keypoints, pose[None] + 5000]), np.ones((2, 17)))
+    followed = link([stranger, *frames[1:]])
+    np.testing.assert_array_equal(lone.keypoints[0], followed.keypoints[0])
+    np.testing.assert_array_equal(lone.scores[0], followed.scores[0])
