@@ -22,7 +22,8 @@ class Arguments:
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of finished runs, folders that hold them, weights files, or penn-robust (comes with fastpose)."""
+    """Folders of finished runs, folders that hold them, weights files, penn-robust (comes with fastpose), or
+    hf://user/repo."""
     data: str | None = None
     """Packed file to measure on, by default the one each run was trained on; of another, clips of the same names."""
     test_split: str | None = None

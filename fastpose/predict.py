@@ -26,8 +26,8 @@ class Arguments:
     """
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of a finished run, its model.safetensors, penn-robust (comes with fastpose), or a checkpoint of others
-    with --model."""
+    """Folder of a finished run, its model.safetensors, penn-robust (comes with fastpose), hf://user/repo, or a
+    checkpoint of others with --model."""
     files: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Files, folders and glob patterns."""
     layout: str | None = None

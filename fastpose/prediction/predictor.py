@@ -165,10 +165,13 @@ class Predictor:
 
     @classmethod
     def load(cls, run: str | Path, **settings: Any) -> "Predictor":
-        """Return the model of a finished run, or a starter model, as ``load_model``; settings are those of the class.
+        """Return the model of a run; settings are those of the class.
+
+        Args:
+            run: as for ``load_model``: a finished run, the name of a starter model, or "hf://user/repo".
 
         Raises:
-            ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.
+            ValueError: as ``load_model``.
         """
         return cls(*load_model(run), **settings)
 
@@ -322,7 +325,7 @@ def predict(
         scores: [M, T, V] or [T, V], a list of those for several clips. A joint is missing where its score is
             ≤ 0 or anything of it is not finite, or where it lies at (0, 0) or (−1, −1).
         model: a finished run (its folder, a folder that holds this run alone, or its weights file), the name of a
-            starter model, or a ``Predictor``, which is loaded but once.
+            starter model, "hf://user/repo", or a ``Predictor``, which is loaded but once.
         layout: what the V joints are: a built-in name, a JSON file, or a ``Layout``.
         image_size: (h, w) of the video in pixels.
         top_k: classes to return.

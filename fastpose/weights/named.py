@@ -1,7 +1,9 @@
-"""Runs that are named rather than lie at a path: the models that fastpose comes with."""
+"""Runs that are named rather than lie at a path: the models that fastpose comes with, and those of the hub."""
 
 import difflib
 from pathlib import Path
+
+from fastpose.weights.hub import HubAddress, download
 
 STARTERS = Path(__file__).with_name("starters")
 
@@ -12,7 +14,18 @@ def starter_names() -> list[str]:
 
 
 def locate(run: str | Path) -> Path:
-    """Return the weights file of a starter model by its name, anything else as a path; an existing path comes first."""
+    """Return the weights file that ``run`` names; anything else as the path that it is.
+
+    Args:
+        run: the name of a starter model, unless that is an existing path, or an address "hf://user/repo", whose weights
+            are fetched.
+
+    Raises:
+        ValueError: there is nothing at the address, or it cannot be reached.
+    """
+    address = HubAddress.parse(run)
+    if address is not None:
+        return download(address)
     path = Path(run)
     if not path.exists() and str(run) in starter_names():
         return STARTERS / f"{run}.safetensors"

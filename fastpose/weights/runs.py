@@ -13,9 +13,9 @@ from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import import_model
 from fastpose.system.files import atomic_path, sort_metadata
 from fastpose.weights.card import ModelCard, build_model
+from fastpose.weights.hub import WEIGHTS, HubAddress
 from fastpose.weights.named import hint, locate
 
-WEIGHTS = "model.safetensors"
 T = TypeVar("T")
 
 
@@ -34,23 +34,31 @@ def write_weights(
 
 
 def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
-    """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs, or be a weights file."""
+    """Return the finished runs in ``folders`` by name; a folder may be a run or hold runs, or be a file or a name.
+
+    Names are those that ``fastpose.weights.named.locate`` knows.
+
+    Raises:
+        ValueError: one holds no finished run, or nothing is at an address of the hub.
+    """
     if not folders:
         raise ValueError("no run is named; expected the folders of finished runs, or folders that hold them")
-    runs: list[Path] = []
-    for folder in map(locate, folders):
+    runs: list[tuple[str, Path]] = []
+    for folder in folders:
+        path = locate(folder)
         found = (
-            [folder]
-            if folder.is_file() or (folder / WEIGHTS).is_file()
-            else sorted(p.parent for p in folder.glob(f"*/{WEIGHTS}"))
+            [path]
+            if path.is_file() or (path / WEIGHTS).is_file()
+            else sorted(p.parent for p in path.glob(f"*/{WEIGHTS}"))
         )
         if not found:
             raise ValueError(
-                f"{folder}: holds no finished run (no {WEIGHTS} in it or in its folders){hint(folder)}"
+                f"{path}: holds no finished run (no {WEIGHTS} in it or in its folders){hint(path)}"
             )
-        runs += found
-    short = {_short_name(run): run for run in runs}
-    return short if len(short) == len(runs) else {str(run): run for run in runs}
+        address = HubAddress.parse(folder)
+        runs += [(address.repo if address else _short_name(run), run) for run in found]
+    short = dict(runs)
+    return short if len(short) == len(runs) else {str(run): run for _, run in runs}
 
 
 def _short_name(run: Path) -> str:
@@ -62,12 +70,12 @@ def _short_name(run: Path) -> str:
 
 
 def weights_file(run: str | Path) -> Path:
-    """Return the weights of the one finished run that a folder is or holds, or of a starter model by its name.
+    """Return the weights of the one finished run that a folder is or holds, or that a name stands for.
 
-    What is neither is returned as it is.
+    What is neither a folder nor a name that ``fastpose.weights.named.locate`` knows is returned as it is.
 
     Raises:
-        ValueError: the folder holds no finished run, or several.
+        ValueError: the folder holds no finished run, or several; or nothing is at an address of the hub.
     """
     path = locate(run)
     if not path.is_dir():
@@ -94,12 +102,14 @@ def load_model(
     """Load the model of a run, in evaluation mode and in float32, whatever its weights are stored as.
 
     Args:
-        run: the run's folder, a folder that holds this run alone, a weights file, or the name of a starter model.
+        run: the run's folder, a folder that holds this run alone, a weights file, the name of a starter model, or an
+            address "hf://user/repo" (``fastpose.weights.hub``).
         size: height and width of its input in pixels, where they are others than in training.
         model: "package.module:Class" of a network of your own, which a file alone never makes fastpose import.
 
     Raises:
-        ValueError: a folder holds no finished run, or several; or the file is damaged or foreign.
+        ValueError: a folder holds no finished run, or several; the file is damaged or foreign; or nothing is at the
+            address, or it cannot be reached.
     """
     path = _existing_file(run)
     if model is not None:
