@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fastpose.data.pack.layouts import Layout
-from fastpose.data.sources.linking import Detections, link
+from fastpose.data.sources.linking import link_rows
 
 MOST_PERSONS = 10  # of a clip, in slots that those share who are never seen together
 # Frame numbers that lie farther apart, for each frame that there is, are numbers of images.
@@ -79,12 +78,10 @@ def clip_of_detections(
     else:
         places, length = numbers - known[0], int(known[-1] - known[0]) + 1
     order = np.argsort(places, kind="stable")
-    starts = np.searchsorted(places[order], np.arange(length + 1)).tolist()
-    in_time = [
-        Detections(keypoints[rows], scores[rows], None if persons is None else persons[rows])
-        for rows in (order[start:stop] for start, stop in pairwise(starts))
-    ]
-    linked = link(in_time, max_persons=MOST_PERSONS)
+    linked = link_rows(
+        keypoints[order], scores[order], None if persons is None else persons[order], places[order], length,
+        max_persons=MOST_PERSONS,
+    )  # fmt: skip
     notes = tuple(fields.pop("notes", ()))
     if linked.num_left_out:
         notes += (f"only the {MOST_PERSONS} persons seen most were kept",)

@@ -88,14 +88,41 @@ def link(
     Raises:
         ValueError: there is no frame, or a frame's arrays do not fit; the text names the frame.
     """
-    keypoints, scores, frame_of = _stacked(frames)
-    persons = _given_ids(frames, scores, frame_of)
+    return link_rows(
+        *_stacked(frames), len(frames),
+        max_pause=max_pause, max_fill=max_fill, max_persons=max_persons, share=share,
+    )  # fmt: skip
+
+
+def link_rows(
+    keypoints: NDArray[np.floating],
+    scores: NDArray[np.floating] | None,
+    ids: NDArray[np.int64] | None,
+    frame_of: NDArray[np.int64],
+    num_frames: int,
+    *,
+    max_pause: int = MAX_PAUSE,
+    max_fill: int = MAX_FILL,
+    max_persons: int | None = None,
+    share: bool | None = None,
+) -> Linked:
+    """Return ``link`` of detections that are rows of arrays already.
+
+    Args:
+        keypoints: [n, V, 2], frame by frame.
+        scores: [n, V], or None.
+        ids: int64 [n], or None.
+        frame_of: int64 [n], 0..T-1, ascending.
+        num_frames: T.
+    """
+    keypoints, scores = clean_detections(keypoints, scores)
+    persons = None if ids is None else _distinct_ids(ids, scores, frame_of)
     share = persons is None if share is None else share
     if persons is None:
-        counts = np.bincount(frame_of, minlength=len(frames)).tolist()
+        counts = np.bincount(frame_of, minlength=num_frames).tolist()
         persons = _followed(Poses.of(keypoints, scores), scores.sum(axis=1), counts, max_pause)
     return lay_out(
-        keypoints, scores, frame_of, persons, len(frames),
+        keypoints, scores, frame_of, persons, num_frames,
         share=share, max_fill=max_fill, max_persons=max_persons,
     )  # fmt: skip
 
@@ -307,8 +334,8 @@ def _is_one_person(poses: Poses, counts: Sequence[int], max_pause: int) -> bool:
 
 def _stacked(
     frames: Sequence[Detections],
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Return all detections cleaned: keypoints [n, V, 2], scores [n, V], frames [n]."""
+) -> tuple[NDArray[np.floating], NDArray[np.floating] | None, NDArray[np.int64] | None, NDArray[np.int64]]:
+    """Return all detections: keypoints [n, V, 2], scores [n, V], ids [n] if all frames have them, frames [n]."""
     if not frames:
         raise ValueError("there is no frame to link")
     num_joints = next((frame.keypoints.shape[1] for frame in frames if len(frame.keypoints)), None)
@@ -326,17 +353,18 @@ def _stacked(
     if len(of_frames) not in (0, len(given)):
         raise ValueError("scores must be given for all frames, or for none")
     keypoints = np.concatenate([frame.keypoints for frame in given])
-    return *clean_detections(keypoints, np.concatenate(of_frames) if of_frames else None), frame_of
+    ids = [frame.ids for frame in given if frame.ids is not None]
+    scores = np.concatenate(of_frames) if of_frames else None
+    return keypoints, scores, np.concatenate(ids) if len(ids) == len(given) else None, frame_of
 
 
-def _given_ids(
-    frames: Sequence[Detections], scores: NDArray[np.float32], frame_of: NDArray[np.int64]
+def _distinct_ids(
+    ids: NDArray[np.int64], scores: NDArray[np.float32], frame_of: NDArray[np.int64]
 ) -> NDArray[np.int64] | None:
-    """Return the ids of all detections, ``REPEATED`` for the lower-scored of an id twice in a frame; None without."""
-    given = [frame.ids for frame in frames if len(frame.keypoints)]
-    if not given or any(ids is None for ids in given):
+    """Return ids, ``REPEATED`` for the lower-scored of an id twice in a frame; None if they are nobody's."""
+    if not len(ids):
         return None
-    ids = np.concatenate([ids for ids in given if ids is not None]).astype(np.int64)
+    ids = ids.astype(np.int64)
     if ids.min() < 0:
         return None  # trackers mark those whom they have lost by -1
     best = np.lexsort((-scores.sum(axis=1), ids, frame_of))
