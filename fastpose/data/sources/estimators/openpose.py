@@ -24,6 +24,17 @@ def is_frames(content: object) -> bool:
     )
 
 
+def bodies_of(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a frame without hands and faces, which outweigh the bodies where a long video waits to be read."""
+    kept = (*_KEYS, "person_id")
+    return {
+        "people": [
+            {key: person[key] for key in kept if key in person} if isinstance(person, dict) else person
+            for person in frame["people"]
+        ]
+    }
+
+
 def read_frames(frames: Sequence[tuple[int, Mapping[str, Any]]]) -> FoundClip:
     """Read the frames of a clip, each with its number.
 

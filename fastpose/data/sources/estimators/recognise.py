@@ -28,7 +28,8 @@ def recognise(content: object) -> OneFrame | list[FoundClip] | None:
         ValueError: the form is known, but its content does not fit.
     """
     if openpose.is_frame(content):
-        return OneFrame(content, openpose.read_frames)
+        assert isinstance(content, dict)
+        return OneFrame(openpose.bodies_of(content), openpose.read_frames)
     if openpose.is_frames(content):
         assert isinstance(content, dict)
         return openpose.read_named_frames(content)
