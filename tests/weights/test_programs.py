@@ -20,6 +20,7 @@ from fastpose.data import LAYOUTS, PackedClips
 from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.data.sources.penn_action import pack_penn_action
 from fastpose.prediction import Predictor
+from fastpose.prediction.persons import limit_persons
 from fastpose.settings import DataConfig, ModelConfig, RunConfig, SamplingConfig
 from fastpose.settings.front_ends import FILTER
 from fastpose.weights.card import ModelCard, build_model
@@ -102,7 +103,8 @@ def run_torch(path):
 
 
 def assert_equal_to_predict(run, predictor, packed):
-    """Compare the softmax of each clip's logits, and its features."""
+    """Compare the softmax of each clip's logits, and its features, of the persons whom ``predict`` sees."""
+    packed = limit_persons(packed, predictor.card.max_persons)
     for i, prediction in enumerate(predictor.predict(packed, top_k=len(CLASSES))):
         clip = packed.clip(i)
         keypoints = np.concatenate([clip.keypoints, clip.scores[..., None]], axis=-1)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.shared import shared_folder
 
+from fastpose.data.pack.clip_check import check_clip
 from fastpose.data.pack.layouts import COCO17, H36M17, convert
 from fastpose.data.pack.packed import PackedClips, PoseClip
 from fastpose.data.sampling.sampler import ClipSampler
@@ -20,7 +21,9 @@ def oracle():
 
 
 def pack_of(*clips: PoseClip) -> PackedClips:
-    return PackedClips.from_clips(clips, layout="coco17", class_names=("a",))
+    """A pack whose persons keep the slots they have, as a reader that knows its persons makes it."""
+    checked = [check_clip(clip, COCO17, clip.name, persons_first=True) for clip in clips]
+    return PackedClips.from_checked(checked, COCO17, ("a",))
 
 
 @pytest.fixture(scope="module")
