@@ -50,7 +50,7 @@ def test_one_bit_or_one_person_more_is_another_clip():
     packed = waving_clips(3)
     clip = packed.clip(0)
     nudged = clip.keypoints.copy()
-    nudged[0, 3, 16, 0] = np.nextafter(nudged[0, 3, 16, 0], np.inf)
+    nudged[0, 3, 16, 0] = np.nextafter(nudged[0, 3, 16, 0], np.float32(np.inf))
     lowered = clip.scores.copy()
     lowered[0, 0, 0] = 0.5
     frames = clip.keypoints.shape[1] // 2 * 2
