@@ -1,4 +1,5 @@
 from fastpose.data.denoising.denoiser import Denoiser as Denoiser
+from fastpose.data.pack.coordinates import KeypointOptions as KeypointOptions
 from fastpose.data.pack.layouts import LAYOUTS as LAYOUTS
 from fastpose.data.pack.layouts import Layout as Layout
 from fastpose.data.pack.layouts import get_layout as get_layout
