@@ -21,38 +21,35 @@ class OneFrame:
     read: Callable[[list[tuple[int, Any]]], FoundClip]
 
 
-def recognise(content: object) -> OneFrame | list[FoundClip] | None:
+def _whole_ultralytics(frames: list[Any]) -> list[FoundClip]:
+    return [ultralytics.read_frames(list(enumerate(frames)))]
+
+
+# Whether a file has a form, and what reads all of it. The first that fits counts: frames of Ultralytics are lists of
+# persons with keypoints, as MMPose's are.
+_WHOLE_FILES: tuple[tuple[Callable[[Any], bool], Callable[[Any], list[FoundClip]]], ...] = (
+    (openpose.is_frames, openpose.read_named_frames),
+    (coco.is_annotations, coco.read_annotations),
+    (coco.is_results, coco.read_results),
+    (mmpose.is_demo, mmpose.read_demo),
+    (kinetics_skeleton.is_clip, kinetics_skeleton.read),
+    (ultralytics.is_frames, _whole_ultralytics),
+    (mmpose.is_frames, mmpose.read_frames),
+)
+
+
+def recognise(content: Any) -> OneFrame | list[FoundClip] | None:
     """Return the clips of an estimator's file, or its one frame; None for any other content.
 
     Raises:
         ValueError: the form is known, but its content does not fit.
     """
     if openpose.is_frame(content):
-        assert isinstance(content, dict)
         return OneFrame(openpose.bodies_of(content), openpose.read_frames)
-    if openpose.is_frames(content):
-        assert isinstance(content, dict)
-        return openpose.read_named_frames(content)
-    if coco.is_annotations(content):
-        assert isinstance(content, dict)
-        return coco.read_annotations(content)
-    if coco.is_results(content):
-        assert isinstance(content, list)
-        return coco.read_results(content)
-    if mmpose.is_demo(content):
-        assert isinstance(content, dict)
-        return mmpose.read_demo(content)
-    if kinetics_skeleton.is_clip(content):
-        assert isinstance(content, dict)
-        return kinetics_skeleton.read(content)
-    if ultralytics.is_frames(content):
-        assert isinstance(content, list)
-        return [ultralytics.read_frames(list(enumerate(content)))]
     if ultralytics.is_frame(content):
         return OneFrame(content, ultralytics.read_frames)
-    if mmpose.is_frames(content):
-        assert isinstance(content, list)
-        return mmpose.read_frames(content)
-    if (frames := mediapipe.frames_of(content)) is not None:
-        return [mediapipe.read_frames(frames)]
-    return None
+    for is_form, read in _WHOLE_FILES:
+        if is_form(content):
+            return read(content)
+    frames = mediapipe.frames_of(content)
+    return None if frames is None else [mediapipe.read_frames(frames)]
