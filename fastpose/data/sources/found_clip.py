@@ -31,6 +31,7 @@ class FoundClip:
         metres: joints are known to be in metres.
         persons_first: M is known to be the number of persons.
         notes: what was taken to be what, a sentence each.
+        fault: why this one of the file's clips cannot be used.
     """
 
     keypoints: Any
@@ -45,6 +46,7 @@ class FoundClip:
     metres: bool = False
     persons_first: bool = False
     notes: tuple[str, ...] = ()
+    fault: str | None = None
 
 
 def clip_of_detections(

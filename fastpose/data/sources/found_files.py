@@ -85,6 +85,8 @@ def finish(found: FoundClip, file: str, name: str, options: ReadOptions) -> Read
         ValueError: something is missing or does not fit; the text names the clip and what to give.
     """
     try:
+        if found.fault is not None:
+            raise ValueError(found.fault)
         layout, taken = _layout_of(found, options)
         keypoints = options.keypoints
         if found.normalised and keypoints.project is None:

@@ -358,3 +358,17 @@ def test_frames_first_arrays_are_refused_with_the_transpose(tmp_path):
     _, (problem,) = read(tmp_path, image_size=SIZE, layout=get_layout("coco17"))
     assert "keypoints [20, 2, 17, 2] are 20 persons in 2 frames" in problem
     assert "keypoints.transpose(1, 0, 2, 3)" in problem
+
+
+def test_pictures_of_several_sizes_are_no_clip_and_numbered_ones_are_told(tmp_path):
+    flat = rows_of(17)[0][1]
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 480, "width": 640} for i in range(4)]
+    videos = [{"id": 10 + i, "file_name": f"clip/{i}.jpg", "height": 480, "width": 640} for i in range(4)]
+    images[2]["width"] = 500
+    rows = [{"image_id": image["id"], "keypoints": flat} for image in images + videos]
+    (group,), (problem,) = read(write(tmp_path / "a.json", {"images": images + videos, "annotations": rows}))
+    assert "its pictures have 2 sizes: no frames of one video" in problem
+    assert group.packed.names == ["clip"]
+    results = [{"image_id": 100 * i, "category_id": 1, "keypoints": flat} for i in range(4)]
+    (group,), _ = read(write(tmp_path / "b.json", results), image_size=SIZE)
+    assert group.notes["pictures taken for the frames of one video, in the order of their numbers"] == 1

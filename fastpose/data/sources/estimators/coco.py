@@ -9,6 +9,8 @@ from fastpose.data.pack.coordinates import HIDDEN_FLAGS
 from fastpose.data.pack.layouts import LAYOUTS, Layout
 from fastpose.data.sources.found_clip import FoundClip, clip_of_detections, frame_number, split_flat
 
+# Numbers alone do not say that pictures are frames.
+_PICTURES = {False: ("pictures taken for the frames of one video, in the order of their numbers",), True: ()}
 LAYOUT_OF = {17: "coco17", 26: "halpe26", 133: "coco_wholebody133", 136: "halpe136"}
 
 
@@ -55,6 +57,7 @@ def read_results(content: Sequence[Any]) -> list[FoundClip]:
             [ids[i] for i in rows],
             name=_video_name(prefix) if len(clips) > 1 else None,
             usual_layout=LAYOUT_OF.get(keypoints.shape[1]),
+            notes=_PICTURES[isinstance(content[rows[0]]["image_id"], str) or None not in ids],
         )
         for prefix, rows in clips.items()
     ]
@@ -72,7 +75,7 @@ def read_annotations(content: Mapping[str, Any]) -> list[FoundClip]:
     if not isinstance(images, list) or not isinstance(annotations, list):
         raise ValueError("images and annotations must be lists")
     place_of: dict[object, tuple[str, int]] = {}
-    size_of: dict[str, tuple[Any, Any]] = {}
+    sizes_of: dict[str, set[tuple[Any, Any]]] = {}
     for i, image in enumerate(images):
         if not isinstance(image, dict) or not isinstance(image.get("id"), int | str):
             raise ValueError(f"image {i} has no id")
@@ -81,7 +84,7 @@ def read_annotations(content: Mapping[str, Any]) -> list[FoundClip]:
             number = image.get("frame_id", image.get("frame_index", place[1]))
             place = (str(image["video_id"]), number if isinstance(number, int) else place[1])
         place_of[image["id"]] = place
-        size_of.setdefault(place[0], (image.get("height"), image.get("width")))
+        sizes_of.setdefault(place[0], set()).add((image.get("height"), image.get("width")))
     listed: dict[str, list[int]] = {}
     for video, number in place_of.values():
         listed.setdefault(video, []).append(number)
@@ -99,7 +102,8 @@ def read_annotations(content: Mapping[str, Any]) -> list[FoundClip]:
     found = []
     for video, rows in clips.items():
         keypoints, flags = split_flat([annotation["keypoints"] for _, annotation in rows], "keypoints")
-        size = size_of[video]
+        sizes = sizes_of[video]
+        size = next(iter(sizes))
         found.append(
             clip_of_detections(
                 [number for number, _ in rows],
@@ -111,7 +115,10 @@ def read_annotations(content: Mapping[str, Any]) -> list[FoundClip]:
                 image_size=None if None in size else size,
                 layout=_named_layout(content.get("categories"), keypoints.shape[1]),
                 usual_layout=LAYOUT_OF.get(keypoints.shape[1]),
-                notes=(HIDDEN_FLAGS,),
+                notes=(HIDDEN_FLAGS, *_PICTURES[video != ""]),
+                fault=None
+                if len(sizes) == 1
+                else f"its pictures have {len(sizes)} sizes: no frames of one video",
             )
         )
     return found
