@@ -15,6 +15,7 @@ from fastpose.data.sources.json_file import load_json
 from fastpose.data.sources.own_keypoints import clips_of_json, clips_of_npy, clips_of_npz
 
 SUFFIXES = (".json", ".npz", ".npy")
+_PACKED_BY = {".pkl": "pyskl", ".pickle": "pyskl", ".skeleton": "ntu", ".mat": "penn-action", ".mp4": "video"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,9 @@ def _found(paths: Iterable[Path]) -> Iterator[tuple[Path, list[FoundClip] | Prob
         try:
             read = _READERS.get(path.suffix.lower())
             if read is None:
-                raise ValueError(f"no such kind of file; expected one of {', '.join(SUFFIXES)}")
+                other = _PACKED_BY.get(path.suffix.lower())
+                hint = f"; `fastpose pack {other}` packs these" if other else ""
+                raise ValueError(f"no such kind of file; expected one of {', '.join(SUFFIXES)}{hint}")
             found = read(path)
             if isinstance(found, OneFrame):
                 prefix, number = frame_number(path.stem.removesuffix("_keypoints")) or (path.stem, 0)

@@ -142,3 +142,11 @@ def test_normalised_keypoints_are_refused(folder):
     write_npz(folder, "1", keypoints=np.random.default_rng(0).uniform(0, 1, (1, 4, 3, 2)))
     with pytest.raises(ValueError, match="look normalised"):
         pack_folder(folder)
+
+
+def test_files_that_another_command_packs(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"expected one of \.json, \.npz, \.npy; `fastpose pack pyskl` packs these"
+    ):
+        pack_folder(tmp_path / "a.pkl")
