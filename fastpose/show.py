@@ -1,13 +1,14 @@
 """`fastpose show FILE --out PICTURE`: skeletons of a clip over time."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from fastpose._command import Command, parse_arguments
+from fastpose.data.pack.coordinates import KeypointOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +19,13 @@ class Arguments:
     """
 
     file: Annotated[str, tyro.conf.Positional]
-    """File of clips, of any kind that predict reads; or a folder, or a glob pattern."""
+    """File of keypoints, of any kind that predict reads; or a folder, or a glob pattern."""
     out: Path
     """File to write: .png, .gif, .mp4 or .html. Replaced if it exists."""
     clip: str | None = None
     """Name of the clip; by default the first one."""
     layout: str | None = None
-    """Joints of files that name none: kinect25, h36m17, coco17, penn13, or a JSON file that describes them."""
+    """What joints are, where files do not say: a built-in layout such as coco17, or a JSON file that describes them."""
     image_size: tuple[int, int] | None = None
     """Height and width in pixels of clips that do not state theirs."""
     split: str | None = None
@@ -45,6 +46,9 @@ class Arguments:
     """Height and width in pixels of what a model is given; 56 56 by default."""
     fps: float = 25.0
     """Frames of the clip per second of an animation."""
+    kpfiles: Path | None = None
+    """Folder of the keypoint files that an index of Kinetics-400 points to."""
+    coordinates: KeypointOptions = field(default_factory=KeypointOptions)
 
 
 def run(arguments: Arguments) -> str:
@@ -61,7 +65,13 @@ def run(arguments: Arguments) -> str:
     if arguments.size is not None and not cropped:
         raise ValueError("--size has no effect without --crop or --heatmap")
     layout = get_layout(arguments.layout) if arguments.layout else None
-    options = ReadOptions(layout=layout, image_size=arguments.image_size, split=arguments.split)
+    options = ReadOptions(
+        layout=layout,
+        image_size=arguments.image_size,
+        split=arguments.split,
+        keypoints=arguments.coordinates,
+        kpfiles=arguments.kpfiles,
+    )
     found = find_clip(arguments.file, options, arguments.clip)
     for note in found.notes():
         print(f"note: {note}", file=sys.stderr)

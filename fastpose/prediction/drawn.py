@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastpose.data.pack.packed_file import check_target
+from fastpose.data.sources.clip_files import clip_names
 from fastpose.data.sources.found_files import Problem, printable
 from fastpose.prediction.predictor import Prediction
-from fastpose.video.clips import VideoClip, clip_names
+from fastpose.video.clips import VideoClip
 from fastpose.video.drawing import CONTAINERS, check_drawing, draw_video
 
 

@@ -15,10 +15,11 @@ from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import count_stray_joints, tell_stray_joints
+from fastpose.data.pack.split_checks import clips_without_joints
 from fastpose.data.sampling.batch import PoseBatch
 from fastpose.data.sampling.checks import checked_integer
 from fastpose.data.sampling.device import sampler_on
-from fastpose.data.sources.unlabelled import find_faults, has_joints, pack_unlabelled, unlabelled_clip
+from fastpose.data.sources.unlabelled import find_faults, pack_unlabelled, unlabelled_clip
 from fastpose.evaluation.scores import evaluation_views, mean_scores
 from fastpose.models.inputs.protocol import PoseModel
 from fastpose.prediction.persons import each_person, limit_persons
@@ -223,7 +224,7 @@ class Predictor:
             self.placement.device, windows.packed, self.card.config.data.sampling, train=False, seed=self.seed,
             max_persons=self.card.max_persons, prior=self.card.prior,
         )  # fmt: skip
-        kept = np.flatnonzero(has_joints(windows.packed))
+        kept = np.flatnonzero(~clips_without_joints(windows.packed))
         batches = [
             evaluation_views(
                 sampler, kept[begin : begin + self.batch_size], num_clips=self.num_clips, flip=self.flip

@@ -5,8 +5,7 @@ import hashlib
 import os
 import threading
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +17,7 @@ from fastpose.data.pack.clip_check import check_clip
 from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import LAYOUTS, Layout
 from fastpose.data.pack.packed import PoseClip
-from fastpose.data.sources.clip_files import ClipGroup, read_clips
+from fastpose.data.sources.clip_files import ClipGroup, clip_names, read_clips
 from fastpose.data.sources.found_files import Problem, ReadOptions, printable
 from fastpose.data.sources.linking import Detections, link
 from fastpose.data.sources.unlabelled import pack_unlabelled
@@ -258,12 +257,6 @@ def _digest(video: Path) -> str:
 def folder_name(path: Path) -> str:
     """Return the name of the folder in which a file, or a link to it, lies."""
     return Path(os.path.abspath(path)).parent.name
-
-
-def clip_names(paths: Sequence[Path]) -> Mapping[Path, str]:
-    """Return a name for each video: its stem, or its whole path where two share a stem."""
-    stems = Counter(path.stem for path in paths)
-    return {path: printable(path.stem if stems[path.stem] == 1 else path) for path in paths}
 
 
 def _text(error: Exception) -> str:

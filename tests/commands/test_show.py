@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 from support.scenes import one_clip
@@ -34,6 +35,16 @@ def test_what_a_model_is_given(folder, capsys):
     assert "cropped as a model is given it" in capsys.readouterr().out
     with Image.open("picture.GIF") as gif:
         assert gif.n_frames == 4
+
+
+def test_keypoints_are_taken_as_by_predict(folder, capsys):
+    shares = np.random.default_rng(0).uniform(0.3, 0.7, (12, 17, 2))
+    content = {"keypoints": shares.tolist(), "image_size": [240, 320], "layout": "coco17"}
+    (folder / "a.json").write_text(json.dumps(content))
+    assert show.main(["a.json", "--out", "a.png"]) == 2
+    assert "--normalised" in capsys.readouterr().err
+    assert show.main(["a.json", "--normalised", "--out", "a.png"]) == 0
+    assert "320 × 240 pixels" in capsys.readouterr().out
 
 
 def test_keypoints_of_a_file_that_names_no_joints(folder, capsys):

@@ -77,13 +77,18 @@ def find_files(
     return list(found), problems
 
 
+def clip_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return a name for the clip of each file: its stem, or its whole path where two share a stem."""
+    stems = Counter(path.stem for path in paths)
+    return {path: printable(path.stem if stems[path.stem] == 1 else path) for path in paths}
+
+
 def read_clips(paths: Sequence[Path], options: ReadOptions) -> Iterator[ClipGroup | Problem]:
     """Read files in the order given: groups of at most 256 clips, and what could not be used.
 
     A clip's name is that in its file, else the file's stem, or its whole path where two files share a stem.
     """
-    stems = Counter(path.stem for path in paths)
-    names = {path: printable(path.stem if stems[path.stem] == 1 else path) for path in paths}
+    names = clip_names(paths)
     for reader, members in groupby(paths, key=_reader_of):
         yield from reader({path: names[path] for path in members}, options)
 
@@ -115,7 +120,7 @@ def _read_skeletons(names: Mapping[Path, str], options: ReadOptions) -> Iterator
             continue
         persons, frames = decoded["num_persons"][good], decoded["num_frames"][good]
         offsets = clip_builder.row_offsets(persons, frames)
-        clip_names = [names[chunk[i]] for i in good]
+        of_good = [names[chunk[i]] for i in good]
         packed = PackedClips(
             keypoints=decoded["keypoints"],
             scores=decoded["scores"],
@@ -124,11 +129,11 @@ def _read_skeletons(names: Mapping[Path, str], options: ReadOptions) -> Iterator
             num_frames=frames,
             labels=np.zeros(len(good), np.int64),
             image_sizes=np.tile(np.array(IMAGE_SIZE, np.int32), (len(good), 1)),
-            name_hashes=np.array([clip_builder.name_hash(name) for name in clip_names], np.uint64),
+            name_hashes=np.array([clip_builder.name_hash(name) for name in of_good], np.uint64),
             total_difference=clip_builder.differences(
                 decoded["keypoints"], decoded["scores"], offsets, frames
             ),
-            names=clip_names,
+            names=of_good,
             splits={},
             layout=KINECT25,
             class_names=NO_CLASSES,

@@ -15,7 +15,7 @@ NAMED = 5  # clips that a message names
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class FoundClip:
+class ChosenClip:
     """A clip, and what stands beside it.
 
     Attributes:
@@ -42,7 +42,7 @@ class FoundClip:
         return notes
 
 
-def find_clip(source: str | Path, options: ReadOptions, name: str | None = None) -> FoundClip:
+def find_clip(source: str | Path, options: ReadOptions, name: str | None = None) -> ChosenClip:
     """Return the clip of that name, or the first one, of a file, a folder or a glob pattern.
 
     Raises:
@@ -61,7 +61,7 @@ def find_clip(source: str | Path, options: ReadOptions, name: str | None = None)
         names += item.packed.names
     if found is None:
         raise ValueError(_reason(source, name, names, problems))
-    return FoundClip(*found, len(names) - 1, problems)
+    return ChosenClip(*found, len(names) - 1, problems)
 
 
 def _reason(source: str | Path, name: str | None, names: Sequence[str], problems: Sequence[Problem]) -> str:

@@ -2,8 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
 from fastpose.data.pack.coordinates import KeypointOptions, find_fault
 from fastpose.data.pack.layouts import Layout
@@ -28,13 +26,6 @@ def unlabelled_clip(
 def pack_unlabelled(clips: Sequence[CheckedClip], layout: Layout, source: str) -> PackedClips:
     """Pack clips whose labels do not matter."""
     return PackedClips.from_checked(clips, layout, NO_CLASSES, source=source)
-
-
-def has_joints(packed: PackedClips) -> np.ndarray:
-    """Return which clips have a joint at all that a sampler would see, bool [n]."""
-    return np.logical_or.reduceat(
-        present_joints(packed.keypoints, packed.scores).any(axis=1), packed.offsets[:-1]
-    )
 
 
 def find_faults(packed: PackedClips) -> dict[int, str]:
