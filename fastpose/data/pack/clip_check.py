@@ -90,7 +90,7 @@ def check_clip(
         split = fields.get("split")
         if split is not None and (not isinstance(split, str) or not split):
             raise ValueError(f"split must be a non-empty string, got {reprlib.repr(split)}")
-        label = _check_label(fields["label"]) if labelled else 0
+        label = check_label(fields["label"]) if labelled else 0
         size = None if options.project else check_image_size(fields["image_size"])
         keypoints, scores, size, notes = _pixels(fields, size, layout, options, persons_first, marked)
         present = _present(keypoints, scores, options.min_score, marked)
@@ -202,7 +202,12 @@ def _count_numbers(value: Sequence[Any], counted: dict[int, int], depth: int) ->
     return counted[id(value)]
 
 
-def _check_label(value: Any) -> int:
+def check_label(value: Any) -> int:
+    """Return a class number from 0.
+
+    Raises:
+        ValueError: anything else, or one that would make absurdly many classes.
+    """
     try:
         label = -1 if isinstance(value, bool | np.bool_) else whole_number(value)
     except ValueError:

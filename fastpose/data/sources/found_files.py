@@ -1,10 +1,11 @@
 """Keypoint files of any form as a stream of clips: pose estimators', fastpose's own, and bare arrays."""
 
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
 from fastpose.data.pack.coordinates import KeypointOptions
@@ -14,6 +15,7 @@ from fastpose.data.sources.found_clip import FoundClip, frame_number
 from fastpose.data.sources.json_file import load_json
 from fastpose.data.sources.own_keypoints import clips_of_json, clips_of_npy, clips_of_npz
 
+T = TypeVar("T")
 SUFFIXES = (".json", ".npz", ".npy")
 _PACKED_BY = {".pkl": "pyskl", ".pickle": "pyskl", ".skeleton": "ntu", ".mat": "penn-action", ".mp4": "video"}
 
@@ -125,6 +127,8 @@ def _layout_of(found: FoundClip, options: ReadOptions) -> tuple[Layout, tuple[st
         raise ValueError(f"what its joints are is not said; give --layout ({', '.join(LAYOUTS)} or a file)")
     if isinstance(own, Layout):
         return own, ()
+    if not isinstance(own, str):
+        raise ValueError(f"layout must be the name of one, got {reprlib.repr(own)}")
     if given is not None and own == given.name:
         return given, ()
     if own not in LAYOUTS:
@@ -143,7 +147,7 @@ def _found(paths: Iterable[Path]) -> Iterator[tuple[Path, list[FoundClip] | Prob
             folder, prefix, read = begun
             path = folder / prefix.rstrip("_-. ") if prefix.rstrip("_-. ") else folder
             try:
-                yield path, [read(sorted(group, key=lambda frame: frame[0]))]
+                yield path, _fitting(lambda: [read(sorted(group, key=lambda frame: frame[0]))])
             except ValueError as error:
                 yield path, problem_of(path, error)
             group.clear()
@@ -173,9 +177,18 @@ def _found(paths: Iterable[Path]) -> Iterator[tuple[Path, list[FoundClip] | Prob
 
 def _read_json(path: Path) -> OneFrame | list[FoundClip]:
     content = load_json(path)
-    try:
+
+    def read() -> OneFrame | list[FoundClip]:
         found = recognise(content)
         return clips_of_json(content) if found is None else found
+
+    return _fitting(read)
+
+
+def _fitting(read: Callable[[], T]) -> T:
+    """Return ``read()``, whatever error content of strangers makes it raise being a ValueError."""
+    try:
+        return read()
     except (TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"its content fits none of the forms that are read ({FORMS}): {error}") from error
 

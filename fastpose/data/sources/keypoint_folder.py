@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from fastpose.data.pack.clip_builder import clean_into
-from fastpose.data.pack.clip_check import CheckedClip, whole_number
+from fastpose.data.pack.clip_check import CheckedClip, check_label
 from fastpose.data.pack.layouts import Layout, convert, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.sources.found_clip import frame_number
 from fastpose.data.sources.found_files import SUFFIXES, Problem, ReadClip, ReadOptions, printable, read_found
-from fastpose.data.sources.labels import ClipLabel, LabelTable, hold_out, label_of_folders
+from fastpose.data.sources.labels import ClipLabel, LabelTable, class_number, hold_out, label_of_folders
 from fastpose.data.sources.pack_log import OnError, PackLog
 
 
@@ -140,7 +141,15 @@ def pack_found(
 def _files(source: Path, suffixes: Sequence[str]) -> list[Path]:
     if source.is_file():
         return [source]
-    return sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return sorted(
+        (path for path in source.rglob("*") if path.suffix.lower() in suffixes and path.is_file()), key=_place
+    )
+
+
+def _place(path: Path) -> tuple[str, int]:
+    """Return what brings the frames of a clip together: the path up to its last number, and that number."""
+    prefix, number = frame_number(path.stem.removesuffix("_keypoints")) or (path.stem, 0)
+    return f"{path.parent}/{prefix}", number
 
 
 def _name_in(path: Path, folder: Path) -> str:
@@ -160,17 +169,16 @@ def _label_of(item: ReadClip, table: LabelTable | None) -> ClipLabel:
     name = item.clip.name
     if table is not None:
         row = table.find(name)
+        if isinstance(row.label, int):
+            check_label(row.label)
         return replace(row, split=row.split or item.clip.split)
     if isinstance(own, str) and own:
         return ClipLabel(own, item.clip.split)
     if own is not None and not isinstance(own, str):
         try:
-            number = whole_number(own)
+            return ClipLabel(check_label(own), item.clip.split)
         except ValueError as error:
-            raise ValueError(f"clip {name!r}: label must be a class number or name: {error}") from error
-        if number < 0:
-            raise ValueError(f"clip {name!r}: label {number} is below 0")
-        return ClipLabel(number, item.clip.split)
+            raise ValueError(f"clip {name!r}: {error}") from error
     of_folder = label_of_folders(name)
     if of_folder is None:
         raise ValueError(
@@ -202,29 +210,38 @@ def _number_classes(
     log: PackLog,
     source: str | Path,
 ) -> tuple[list[CheckedClip], list[ClipLabel], Sequence[str] | int | None]:
-    """Give class names their numbers; numbers stay as they are."""
-    named = [label.label for label in labels if isinstance(label.label, str)]
-    if not named:
-        numbers = [int(label.label) for label in labels]
-    elif len(named) < len(labels):
-        raise ValueError(
-            f"{source}: some labels are class names ({named[0]!r}), some are numbers; use one kind"
-        )
-    elif isinstance(class_names, int):
-        raise ValueError(f"{source}: labels are class names; give the names of all classes, not their number")
-    else:
-        class_names = sorted(set(named)) if class_names is None else class_names
+    """Give class names their numbers; numbers stay as they are, and so do names that are all whole numbers.
+
+    Of labels of both kinds, those of the rarer are left out.
+    """
+    numbers = [class_number(str(label.label)) for label in labels]
+    is_named = [isinstance(label.label, str) for label in labels]
+    by_name = sum(is_named) * 2 > len(labels) and any(number is None for number in numbers)
+    if by_name:
+        if isinstance(class_names, int):
+            raise ValueError(
+                f"{source}: labels are class names; give the names of all classes, not their number"
+            )
+        if class_names is None:
+            class_names = sorted(
+                {str(label.label) for label, named in zip(labels, is_named, strict=True) if named}
+            )
         number_of = {name: number for number, name in enumerate(class_names)}
-        numbers = [number_of.get(str(label.label), -1) for label in labels]
+        numbers = [
+            number_of.get(str(label.label)) if named else None
+            for label, named in zip(labels, is_named, strict=True)
+        ]
+    num_classes = len(class_names) if isinstance(class_names, Sequence) else class_names
     kept = []
     for i, (clip, number) in enumerate(zip(clips, numbers, strict=True)):
-        if number < 0:
-            detail = f"{source}: clip {clip.name!r}: class {labels[i].label!r} is not one of the given"
+        if number is None or number < 0 or (num_classes is not None and number >= num_classes):
+            expected = "the given classes" if num_classes is not None else "a class number from 0"
+            detail = f"{source}: clip {clip.name!r}: class {labels[i].label!r} is not one of {expected}"
             log.skip(clip.name, "unknown class", detail)
         else:
             kept.append(i)
     log.need_clips(kept, source)
-    return [replace(clips[i], label=numbers[i]) for i in kept], [labels[i] for i in kept], class_names
+    return [replace(clips[i], label=numbers[i] or 0) for i in kept], [labels[i] for i in kept], class_names
 
 
 def _splits(

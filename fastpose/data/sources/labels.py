@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -71,8 +71,13 @@ class LabelTable:
             raise ValueError(f"{path}: {error}") from error
         if not rows:
             raise ValueError(f"{path}: names no clip")
-        if all(str(row.label).isdecimal() for row in rows.values()):
-            rows = {name: ClipLabel(int(row.label), row.split, row.group) for name, row in rows.items()}
+        numbers = [class_number(str(row.label)) for row in rows.values()]
+        if all(number is not None for number in numbers):
+            rows = {
+                name: replace(row, label=number)
+                for (name, row), number in zip(rows.items(), numbers, strict=True)
+                if number is not None
+            }
         return cls(rows)
 
     def find(self, name: str) -> ClipLabel:
@@ -83,7 +88,11 @@ class LabelTable:
         """
         plain = _plain(name)
         if plain not in self._rows:
-            alike = self._by_last.get(PurePosixPath(plain).name, [])
+            alike = [
+                row
+                for row in self._by_last.get(PurePosixPath(plain).name, [])
+                if row.endswith(f"/{plain}") or plain.endswith(f"/{row}")
+            ]
             if not alike:
                 raise ValueError(f"clip {name!r}: no label of it in the table")
             if len(alike) > 1:
@@ -97,6 +106,15 @@ class LabelTable:
     def unused(self) -> list[str]:
         """Return the names that no clip had."""
         return [name for name in self._rows if name not in self._used]
+
+
+def class_number(text: str) -> int | None:
+    """Return the whole number that a label is, be it "3" or "3.0"; None for a class name."""
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return int(number) if number.is_integer() and abs(number) < 2**53 else None
 
 
 def label_of_folders(name: str) -> ClipLabel | None:

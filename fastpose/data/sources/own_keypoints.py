@@ -1,6 +1,7 @@
 """Keypoints in fastpose's own forms: {keypoints, scores, image_size, …} as JSON or `.npz`, and bare arrays."""
 
 import difflib
+import reprlib
 import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -10,6 +11,11 @@ import numpy as np
 
 from fastpose.data.sources.found_clip import FoundClip
 
+# What other tools call the same; left out, every joint would count as certain.
+_OTHER_NAMES = {
+    "scores": ("keypoint_scores", "keypoint_score", "confidence", "confidences", "conf", "visibility"),
+    "image_size": ("img_shape", "image_shape", "original_shape"),
+}
 FIELDS = ("keypoints", "scores", "image_size", "layout", "name", "label", "split")
 _CTR_GCN = ("x_train", "y_train", "x_test", "y_test")
 
@@ -73,6 +79,8 @@ def clips_of_npy(path: Path) -> list[FoundClip]:
 
 def _clip(fields: dict[str, Any]) -> FoundClip:
     known = {key: fields[key] for key in FIELDS if fields.get(key) is not None}
+    if "name" in known and not isinstance(known["name"], str | int):
+        raise ValueError(f"name must be text, got {reprlib.repr(known['name'])}")
     if "name" in known:
         known["name"] = str(known["name"])
     for key in ("keypoints", "scores"):
@@ -157,9 +165,17 @@ def read_npz(path: Path, known: Sequence[str]) -> dict[str, Any]:
         if not isinstance(value, np.ndarray):
             raise ValueError(f"its member {key!r} is no array")
     return {
-        key: str(value.item()) if value.size == 1 and value.dtype.kind == "U" else value
+        key: _text(key, value) if value.size == 1 and value.dtype.kind in "US" else value
         for key, value in fields.items()
     }
+
+
+def _text(key: str, value: np.ndarray) -> str:
+    text = value.item()
+    try:
+        return text.decode() if isinstance(text, bytes) else str(text)
+    except UnicodeDecodeError:
+        raise ValueError(f"array {key!r} must be text in UTF-8") from None
 
 
 def refuse_mistyped(fields: Collection[str], known: Sequence[str]) -> None:
@@ -169,5 +185,8 @@ def refuse_mistyped(fields: Collection[str], known: Sequence[str]) -> None:
         ValueError: there is one; the text says what it might be.
     """
     for key in sorted(set(fields) - set(known)):
+        for field, names in _OTHER_NAMES.items():
+            if field in known and field not in fields and key.lower() in names:
+                raise ValueError(f"array {key!r} is unknown: is it {field!r}?")
         if close := difflib.get_close_matches(key, sorted(set(known) - set(fields)), n=1, cutoff=0.75):
             raise ValueError(f"array {key!r} is unknown: is it {close[0]!r}?")

@@ -372,3 +372,59 @@ def test_pictures_of_several_sizes_are_no_clip_and_numbered_ones_are_told(tmp_pa
     results = [{"image_id": 100 * i, "category_id": 1, "keypoints": flat} for i in range(4)]
     (group,), _ = read(write(tmp_path / "b.json", results), image_size=SIZE)
     assert group.notes["pictures taken for the frames of one video, in the order of their numbers"] == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("layout", ["coco17"], "layout must be the name of one"),
+        ("keypoint_scores", [[0.01] * 17], "'keypoint_scores' is unknown: is it 'scores'?"),
+        ("confidence", [[0.01] * 17], "'confidence' is unknown: is it 'scores'?"),
+        ("name", ["a"], "name must be text"),
+    ],
+)
+def test_fields_of_own_files_are_what_they_say(tmp_path, field, value, message):
+    content = {"keypoints": [[[50, 60]] * 17], "image_size": SIZE, field: value}
+    good = {"keypoints": [[[50, 60]] * 17], "image_size": SIZE}
+    write(tmp_path / "good.json", good)
+    groups, (problem,) = read(
+        write(tmp_path / "a.json", content), tmp_path / "good.json", layout=get_layout("coco17")
+    )
+    assert message in problem
+    assert groups[0].packed.names == ["good"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        [{"keypoints": {"x": None, "y": None}}],
+        {"people": [{"person_id": [1e30], "pose_keypoints_2d": [50.0, 60.0, 1.0] * 25}]},
+    ],
+)
+def test_one_odd_frame_never_ends_a_run(tmp_path, frame):
+    write(tmp_path / "v_1.json", frame)
+    write(tmp_path / "w.json", {"keypoints": [[[50, 60]] * 25], "image_size": SIZE, "layout": "body25"})
+    groups, problems = read(tmp_path, image_size=SIZE)
+    names = [name for group in groups for name in group.packed.names]
+    assert "w" in names
+    assert len(names) + len(problems) == 2
+
+
+def test_named_frames_of_two_videos_are_two_clips(tmp_path):
+    person = {"pose_keypoints_2d": [50.0, 60.0, 1.0] * 25}
+    content = {f"{video}_{i}.jpg": {"people": [person]} for video in "ab" for i in range(3)}
+    (group,), problems = read(write(tmp_path / "a.json", content), image_size=SIZE)
+    assert problems == []
+    assert (group.packed.names, group.packed.num_frames.tolist()) == (["a", "b"], [3, 3])
+
+
+def test_bytes_in_an_npz_are_text(tmp_path):
+    np.savez(
+        tmp_path / "a.npz",
+        keypoints=np.full((1, 3, 17, 2), 50.0),
+        image_size=SIZE,
+        layout=b"coco17",
+        name=b"x",
+    )
+    (group,), _ = read(tmp_path / "a.npz")
+    assert (group.packed.names, group.packed.layout.name) == (["x"], "coco17")

@@ -24,7 +24,7 @@ def test_a_table_as_programs_write_it(tmp_path, separator, encoding, end):
     read = table(tmp_path, end.join(rows).replace(",", separator), encoding)
     assert read.find("walk/a") == ClipLabel("walk", "train", "7")
     assert read.find("b.npz") == ClipLabel("run", None, None)
-    assert read.find("deep/down/c") == ClipLabel("sit", "test", "8")  # the last part names one row alone
+    assert read.find("deep/down/c") == ClipLabel("sit", "test", "8")  # ends as one row alone does
     assert read.unused() == []
 
 
@@ -56,6 +56,8 @@ def test_clips_without_a_row_of_their_own(tmp_path):
         read.find("z")
     with pytest.raises(ValueError, match="clip 'a': the table names 2 clips like it: x/a, y/a"):
         read.find("a")
+    with pytest.raises(ValueError, match="clip 'z/a': no label of it"):
+        read.find("z/a")  # another folder is another clip
     assert read.unused() == ["x/a", "y/a"]
 
 
@@ -139,3 +141,14 @@ def test_exchanged_height_and_width_are_told_with_the_share_outside(tmp_path, ca
         in text
     )
     assert "are height and width exchanged?" in text
+
+
+def test_whole_numbers_are_classes_in_their_own_order(tmp_path):
+    read = table(tmp_path, "clip,label\na,0.0\nb,10.0\nc,2\n")
+    assert [read.find(name).label for name in "abc"] == [0, 10, 2]
+    for label in ("0", "2", "10", "-1"):
+        write_npz(tmp_path / "clips", f"{label}/a", joints=17, label=None)
+    out = tmp_path / "out.safetensors"
+    assert pack.main(["npz", str(tmp_path / "clips"), "--out", str(out), "--layout", "coco17"]) == 1
+    packed = PackedClips.load(out)
+    assert dict(zip(packed.names, packed.labels.tolist(), strict=True)) == {"0/a": 0, "10/a": 10, "2/a": 2}

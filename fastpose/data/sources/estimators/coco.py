@@ -55,7 +55,7 @@ def read_results(content: Sequence[Any]) -> list[FoundClip]:
             keypoints[rows],
             scores[rows],
             [ids[i] for i in rows],
-            name=_video_name(prefix) if len(clips) > 1 else None,
+            name=video_name(prefix) if len(clips) > 1 else None,
             usual_layout=LAYOUT_OF.get(keypoints.shape[1]),
             notes=_PICTURES[isinstance(content[rows[0]]["image_id"], str) or None not in ids],
         )
@@ -111,7 +111,7 @@ def read_annotations(content: Mapping[str, Any]) -> list[FoundClip]:
                 np.minimum(flags, 1),
                 [person_id(row.get("track_id", row.get("instance_id"))) for _, row in rows],
                 listed[video],
-                name=_video_name(video) if len(clips) > 1 else None,
+                name=video_name(video) if len(clips) > 1 else None,
                 image_size=None if None in size else size,
                 layout=_named_layout(content.get("categories"), keypoints.shape[1]),
                 usual_layout=LAYOUT_OF.get(keypoints.shape[1]),
@@ -153,10 +153,11 @@ def person_id(value: object) -> int | None:
     """Return a person's number from 0, however it is wrapped; None for anything else."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    value = int(value) if isinstance(value, float) and value.is_integer() else value
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if isinstance(value, int) and is_number and 0 <= value < 2**63 else None
 
 
-def _video_name(prefix: str) -> str:
+def video_name(prefix: str) -> str:
+    """Return the name of a video whose frames' names begin with ``prefix``."""
     return prefix.rstrip("/_-. ") or "clip"

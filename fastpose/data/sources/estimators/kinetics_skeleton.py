@@ -49,7 +49,9 @@ def read(content: Mapping[str, Any]) -> list[FoundClip]:
     of_joints = np.ones(points.shape[:2]) if scores[0] is None else real_array(scores, "score")
     if of_joints.shape != points.shape[:2]:
         raise ValueError(f"score must be {points.shape[1]} numbers, one a joint")
-    label = content.get("label")
+    label, number = content.get("label"), content.get("label_index")
+    if isinstance(number, int) and number < 0:  # a clip that is not labelled
+        label = number = None
     return [
         clip_of_detections(
             numbers,
@@ -57,7 +59,7 @@ def read(content: Mapping[str, Any]) -> list[FoundClip]:
             of_joints,
             listed=listed,
             usual_layout=_LAYOUT_OF.get(points.shape[1]),
-            label=label if isinstance(label, str) and label else content.get("label_index"),
+            label=label if isinstance(label, str) and label else number,
             normalised=True,
         )
     ]

@@ -26,6 +26,8 @@ def frames_of(content: object) -> list[Any] | None:
 def _persons(frame: object) -> list[Any] | None:
     """Return the persons of a frame, [] for an empty one; None if it is no frame of landmarks."""
     if isinstance(frame, dict):
+        if frame and not any(key in frame for key in _KEYS):
+            return None
         frame = next((frame[key] for key in _KEYS if key in frame), None)
     if frame is None or frame == []:
         return []

@@ -1,9 +1,10 @@
 """OpenPose: one JSON file a frame, {people: [{pose_keypoints_2d}]}; a folder of them is a clip."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from fastpose.data.sources.estimators.coco import person_id
+from fastpose.data.sources.estimators.coco import person_id, video_name
 from fastpose.data.sources.found_clip import FoundClip, clip_of_detections, frame_number, split_flat
 
 _LAYOUT_OF = {18: "openpose18", 25: "body25"}
@@ -69,7 +70,13 @@ def read_frames(frames: Sequence[tuple[int, Mapping[str, Any]]]) -> FoundClip:
 
 
 def read_named_frames(content: Mapping[str, Any]) -> list[FoundClip]:
-    """Read frames by the names of their pictures."""
+    """Read frames by the names of their pictures: a clip for each video that the names tell apart."""
+    videos: dict[str, list[tuple[int, Any]]] = {}
+    for name, frame in content.items():
+        place = frame_number(name)
+        assert place is not None
+        videos.setdefault(place[0], []).append((place[1], frame))
     return [
-        read_frames([(place[1], frame) for name, frame in content.items() if (place := frame_number(name))])
+        replace(read_frames(frames), name=video_name(video) if len(videos) > 1 else None)
+        for video, frames in videos.items()
     ]
