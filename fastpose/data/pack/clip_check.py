@@ -267,6 +267,8 @@ def _pixels(
         notes.append(coordinates.HIDDEN_FLAGS)
     assert size is not None
     present = given_joints(keypoints, scores, options.min_score, marked=marked)
+    if scores is not None and present.any() and np.median(scores[present]) > coordinates.LARGEST_USUAL_SCORE:
+        notes.append("scores are far above 1, as percents are; they are taken as they are")
     if options.normalised:
         keypoints = coordinates.to_pixels(keypoints, present, size)
         notes.append("shares of the image were made pixels")

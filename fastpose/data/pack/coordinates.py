@@ -9,6 +9,7 @@ LARGEST_METRES = 10.0  # nor this small, where the image is large
 SMALLEST_IMAGE = 64  # pixels; in smaller images a person may be as small as metres are
 USUAL_SHARE = 0.9  # of the joints; a stray one does not make the others pixels
 LARGEST_SCORE = 2.0  # as a third number: some detectors exceed 1, depths in metres exceed this
+LARGEST_USUAL_SCORE = 10.0  # half of a clip's; heatmaps' peaks exceed 1, not this
 MOST_SLOTS = 5  # persons; more of them than frames are frames that come first
 NEAREST = 0.05  # metres from a camera, below which nothing is seen
 

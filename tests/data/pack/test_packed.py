@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from support.packing import make_clip, pack, three_clips
+from support.packing import TRIANGLE, make_clip, pack, three_clips
 from support.shared import shared_folder
 
 from fastpose.data.pack.clip_builder import name_hash
+from fastpose.data.pack.clip_check import check_clip
 from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import H36M17, Layout
 from fastpose.data.pack.packed import PackedClips, PoseClip
@@ -293,3 +294,10 @@ def test_convert_layout_exchanges_kinects_sides():
     np.testing.assert_array_equal(
         exchanged.clip(0).keypoints[:, :, hips], kinect.clip(0).keypoints[:, :, [16, 12]]
     )
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1, False), (3, False), (100, True)])
+def test_scores_in_percent_are_told(factor, told):
+    clip = make_clip(0, scores=np.full((2, 4, 3), 0.87 * factor))
+    notes = check_clip(clip, TRIANGLE, "a").notes
+    assert any("as percents are" in note for note in notes) == told
