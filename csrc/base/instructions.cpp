@@ -9,9 +9,11 @@ namespace {
 Instructions instructions_of_this_cpu() {
 #if defined(__x86_64__)
   if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return Instructions::kBaseline;
-  const bool all = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl") &&
-                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-  return all ? Instructions::kAvx512BFloat16 : Instructions::kAvx2;
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512vl") ||
+      !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq")) {
+    return Instructions::kAvx2;
+  }
+  return __builtin_cpu_supports("avx512bf16") ? Instructions::kAvx512BFloat16 : Instructions::kAvx512;
 #else
   return Instructions::kBaseline;
 #endif

@@ -13,6 +13,7 @@
 #include "norm_depthwise/batch_norm.hpp"
 #include "norm_depthwise/depthwise_conv.hpp"
 #include "norm_depthwise/norm_depthwise.hpp"
+#include "row_conv/row_conv.hpp"
 #include "stem/pose_stem.hpp"
 
 namespace py = pybind11;
@@ -321,6 +322,65 @@ void bind_batch_norm(py::module_& module) {
       "Fill the gradients at their addresses; fastpose.ops checks the arguments.");
 }
 
+// Addresses of dense volumes [B, T, H, W, C] and of float32 arrays; see row_conv.hpp.
+void bind_row_conv(py::module_& module) {
+  using Address = std::uintptr_t;
+  using Shape = std::array<std::int64_t, 5>;
+  using Norm = std::array<Address, 4>;
+  using fastpose::Volume;
+  const auto floats = [](Address address) { return reinterpret_cast<float*>(address); };
+  const auto describe = [](const Shape& shape, std::int64_t out_channels, const Volume& kernel,
+                           const Volume& stride, int threads) {
+    return fastpose::RowConv{shape[0], shape[1], out_channels, {shape[2], shape[3], shape[4]},
+                             kernel,   stride,   threads};
+  };
+  const auto norm_of = [=](const Norm& norm, float eps, bool relu) {
+    return fastpose::RowNorm{floats(norm[0]), floats(norm[1]), floats(norm[2]), floats(norm[3]), eps, relu};
+  };
+  module.def(
+      "row_conv",
+      [=](const Shape& shape, std::int64_t out_channels, const Volume& kernel, const Volume& stride,
+          int threads, Address input, const Norm& norm, float eps, bool relu, Address weight, Address output,
+          Address mean, Address variance, Address scale, Address shift, Address residual, bool finish_relu) {
+        run_or_throw([&] {
+          return fastpose::row_conv(describe(shape, out_channels, kernel, stride, threads),
+                                    {floats(input),
+                                     norm_of(norm, eps, relu),
+                                     floats(weight),
+                                     floats(output),
+                                     floats(mean),
+                                     floats(variance),
+                                     {floats(scale), floats(shift), floats(residual), finish_relu}});
+        });
+      },
+      py::arg("shape"), py::arg("out_channels"), py::arg("kernel"), py::arg("stride"), py::arg("threads"),
+      py::arg("input"), py::arg("norm"), py::arg("eps"), py::arg("relu"), py::arg("weight"),
+      py::arg("output"), py::arg("mean"), py::arg("variance"), py::arg("scale"), py::arg("shift"),
+      py::arg("residual"), py::arg("finish_relu"),
+      "Fill the output, and its statistics where they are wanted; shape is the input's [B, C, T, H, W]. "
+      "fastpose.ops "
+      "checks the arguments.");
+  module.def(
+      "row_conv_backward",
+      [=](const Shape& shape, std::int64_t out_channels, const Volume& kernel, const Volume& stride,
+          int threads, Address input, const Norm& norm, float eps, bool relu, Address weight, Address output,
+          Address output_mean, Address output_gradient, Address mean_gradient, Address variance_gradient,
+          Address input_gradient, Address weight_gradient, Address norm_gradients) {
+        run_or_throw([&] {
+          return fastpose::row_conv_backward(
+              describe(shape, out_channels, kernel, stride, threads),
+              {floats(input), norm_of(norm, eps, relu), floats(weight), floats(output), floats(output_mean),
+               floats(output_gradient), floats(mean_gradient), floats(variance_gradient),
+               floats(input_gradient), floats(weight_gradient), floats(norm_gradients)});
+        });
+      },
+      py::arg("shape"), py::arg("out_channels"), py::arg("kernel"), py::arg("stride"), py::arg("threads"),
+      py::arg("input"), py::arg("norm"), py::arg("eps"), py::arg("relu"), py::arg("weight"),
+      py::arg("output"), py::arg("output_mean"), py::arg("output_gradient"), py::arg("mean_gradient"),
+      py::arg("variance_gradient"), py::arg("input_gradient"), py::arg("weight_gradient"),
+      py::arg("norm_gradients"), "Fill the gradients; fastpose.ops checks the arguments.");
+}
+
 }  // namespace
 
 void bind_operators(py::module_& module) {
@@ -329,4 +389,5 @@ void bind_operators(py::module_& module) {
   bind_pose_stem(module);
   bind_attention(module);
   bind_batch_norm(module);
+  bind_row_conv(module);
 }

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps, is_drawn
-from fastpose.ops.layers.batch_norm import batch_norm_relu
+from fastpose.models.row_chain import can_chain, forward_chain, has_hooks
+from fastpose.ops.layers.batch_norm import batch_norm_relu, update_running_statistics
 from fastpose.ops.layers.depthwise import depthwise_conv3d
 from fastpose.ops.layers.norm_depthwise import batch_norm_depthwise
+from fastpose.ops.layers.row_conv import norm_conv3d, norm_conv_obstacle
 from fastpose.ops.stem import pose_stem
 
 Size3 = tuple[int, int, int]
@@ -39,8 +41,15 @@ class BatchNorm(nn.BatchNorm3d):
         if input.dim() not in (2, 5):
             raise ValueError(f"expected [B, C, T, H, W] or [N, C], got {tuple(input.shape)}")
 
-    def forward(self, x: Tensor, *, relu: bool = False, residual: Tensor | None = None) -> Tensor:
-        """Normalise, add ``residual``, then apply ReLU on request."""
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        relu: bool = False,
+        residual: Tensor | None = None,
+        statistics: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Normalise, add ``residual``, then apply ReLU on request; ``statistics`` are those of x, where known."""
         self._check_input_dim(x)
         training = self.training and not (x.dim() == 2 and len(x) == self.views)
         if training and self.views > 1:
@@ -48,8 +57,14 @@ class BatchNorm(nn.BatchNorm3d):
         weight, bias = self._affine_parts()
         return batch_norm_relu(
             x, self.running_mean, self.running_var, weight, bias, training, self.momentum, self.eps,
-            residual=residual, relu=relu,
+            residual=residual, relu=relu, statistics=statistics,
         )  # fmt: skip
+
+    def move_statistics(self, x: Tensor, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of x, of which ``variance`` is biased."""
+        if x.numel() == x.shape[1]:
+            raise ValueError(f"batch norm: training needs more than one value per channel, got {x.shape = }")
+        update_running_statistics(x, self.running_mean, self.running_var, mean, variance, self.momentum)
 
     def _affine_parts(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias; 1 and 0 where there are none."""
@@ -107,7 +122,8 @@ def count_batch(network: nn.Module) -> None:
 class Convolution(nn.Conv3d):
     """A convolution without bias that pads by half its kernel; ``depthwise`` filters each channel alone.
 
-    On the CPU, depthwise kernels run natively. Of a 1×1 image only centre taps meet anything but padding.
+    On the CPU it runs natively in float32, depthwise in bfloat16 too. Of a 1×1 image only centre taps meet anything but
+    padding.
     """
 
     kernel_size: Size3
@@ -130,19 +146,25 @@ class Convolution(nn.Conv3d):
         self._skips_places = kernel == (1, 1, 1) and stride != (1, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == "cpu" and not torch.compiler.is_exporting():
-            if self.depthwise:
-                return depthwise_conv3d(x, self.weight, self.stride)
-            if x.shape[3:] == (1, 1):
-                return self._convolve_point(x)
-            if self._skips_places and x.is_contiguous(memory_format=torch.channels_last_3d):
-                return F.conv3d(_EveryNth.apply(x, self.stride), self.weight)
+        if x.device.type != "cpu" or torch.compiler.is_exporting():
+            return super().forward(x)
+        if self.depthwise:
+            return depthwise_conv3d(x, self.weight, self.stride)
+        taps = self.taps(x)
+        if x.ndim == 5 and norm_conv_obstacle(x, None, taps) is None:
+            return norm_conv3d(x, None, taps, self.stride)[0]
+        if taps is not self.weight:
+            return F.conv3d(x, taps, None, (self.stride[0], 1, 1), (self.padding[0], 0, 0))
+        if self._skips_places and x.is_contiguous(memory_format=torch.channels_last_3d):
+            return F.conv3d(_EveryNth.apply(x, self.stride), self.weight)
         return super().forward(x)
 
-    def _convolve_point(self, x: Tensor) -> Tensor:
-        time, height, width = self.kernel_size
-        centers = self.weight[..., height // 2, width // 2, None, None]
-        return F.conv3d(x, centers, None, (self.stride[0], 1, 1), (time // 2, 0, 0))
+    def taps(self, x: Tensor) -> Tensor:
+        """Return the weight, or of a 1×1 image x its centre taps [C', C, kt, 1, 1]."""
+        _, height, width = self.kernel_size
+        if height == width == 1 or x.shape[3:] != (1, 1):
+            return self.weight
+        return self.weight[..., height // 2, width // 2, None, None]
 
 
 class StemConvolution(Convolution):
@@ -221,16 +243,9 @@ class ConvNorm(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor | ImplicitHeatmaps, residual: Tensor | None = None) -> Tensor:
+        if is_drawn(x) and can_chain([self], x):
+            return forward_chain([self], x, residual)
         return self.bn(self.conv(x), relu=self.relu or residual is not None, residual=residual)
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
 
 
 class ResidualBlock(nn.Module):
@@ -245,6 +260,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         identity = x if self.downsample is None else self.downsample(x)
+        layers = [self.conv1, self.conv2, self.conv3]
+        if can_chain(layers, x):
+            return forward_chain(layers, x, identity)
         return self.conv3(self._forward_narrow(x), identity)
 
     def _forward_narrow(self, x: Tensor) -> Tensor:
@@ -252,7 +270,7 @@ class ResidualBlock(nn.Module):
         fuses = self.training or not torch.is_grad_enabled()  # one operator, without gradients in evaluation
         if not (second.conv.depthwise and fuses and x.device.type == "cpu" and first.bn.views == 1):
             return second(first(x))
-        if any(map(_has_hooks, (first, first.bn, second, second.conv))):  # which are not called below
+        if has_hooks(first, first.bn, second, second.conv):  # which are not called below
             return second(first(x))
         x = first.bn.forward_depthwise(first.conv(x), second.conv, relu=first.relu)
         return second.bn(x, relu=second.relu)

@@ -12,9 +12,7 @@ from fastpose.system.environment import cpu_has_bf16
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def volume_format(dtype: torch.dtype) -> torch.memory_format:
-    """Return the memory format of volumes and their convolutions' weights that is fast in ``dtype``."""
-    return torch.channels_last_3d if dtype == torch.bfloat16 else torch.contiguous_format
+VOLUME_FORMAT = torch.channels_last_3d  # of volumes and their convolutions' weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Placement:
         if self.device.type == "cpu":
             keep_freed_memory()
         images = getattr(model, "takes_images", False)
-        format = volume_format(self.dtype) if images else torch.contiguous_format
+        format = VOLUME_FORMAT if images else torch.contiguous_format
         module: Any = model  # torch's annotations of its method lack the memory format alone
         return module.to(self.device, memory_format=format)
 

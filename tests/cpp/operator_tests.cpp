@@ -12,6 +12,7 @@
 #include "norm_depthwise/batch_norm.hpp"
 #include "norm_depthwise/depthwise_conv.hpp"
 #include "norm_depthwise/norm_depthwise.hpp"
+#include "row_conv/row_conv.hpp"
 
 namespace {
 
@@ -281,6 +282,92 @@ void test_attention(std::int64_t length, std::int64_t inner, std::int64_t dim) {
   CHECK(close(output, true_output, 1e-5) && close(dqkv, true_dqkv, 1e-5));
 }
 
+// The convolution of relu(batch norm of x) by given statistics, with statistics of its own that have
+// gradients.
+void test_row_conv(std::int64_t channels, std::int64_t outs, const Volume& input, const Volume& kernel,
+                   const Volume& stride) {
+  constexpr std::int64_t kBatch = 2;
+  constexpr float kEps = 1e-3f;
+  const RowConv conv{kBatch, channels, outs, input, kernel, stride, kThreads};
+  const Volume output = conv.output();
+  const std::int64_t taps = kernel[0] * kernel[1] * kernel[2];
+  const std::int64_t rows = kBatch * output[0] * output[1] * output[2];
+  const auto in = static_cast<std::size_t>(channels), out = static_cast<std::size_t>(outs);
+  const Values x = draw(kBatch * input[0] * input[1] * input[2] * channels), gradient = draw(rows * outs),
+               weight = draw(outs * channels * taps), mean = draw(channels), norm_weight = draw(channels),
+               norm_bias = draw(channels), mean_gradient = draw(outs), variance_gradient = draw(outs);
+  Values variance = draw(channels);
+  for (float& value : variance) value = value * value + 0.5f;
+  Values y = fresh(gradient.size()), y_mean = fresh(out), y_variance = fresh(out), dx = fresh(x.size()),
+         dweight = fresh(weight.size()), dnorm = fresh(4 * in);
+  const RowNorm norm{mean.data(), variance.data(), norm_weight.data(), norm_bias.data(), kEps, true};
+  CHECK(row_conv(conv, {x.data(), norm, weight.data(), y.data(), y_mean.data(), y_variance.data(), {}}));
+  CHECK(row_conv_backward(
+      conv, {x.data(), norm, weight.data(), y.data(), y_mean.data(), gradient.data(), mean_gradient.data(),
+             variance_gradient.data(), dx.data(), dweight.data(), dnorm.data()}));
+
+  Truth scale(in), activation(x.size()), true_y(y.size()), true_mean(out), true_variance(out),
+      change(y.size()), true_dx(x.size()), true_dweight(weight.size()), true_dnorm(4 * in);
+  for (std::size_t c = 0; c < in; ++c) scale[c] = 1 / std::sqrt(static_cast<double>(variance[c]) + kEps);
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t c = i % in;
+    activation[i] =
+        std::max(0.0, (static_cast<double>(x[i]) - mean[c]) * scale[c] * norm_weight[c] + norm_bias[c]);
+  }
+  // Calls body(row of y, row of x, tap) for each product of them.
+  const auto each_product = [&](const auto& body) {
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int64_t j = row % output[2], i = row / output[2] % output[1];
+      const std::int64_t t = row / (output[2] * output[1]) % output[0],
+                         b = row / (output[2] * output[1] * output[0]);
+      for (std::int64_t tap = 0; tap < taps; ++tap) {
+        const Volume from{t * stride[0] + tap / (kernel[2] * kernel[1]) - kernel[0] / 2,
+                          i * stride[1] + tap / kernel[2] % kernel[1] - kernel[1] / 2,
+                          j * stride[2] + tap % kernel[2] - kernel[2] / 2};
+        bool inside = true;
+        for (std::size_t axis = 0; axis < 3; ++axis) inside &= from[axis] >= 0 && from[axis] < input[axis];
+        if (inside) body(row, ((b * input[0] + from[0]) * input[1] + from[1]) * input[2] + from[2], tap);
+      }
+    }
+  };
+  const auto each_weight = [&](const auto& body) {
+    each_product([&](std::int64_t row, std::int64_t source, std::int64_t tap) {
+      for (std::int64_t o = 0; o < outs; ++o) {
+        for (std::int64_t c = 0; c < channels; ++c) {
+          body(static_cast<std::size_t>(row * outs + o), static_cast<std::size_t>(source * channels + c),
+               static_cast<std::size_t>((o * channels + c) * taps + tap));
+        }
+      }
+    });
+  };
+  each_weight(
+      [&](std::size_t to, std::size_t from, std::size_t w) { true_y[to] += activation[from] * weight[w]; });
+  const auto count = static_cast<double>(rows);
+  for (std::size_t i = 0; i < y.size(); ++i) true_mean[i % out] += true_y[i] / count;
+  for (std::size_t i = 0; i < y.size(); ++i) {
+    const std::size_t o = i % out;
+    const double distance = true_y[i] - true_mean[o];
+    true_variance[o] += distance * distance / count;
+    change[i] = gradient[i] + (mean_gradient[o] + 2 * variance_gradient[o] * distance) / count;
+  }
+  each_weight([&](std::size_t to, std::size_t from, std::size_t w) {
+    true_dx[from] += change[to] * weight[w];
+    true_dweight[w] += change[to] * activation[from];
+  });
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const std::size_t c = i % in;
+    const double passed = activation[i] > 0 ? true_dx[i] : 0;
+    const double distance = static_cast<double>(x[i]) - mean[c];
+    true_dx[i] = passed * scale[c] * norm_weight[c];
+    true_dnorm[c] -= passed * scale[c] * norm_weight[c];
+    true_dnorm[in + c] -= 0.5 * passed * distance * scale[c] * scale[c] * scale[c] * norm_weight[c];
+    true_dnorm[2 * in + c] += passed * distance * scale[c];
+    true_dnorm[3 * in + c] += passed;
+  }
+  CHECK(close(y, true_y, 1e-5) && close(y_mean, true_mean, 1e-5) && close(y_variance, true_variance, 1e-5));
+  CHECK(close(dx, true_dx, 1e-5) && close(dweight, true_dweight, 1e-5) && close(dnorm, true_dnorm, 1e-5));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -299,6 +386,14 @@ int main(int argc, char** argv) {
   // Several units of work, of more than one clip, by one thread.
   test_depthwise(17, {290, 2, 2}, {3, 3, 3}, {1, 1, 1});
   test_depthwise(5, {290, 2, 2}, {3, 1, 3}, {1, 1, 2});
+  for (const std::int64_t channels : {1, 9, 32}) {
+    test_row_conv(channels, 33, {5, 7, 6}, {1, 1, 1}, {1, 1, 1});
+    test_row_conv(channels, 8, {5, 7, 6}, {3, 1, 1}, {2, 1, 1});
+    test_row_conv(channels, 17, {3, 7, 6}, {1, 3, 3}, {1, 2, 2});
+    test_row_conv(channels, 70, {3, 5, 6}, {3, 3, 3}, {1, 1, 1});
+    test_row_conv(channels, 5, {5, 7, 6}, {1, 1, 1}, {2, 2, 3});
+    test_row_conv(channels, 5, {4, 1, 1}, {3, 5, 3}, {5, 1, 2});
+  }
   test_norm_depthwise_of_a_rounded_gradient();
   test_given_statistics(37, 11);
   test_non_finite_batch_norm(std::numeric_limits<float>::infinity());

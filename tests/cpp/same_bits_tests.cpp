@@ -18,6 +18,7 @@
 #include "norm_depthwise/batch_norm.hpp"
 #include "norm_depthwise/depthwise_conv.hpp"
 #include "norm_depthwise/norm_depthwise.hpp"
+#include "row_conv/row_conv.hpp"
 #include "sample/clip_sampler.hpp"
 #include "sample/total_difference.hpp"
 #include "stem/pose_stem.hpp"
@@ -129,6 +130,31 @@ void test_depthwise(ElementType element, const Volume& stride) {
                                       dnorm_weight.floats(), dnorm_bias.floats(), normed_dweight.floats()}));
     return joined(y, dx, dweight, normed_y, normed_dx, normed_dweight, mean, variance, dnorm_weight,
                   dnorm_bias);
+  });
+}
+
+void test_row_conv() {
+  constexpr std::int64_t kBatch = 3, kIn = 19, kOut = 21, kTaps = 9;
+  const Volume input{20, 9, 10};
+  RowConv conv{kBatch, kIn, kOut, input, {1, 3, 3}, {1, 2, 1}, 1};
+  const Volume output = conv.output();
+  const std::int64_t in = kBatch * input[0] * input[1] * input[2] * kIn;
+  const std::int64_t out = kBatch * output[0] * output[1] * output[2] * kOut;
+  Uniform uniform;
+  const std::vector<float> x = uniform(in, -1, 1), gradient = uniform(out, -1, 1),
+                           weight = uniform(kIn * kOut * kTaps, -1, 1), mean = uniform(kIn, -1, 1),
+                           variance = uniform(kIn, 0.5f, 2), of_statistics = uniform(kOut, -1, 1);
+  const RowNorm norm{mean.data(), variance.data(), variance.data(), mean.data(), 1e-5f, true};
+  same_with_threads([&](int threads) {
+    conv.threads = threads;
+    Array y = floats(out), y_mean = floats(kOut), y_variance = floats(kOut), dx = floats(in),
+          dweight = floats(kIn * kOut * kTaps), dnorm = floats(4 * kIn);
+    CHECK(row_conv(conv,
+                   {x.data(), norm, weight.data(), y.floats(), y_mean.floats(), y_variance.floats(), {}}));
+    CHECK(row_conv_backward(
+        conv, {x.data(), norm, weight.data(), y.floats(), y_mean.floats(), gradient.data(),
+               of_statistics.data(), of_statistics.data(), dx.floats(), dweight.floats(), dnorm.floats()}));
+    return joined(y, y_mean, y_variance, dx, dweight, dnorm);
   });
 }
 
@@ -446,6 +472,7 @@ int main(int argc, char** argv) {
     test_stem(HeatmapMode::kLimb, element);
     test_stem(HeatmapMode::kGrayscaleSum, element);
   }
+  test_row_conv();
   test_noised_clips();
   test_front_end();
   test_digests();

@@ -11,7 +11,7 @@ FOLDERS = [
     {"base"},
     {"decode", "sample", "denoise", "heatmap", "attention"},
     {"stem"},
-    {"norm_depthwise"},
+    {"norm_depthwise", "row_conv"},
     {"bindings"},
 ]
 RANKS = {folder: rank for rank, folders in enumerate(FOLDERS) for folder in folders}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fastpose.data.pack.layouts import Layout, get_layout
 from fastpose.ops.presence import present_joints
-from fastpose.system.placement import volume_format
+from fastpose.system.placement import VOLUME_FORMAT
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -104,15 +104,16 @@ class PoseInput:
     def prepare(self, batch: Any, dtype: torch.dtype = torch.float32) -> "Tensor | ImplicitHeatmaps":
         """Return coordinates [B, channels, T, 1, 1]; or images, drawn only where their convolution needs that.
 
-        Drawn ones have autocast's dtype where it is on, and then the memory format that is fast in it.
+        Drawn ones have autocast's dtype where it is on, and ``VOLUME_FORMAT``.
         """
         if self.is_implicit:
             return ImplicitHeatmaps(self._checked(batch), self)
-        device = keypoints_of(batch).device.type
-        if not self.takes_images or not torch.is_autocast_enabled(device):
+        if not self.takes_images:
             return self.dense(batch, dtype)
-        dtype = torch.get_autocast_dtype(device)
-        return self._drawn(self._checked(batch), dtype, None, volume_format(dtype))
+        device = keypoints_of(batch).device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+        return self._drawn(self._checked(batch), dtype, None, VOLUME_FORMAT)
 
     def misfit(self, layout: Layout, settings: Mapping[str, Any]) -> Layout | None:
         """Return ``layout`` where its joints, or the limbs that the network sees, are not those of this input."""

@@ -11,7 +11,7 @@ from fastpose.data import ClipSampler
 from fastpose.models import create_model
 from fastpose.models.inputs.pose_input import is_drawn
 from fastpose.models.recompute import recompute_activations
-from fastpose.system.placement import volume_format
+from fastpose.system.placement import VOLUME_FORMAT
 
 SIZE = (24, 20)
 
@@ -80,13 +80,13 @@ def test_a_batch_takes_the_way_that_the_settings_say():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_drawn_input_has_the_fast_dtype_and_memory_format(dtype):
+def test_drawn_input_has_the_dtype_and_memory_format_of_the_products(dtype):
     model, batch = model_of(heatmaps="explicit"), batch_of()
     with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
         x = model.prepare_input(batch)
     assert x.dtype == dtype
     assert torch.equal(x, model.dense_input(batch).to(dtype))
-    assert x.is_contiguous(memory_format=volume_format(dtype))
+    assert x.is_contiguous(memory_format=VOLUME_FORMAT)
 
 
 def test_autocast_lowers_the_stem_and_keeps_its_layout():

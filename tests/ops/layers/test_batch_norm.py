@@ -170,6 +170,24 @@ def test_evaluation_with_gradients_runs_the_reference():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("with_residual", [False, True])
+def test_known_statistics_give_the_same(with_residual):
+    x, gradient = volume((3, 21, 4, 5, 6)), volume((3, 21, 4, 5, 6), seed=1)
+    residual = volume((3, 21, 4, 5, 6), seed=2) if with_residual else None
+    statistics = x.mean((0, 2, 3, 4)), x.var((0, 2, 3, 4), correction=0)
+    found = []
+    for known in (None, statistics):
+        leaves = [t.clone().requires_grad_() for t in (x, *affine(21), residual) if t is not None]
+        running = torch.zeros(21), torch.ones(21)
+        y = batch_norm_relu(
+            leaves[0], *running, *leaves[1:3], True, 0.2, 1e-5, residual=leaves[3] if with_residual else None,
+            statistics=known, backend="native",
+        )  # fmt: skip
+        found.append([y, *running, *torch.autograd.grad(y, leaves, gradient)])
+    for value, expected in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_operator_contract():
     x, residual = volume((2, 5, 3, 4, 4)), volume((2, 5, 3, 4, 4), seed=1)
     weight, bias = affine(5)
@@ -179,10 +197,13 @@ def test_operator_contract():
             residual.clone().requires_grad_(),
             weight.requires_grad_(),
             bias,
+            None,
+            None,
             True,
             1e-5,
         ),
-        (x.bfloat16(), None, weight, bias.requires_grad_(), False, 1e-3),
+        (x.bfloat16(), None, weight, bias.requires_grad_(), None, None, False, 1e-3),
+        (x, residual, weight, bias, *affine(5, seed=8)[::-1], True, 1e-5),
     ):
         torch.library.opcheck(torch.ops.fastpose.batch_norm_relu.default, arguments)
     variance, mean = affine(5, seed=8)

@@ -28,6 +28,7 @@ def batch_norm_relu(
     *,
     residual: Tensor | None = None,  # of the shape of x
     relu: bool = True,
+    statistics: tuple[Tensor, Tensor] | None = None,  # [C] each
     backend: str = "auto",
 ) -> Tensor:  # of the shape of x
     """Return ``relu(batch_norm(x) + residual)``; the arguments up to ``eps`` are those of ``F.batch_norm``.
@@ -38,6 +39,8 @@ def batch_norm_relu(
     Args:
         residual: what is added before the ReLU; of the dtype of x.
         relu: whether negative values become 0.
+        statistics: mean and biased variance of x, in training, where they are known: x is read once then. The gradient
+            of x is the same; none goes through them.
         backend: "native" (C++, on the CPU in float32 and bfloat16, with the channels innermost in memory; bitwise
             identical for any number of threads; differentiable once in training, and not in evaluation),
             "reference" (torch, anywhere) or "auto": "native" where it can serve and x is no rows [N, C], which torch
@@ -59,7 +62,10 @@ def batch_norm_relu(
         return torch.ops.fastpose.batch_norm_relu_evaluation(
             x, residual, weight, bias, running_mean, running_var, relu, eps
         )
-    y, mean, variance = torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
+    mean, variance = (None, None) if statistics is None else (part.detach() for part in statistics)
+    y, mean, variance = torch.ops.fastpose.batch_norm_relu(
+        x, residual, weight, bias, mean, variance, relu, eps
+    )
     update_running_statistics(x, running_mean, running_var, mean, variance, momentum)
     return y
 
@@ -158,8 +164,8 @@ def update_running_statistics(
 # Opaque to torch.compile. Everything of the shape of x is in the order of ROW_FORMATS.
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(
-    "batch_norm_relu(Tensor x, Tensor? residual, Tensor weight, Tensor bias, bool relu, float eps) "
-    "-> (Tensor y, Tensor mean, Tensor variance)"
+    "batch_norm_relu(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor? mean, Tensor? variance, "
+    "bool relu, float eps) -> (Tensor y, Tensor mean, Tensor variance)"
 )
 _library.define(
     "batch_norm_relu_evaluation(Tensor x, Tensor? residual, Tensor weight, Tensor bias, Tensor mean, "
@@ -178,7 +184,7 @@ def empty_like(x: Tensor) -> Tensor:
 
 
 @torch.library.register_fake("fastpose::batch_norm_relu", lib=_library)
-def _new_outputs(x, residual, weight, bias, relu, eps):
+def _new_outputs(x, residual, weight, bias, mean, variance, relu, eps):
     return empty_like(x), *(x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
 
 
@@ -217,9 +223,12 @@ def _normalize(x, residual, weight, bias, mean, variance, relu, eps, given):
 
 
 @torch.library.impl(_library, "batch_norm_relu", "CPU")
-def _forward(x, residual, weight, bias, relu, eps):
-    mean, variance = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
-    return _normalize(x, residual, weight, bias, mean, variance, relu, eps, False), mean, variance
+def _forward(x, residual, weight, bias, mean, variance, relu, eps):
+    if mean is None:
+        mean, variance = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+        return _normalize(x, residual, weight, bias, mean, variance, relu, eps, False), mean, variance
+    mean, variance = (part.float().clone() for part in (mean, variance))  # an operator returns no argument
+    return _normalize(x, residual, weight, bias, mean, variance, relu, eps, True), mean, variance
 
 
 @torch.library.impl(_library, "batch_norm_relu_evaluation", "CPU")
@@ -250,9 +259,11 @@ def _backward(gradient, x, y, weight, bias, mean, variance, residual, relu, eps)
 class _BatchNormReLU(torch.autograd.Function):
     # A setup_context, which torch.func alone needs, takes as long as the rest of the call.
     @staticmethod
-    def forward(ctx, x, residual, weight, bias, relu, eps):
+    def forward(ctx, x, residual, weight, bias, mean, variance, relu, eps):
         with torch._C._AutoDispatchBelowAutograd():
-            y, mean, variance = torch.ops.fastpose.batch_norm_relu(x, residual, weight, bias, relu, eps)
+            y, mean, variance = torch.ops.fastpose.batch_norm_relu(
+                x, residual, weight, bias, mean, variance, relu, eps
+            )
         ctx.residual, ctx.relu, ctx.eps = residual is not None, relu, eps
         ctx.mark_non_differentiable(mean, variance)
         ctx.save_for_backward(x, y if ctx.residual and relu else None, weight, bias, mean, variance)
@@ -267,7 +278,7 @@ class _BatchNormReLU(torch.autograd.Function):
             variance, masked, ctx.relu, ctx.eps,
         )  # fmt: skip
         dresidual = (dresidual if masked else gradient) if ctx.residual else None
-        return dx, dresidual, dweight.to(weight.dtype), dbias.to(bias.dtype), None, None
+        return dx, dresidual, dweight.to(weight.dtype), dbias.to(bias.dtype), None, None, None, None
 
 
 _library.impl("batch_norm_relu", _BatchNormReLU.apply, "Autograd")
