@@ -12,7 +12,7 @@ from types import ModuleType, TracebackType
 from typing import Any, NoReturn, TypeVar
 
 import fastpose
-from fastpose.system.openmp import share_processors
+from fastpose.system.openmp import keep_blas_alone, share_processors
 
 T = TypeVar("T")
 
@@ -135,6 +135,7 @@ class Command:
 
     def __enter__(self) -> "Command":
         share_processors()
+        keep_blas_alone()
         warnings.formatwarning = self._short_warning
         return self
 

@@ -1,4 +1,4 @@
-"""When OpenMP's threads are told to sleep where they wait, and that it hears so."""
+"""When OpenMP's threads are told to sleep where they wait, OpenBLAS to use one, and that both hear so."""
 
 import os
 import subprocess
@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fastpose.system.openmp import SPINS, share_processors
+from fastpose.system.openmp import SPINS, keep_blas_alone, share_processors
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,25 @@ def test_openmp_hears_it():
     if "GOMP_SPINCOUNT" not in shown:
         pytest.skip("torch's OpenMP is not GNU's: install torch from PyPI on Linux")
     assert f"GOMP_SPINCOUNT = '{SPINS}'" in shown
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_blas_is_left_one_thread(given, kept, monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(given))
+    keep_blas_alone()
+    assert os.environ == {"OPENBLAS_NUM_THREADS": kept}
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="threads are listed in /proc, which Linux has"
+)
+def test_openblas_hears_it():
+    code = (
+        "from fastpose._command import Command\n"
+        "with Command(): import os, numpy; print(len(os.listdir('/proc/self/task')))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "1\n"

@@ -7,6 +7,7 @@ the filter unharmed.
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ MOST_CLIPS = 4096  # more teach the prior little, and take minutes
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class SamplePrior:
     """A Gaussian over the coefficients of persons' tracks, in units of their boxes.
 
@@ -86,8 +87,9 @@ class SamplePrior:
             above=max(above, LEAST_VARIANCE),
         )
 
+    @cached_property
     def spectrum(self) -> tuple[Array, Array]:
-        """Return the variances [K, V·2] and directions [K, V·2, V·2] that the joints have at each frequency."""
+        """The variances [K, V·2] and directions [K, V·2, V·2] that the joints have at each frequency."""
         rows = self.directions.astype(np.float64).reshape(-1, FREQUENCIES, len(self.variances))
         joint = np.einsum("akr,r,bkr->kab", rows, self.variances, rows, optimize=True)
         variances, directions = np.linalg.eigh(joint + self.rest * np.eye(len(rows)))
@@ -101,7 +103,7 @@ class SamplePrior:
 
     def arrays(self, clip_len: int) -> dict[str, NDArray[np.float32]]:
         """Return all that native code reads of it for samples of ``clip_len`` frames, few or many, float32."""
-        variances, directions = self.spectrum()
+        variances, directions = self.spectrum
         return {
             "mean": self.mean,
             "directions": self.directions,

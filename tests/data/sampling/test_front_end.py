@@ -326,6 +326,13 @@ def test_a_prior_serves_samples_of_another_length():
         assert ((filtered - truth) ** 2).mean() < ((raw - truth) ** 2).mean()
 
 
+def test_what_samplers_read_of_a_prior_is_computed_once(monkeypatch):
+    prior = SamplePrior.from_json(PRIOR.to_json())
+    first = sampler_of(PACK, prior).batch([0]).keypoints
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    assert torch.equal(sampler_of(PACK, prior).batch([0]).keypoints, first)
+
+
 def test_without_a_front_end_nothing_is_said_of_noise():
     batch = ClipSampler(PACK, clip_len=CLIP_LEN).batch([0])
     assert batch.presence is None
