@@ -4,22 +4,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from fastpose._command import Command, run_one_of
-from fastpose.data.pack.coordinates import KeypointOptions
-from fastpose.data.pack.layouts import get_layout
-from fastpose.data.sources.found_files import SUFFIXES, ReadOptions
-from fastpose.data.sources.keypoint_folder import LabelOptions, pack_keypoints
-from fastpose.data.sources.ntu import pack_ntu
 from fastpose.data.sources.pack_log import PackReport, pack_to_file, read_classes
-from fastpose.data.sources.penn_action import pack_penn_action
-from fastpose.data.sources.pyskl import pack_pyskl
-from fastpose.data.synthetic.builtin import pack_synthetic
+from fastpose.settings.keypoints import KeypointOptions
 from fastpose.settings.video import VideoConfig
-from fastpose.video.packing import pack_videos
+
+if TYPE_CHECKING:
+    from fastpose.data.sources.keypoint_folder import LabelOptions
 
 Source = Positional[Annotated[Path, arg(help="File or folder to pack; subfolders are searched too.")]]
 Out = Annotated[Path, arg(help="The packed file to write (safetensors); replaced if it exists.")]
@@ -61,6 +56,8 @@ AS_THEY_ARE = KeypointOptions()
 def ntu(source: Source, *, out: Out, layout: FromKinect = "kinect25", mirror: Mirror = True,
         threads: Threads = None, on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack NTU RGB+D 60 or 120: .skeleton files."""
+    from fastpose.data.sources.ntu import pack_ntu
+
     settings = {"layout": layout, **_sides(mirror), "threads": threads, "on_error": on_error}
     return pack_to_file(out, pack_ntu, source, **settings, progress=True)
 
@@ -68,6 +65,8 @@ def ntu(source: Source, *, out: Out, layout: FromKinect = "kinect25", mirror: Mi
 def synthetic(*, out: Out, seed: int = 0, keep_files: KeepFiles = None, layout: FromKinect = "kinect25",
               mirror: Mirror = True, threads: Threads = None) -> PackReport:  # fmt: skip
     """Pack generated people in actions of NTU RGB+D, made as .skeleton files."""
+    from fastpose.data.synthetic.builtin import pack_synthetic
+
     settings = {"seed": seed, "layout": layout, **_sides(mirror), "threads": threads}
     return pack_to_file(out, pack_synthetic, keep_files, **settings, progress=True)
 
@@ -76,6 +75,8 @@ def pyskl(source: Source, *, out: Out, layout: TargetLayout = None, source_layou
           mirror: Mirror = True, image_size: ImageSize = None, classes: Classes = None, kpfiles: KpFiles = None,
           coordinates: KeypointOptions = AS_THEY_ARE, on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack a PYSKL or MMAction2 annotation pickle."""
+    from fastpose.data.sources.pyskl import pack_pyskl
+
     layouts = {"layout": layout, "source_layout": source_layout, **_sides(mirror)}
     settings = {"image_size": image_size, "class_names": read_classes(classes), "kpfiles": kpfiles}
     taken = {"keypoints": coordinates, "on_error": on_error}
@@ -84,6 +85,8 @@ def pyskl(source: Source, *, out: Out, layout: TargetLayout = None, source_layou
 
 def penn_action(source: Source, *, out: Out, on_error: OnError = "skip") -> PackReport:
     """Pack Penn Action: the data set's folder, or its labels folder."""
+    from fastpose.data.sources.penn_action import pack_penn_action
+
     return pack_to_file(out, pack_penn_action, source, on_error=on_error, progress=True)
 
 
@@ -114,8 +117,10 @@ class Labels:
     seed: int = 0
     """Of the clips held out."""
 
-    def options(self) -> LabelOptions:
+    def options(self) -> "LabelOptions":
         """Return them as readers take them, with the names of classes read."""
+        from fastpose.data.sources.keypoint_folder import LabelOptions
+
         return LabelOptions(
             labels=self.labels,
             class_names=read_classes(self.classes),
@@ -132,6 +137,8 @@ NO_VIDEO = VideoConfig()
 def keypoints(source: Source, *, out: Out, files: KeypointFiles = FILES_SAY, labels: Labels = FOLDERS_SAY,
               coordinates: KeypointOptions = AS_THEY_ARE, on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack what pose estimators wrote, or your own keypoints: .json, .npz and .npy files."""
+    from fastpose.data.sources.found_files import SUFFIXES
+
     return _pack_files(SUFFIXES, source, out, files, labels, coordinates, on_error)
 
 
@@ -143,6 +150,10 @@ def npz(source: Source, *, out: Out, files: KeypointFiles = FILES_SAY, labels: L
 
 def _pack_files(suffixes: tuple[str, ...], source: Path, out: Path, files: KeypointFiles, labels: Labels,
                 coordinates: KeypointOptions, on_error: OnError) -> PackReport:  # fmt: skip
+    from fastpose.data.pack.layouts import get_layout
+    from fastpose.data.sources.found_files import ReadOptions
+    from fastpose.data.sources.keypoint_folder import pack_keypoints
+
     layout = None if files.layout is None else get_layout(files.layout)
     options = ReadOptions(layout=layout, image_size=files.image_size, keypoints=coordinates)
     settings = {
@@ -159,6 +170,8 @@ def video(source: Videos, *, out: Out, video: VideoConfig = NO_VIDEO, labels: La
           convert_to: ConvertTo = None, min_score: MinScore = 0.0,
           on_error: OnError = "skip") -> PackReport:  # fmt: skip
     """Pack videos in folders by class, FOLDER/CLASS/*.mp4, with a pose estimator."""
+    from fastpose.video.packing import pack_videos
+
     settings = {"labels": labels.options(), "convert_to": convert_to, "min_score": min_score}
     return pack_to_file(out, pack_videos, source, video, **settings, on_error=on_error, progress=True)
 

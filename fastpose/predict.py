@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from fastpose._command import Command, parse_arguments
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.settings import CheckpointConfig
+from fastpose.settings.keypoints import KeypointOptions
 from fastpose.settings.video import VideoConfig
 
 COMMON = ("pose", "pose_weights")  # of the nested groups: listed in full by --help

@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from fastpose._command import Command, parse_arguments
-from fastpose.data.pack.coordinates import KeypointOptions
+from fastpose.settings.keypoints import KeypointOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,4 @@
 from fastpose.data.denoising.denoiser import Denoiser as Denoiser
-from fastpose.data.pack.coordinates import KeypointOptions as KeypointOptions
 from fastpose.data.pack.layouts import LAYOUTS as LAYOUTS
 from fastpose.data.pack.layouts import Layout as Layout
 from fastpose.data.pack.layouts import get_layout as get_layout
@@ -18,3 +17,4 @@ from fastpose.data.sources.skeleton import SkeletonBody as SkeletonBody
 from fastpose.data.sources.skeleton import read_skeleton as read_skeleton
 from fastpose.data.sources.skeleton import select_bodies as select_bodies
 from fastpose.data.synthetic.dataset import make_synthetic_ntu as make_synthetic_ntu
+from fastpose.settings.keypoints import KeypointOptions as KeypointOptions

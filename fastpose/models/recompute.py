@@ -6,7 +6,7 @@ Source: Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,13 +34,13 @@ def _set_buffers(module: nn.Module, buffers: dict[str, Tensor]) -> None:
 
 
 class Segmented(nn.Module):
-    """A network in segments, of which a training step keeps all activations, or the inputs where it ``recomputes``.
+    """A network in segments, of which a training step keeps all activations, or the inputs where it has ``recompute``.
 
     Recomputing costs a second forward pass. It gives the same gradients, moves the running statistics of batch
     norms once, and draws the same dropout.
     """
 
-    recomputes = False
+    recompute: Callable[..., Tensor] | None = None  # calls a segment so; ``recompute_activations`` sets it
 
     def segment(
         self, module: nn.Module, run: Callable[[Any], Tensor] | None = None
@@ -50,14 +50,11 @@ class Segmented(nn.Module):
         Where activations are recomputed, what is returned calls it twice.
         """
         run = module if run is None else run
-        if self.recomputes and torch.is_grad_enabled():
-            return functools.partial(_recompute, module, run)
+        if self.recompute is not None and torch.is_grad_enabled():
+            return functools.partial(self.recompute, module, run)
         return run
 
 
-@torch.compiler.disable(
-    reason="the compiler knows no checkpoints whose passes differ in what they do to buffers"
-)
 def _recompute(part: nn.Module, run: Callable[[Any], Tensor], x: Any) -> Tensor:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), kept_statistics(part)
@@ -76,6 +73,10 @@ class SegmentedSequential(Segmented, nn.Sequential):
 
 def recompute_activations(model: nn.Module, enabled: bool = True) -> None:
     """Let all that is segmented in ``model`` recompute its activations, or keep them."""
+    recompute = None
+    if enabled:  # not a decorator: it would import torch's compiler, which takes as long as torch itself
+        reason = "the compiler knows no checkpoints whose passes differ in what they do to buffers"
+        recompute = cast(Callable[..., Tensor], torch.compiler.disable(_recompute, reason=reason))
     for module in model.modules():
         if isinstance(module, Segmented):
-            module.recomputes = enabled
+            module.recompute = recompute

@@ -8,7 +8,6 @@ from fastpose.data.sources.clip_files import clip_names
 from fastpose.data.sources.found_files import Problem, printable
 from fastpose.prediction.predictor import Prediction
 from fastpose.video.clips import VideoClip
-from fastpose.video.drawing import CONTAINERS, check_drawing, draw_video
 
 
 def check_drawings(videos: Sequence[Path], draw: Path | None) -> dict[Path, Path]:
@@ -24,6 +23,8 @@ def check_drawings(videos: Sequence[Path], draw: Path | None) -> dict[Path, Path
     """
     if draw is None:
         return {}
+    from fastpose.video.drawing import CONTAINERS, check_drawing  # which loads Pillow
+
     if not videos:
         raise ValueError("--draw needs a video among the files")
     if len(videos) == 1 and not draw.is_dir():
@@ -52,6 +53,8 @@ def check_drawings(videos: Sequence[Path], draw: Path | None) -> dict[Path, Path
 
 def draw_predictions(video: Path, drawing: Path, clip: VideoClip, prediction: Prediction) -> list[Problem]:
     """Write a video with what was found and said of it; returns what went wrong, if anything."""
+    from fastpose.video.drawing import draw_video
+
     try:
         draw_video(video, drawing, clip, text_of(prediction))
     except (ValueError, OSError) as error:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from fastpose.data.denoising.denoiser import Denoiser
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import count_stray_joints, tell_stray_joints
@@ -24,6 +23,7 @@ from fastpose.evaluation.scores import evaluation_views, mean_scores
 from fastpose.models.inputs.protocol import PoseModel
 from fastpose.prediction.persons import each_person, limit_persons
 from fastpose.prediction.windows import Windows, cut_windows
+from fastpose.settings.keypoints import KeypointOptions
 from fastpose.system.placement import Placement
 from fastpose.weights.card import ModelCard
 from fastpose.weights.runs import load_model

@@ -14,13 +14,13 @@ import numpy as np
 from tqdm import tqdm
 
 from fastpose.data.pack.clip_check import check_clip
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import LAYOUTS, Layout
 from fastpose.data.pack.packed import PoseClip
 from fastpose.data.sources.clip_files import ClipGroup, clip_names, read_clips
 from fastpose.data.sources.found_files import Problem, ReadOptions, printable
 from fastpose.data.sources.linking import Detections, link
 from fastpose.data.sources.unlabelled import pack_unlabelled
+from fastpose.settings.keypoints import KeypointOptions
 from fastpose.settings.video import EstimatorName, VideoConfig
 from fastpose.system.files import atomic_path
 from fastpose.system.prefetch import Prefetcher

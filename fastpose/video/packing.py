@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from fastpose.data.pack.clip_check import check_clip
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.clip_files import find_files
@@ -16,6 +15,7 @@ from fastpose.data.sources.found_files import Problem, ReadClip, printable, prob
 from fastpose.data.sources.keypoint_folder import LabelOptions, pack_found
 from fastpose.data.sources.labels import ClipLabel, label_of_folders
 from fastpose.data.sources.pack_log import OnError, PackLog
+from fastpose.settings.keypoints import KeypointOptions
 from fastpose.settings.video import VideoConfig
 from fastpose.video.clips import VideoReader, folder_name
 from fastpose.video.frames import SUFFIXES, is_video

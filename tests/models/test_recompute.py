@@ -119,6 +119,18 @@ def test_nothing_is_recomputed_where_no_gradient_is_wanted(monkeypatch):
         model(torch.zeros(1, 68, 4, 1, 1))
 
 
+def test_copies_recompute_until_they_are_told_to_keep(monkeypatch):
+    parts = Dropping()
+    recompute_activations(parts)
+    copied = copy.deepcopy(parts)
+    monkeypatch.setattr("fastpose.models.recompute.checkpoint", lambda run, x, **_: x)
+    x = torch.randn(16, 4)
+    assert torch.equal(copied(x), x)
+    recompute_activations(copied, enabled=False)
+    assert not torch.equal(copied(x), x)
+    assert torch.equal(parts(x), x)
+
+
 def test_compiled_networks_recompute_between_their_graphs():
     whole = Dropping()
     parts, part = copy.deepcopy(whole), Dropping.forward

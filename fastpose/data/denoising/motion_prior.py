@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from fastpose.data.denoising.smoothing import noise_variances
@@ -146,6 +145,11 @@ class MotionPrior:
             present: which joints are known [T, V].
             noise: the variance of white noise along each axis [D].
         """
+        from scipy.linalg import (  # slow to import, and most who import this module filter nothing
+            cho_factor,
+            cho_solve,
+        )
+
         waves = cosines(len(points))
         precision = 1 / np.maximum(noise, 1e-8)
         seen = np.tensordot(len(points) * precision, self._told, 1)
@@ -159,9 +163,7 @@ class MotionPrior:
         surprise = np.where(present[..., None], points - self.frames(self.mean, waves), 0) * precision
         told = self.directions.T @ np.einsum("kt,tvd->vdk", waves, surprise).ravel()
         seen[np.diag_indices_from(seen)] += 1 / self.variances
-        steps = scipy.linalg.cho_solve(
-            scipy.linalg.cho_factor(seen, check_finite=False), told, check_finite=False
-        )
+        steps = cho_solve(cho_factor(seen, check_finite=False), told, check_finite=False)
         return self.mean + (self.directions @ steps).reshape(self.mean.shape)
 
     @staticmethod

@@ -9,10 +9,10 @@ from typing import Any, SupportsIndex
 import numpy as np
 
 from fastpose.data.pack import coordinates
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.persons import match_slots
 from fastpose.data.pack.presence import MAX_COORDINATE, given_joints
+from fastpose.settings.keypoints import KeypointOptions
 
 _KNOWN_FIELDS = {"name", "keypoints", "scores", "label", "image_size", "split"}
 _MAX_SIDE = 2**31 - 1

@@ -11,9 +11,9 @@ import numpy as np
 
 from fastpose.data.pack import clip_builder, packed_file
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import Layout, convert, get_layout
 from fastpose.data.sources.frame_lists import clip_of_frames
+from fastpose.settings.keypoints import KeypointOptions
 
 # Arrays of a pack: dtype and shape, where n, rows and V must agree between them.
 _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from fastpose.data.pack.presence import present_joints
 
@@ -115,6 +114,16 @@ def _box_overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.f
     both = np.maximum(sides, 0).prod(axis=-1)
     area_a, area_b = (np.maximum(of[..., 2:] - of[..., :2], 0).prod(axis=-1) for of in (a, b))
     return both / np.maximum(area_a + area_b - both, np.float32(1e-6))
+
+
+def assign(cost: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows, in order, and columns of ``cost`` [n, m]: min(n, m) pairs of least sum, none in two of them."""
+    if min(cost.shape) == 1:
+        row, column = np.unravel_index(cost.argmin(), cost.shape)
+        return np.array([row]), np.array([column])
+    from scipy.optimize import linear_sum_assignment  # slow to import, for the few clips that leave a choice
+
+    return linear_sum_assignment(cost)
 
 
 def rank_persons(
@@ -302,7 +311,7 @@ def _steady_order(
             # Of equal choices, that in which nobody moves.
             favoured = cost.copy()
             favoured[slots, everyone] -= 1e-4
-            at, who = linear_sum_assignment(favoured)
+            at, who = assign(favoured)
             met_first = unknown * (there[at, frame] & ~comparable[at, who]).sum()
             if _pays(stay - met_first, cost[at, who].sum() - met_first):
                 gains[frame] = stay - cost[at, who].sum()

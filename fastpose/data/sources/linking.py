@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from fastpose.data.pack.persons import (
     MAX_PAUSE,
     Poses,
+    assign,
     rank_persons,
     share_slots,
     similarity,
@@ -260,7 +260,7 @@ class _Tracks:
         """Return the detections that are someone here, and who, as rows; ``reaches`` [n] are steps walked since."""
         alike = similarity(poses, self.poses.moved(self.speeds * reaches[:, None]))
         alike[alike < LEAST_SIMILARITY] = 0
-        found, rows = linear_sum_assignment(alike, maximize=True)
+        found, rows = assign(-alike)
         close = alike[found, rows] > 0
         return found[close], rows[close]
 

@@ -5,11 +5,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from fastpose.data.pack.pack_report import describe
-from fastpose.data.pack.packed import PackedClips
-from fastpose.data.pack.packed_file import check_target
+if TYPE_CHECKING:  # the help of a command needs no NumPy, which packed clips import
+    from fastpose.data.pack.packed import PackedClips
 
 OnError = Literal["skip", "raise"]
 SHOWN_PER_REASON = 3
@@ -88,8 +87,10 @@ class PackReport:
     complete: bool
 
 
-def summary(packed: PackedClips, log: PackLog, path: str | Path, seconds: float) -> str:
+def summary(packed: "PackedClips", log: PackLog, path: str | Path, seconds: float) -> str:
     """Return several lines for people: what was packed, what was not, where it went."""
+    from fastpose.data.pack.pack_report import describe
+
     lines = [
         *describe(packed),
         *log.skip_lines(),
@@ -123,7 +124,7 @@ def read_classes(classes: str | None) -> list[str] | int | None:
 
 
 def pack_to_file(
-    out: str | Path, read: Callable[..., tuple[PackedClips, PackLog]], *source: object, **settings: object
+    out: str | Path, read: Callable[..., tuple["PackedClips", PackLog]], *source: object, **settings: object
 ) -> PackReport:
     """Save what ``read(*source, **settings)`` packs to ``out``, and return what to say of it.
 
@@ -131,6 +132,8 @@ def pack_to_file(
         ValueError: whatever ``read`` refuses.
         OSError: ``out`` cannot be written; this is found before reading where it can be.
     """
+    from fastpose.data.pack.packed_file import check_target
+
     check_target(out)
     start = time.perf_counter()
     packed, log = read(*source, **settings)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from fastpose.data.pack.clip_check import CheckedClip, check_clip, real_array, whole_number
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import COCO17, KINECT25, LAYOUTS, Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.found_clip import clip_of_detections
 from fastpose.data.sources.pack_log import OnError, PackLog
 from fastpose.data.sources.safe_pickle import load_pickle, plain
+from fastpose.settings.keypoints import KeypointOptions
 
 _IN_3D = (
     "; of a data set in 3D use its 2D annotation file, or for NTU RGB+D pack its .skeleton files "

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
-from fastpose.data.pack.coordinates import KeypointOptions, find_fault
+from fastpose.data.pack.coordinates import find_fault
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import MAX_COORDINATE, given_joints, present_joints
+from fastpose.settings.keypoints import KeypointOptions
 
 NO_CLASSES = ("unlabelled",)
 

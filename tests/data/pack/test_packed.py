@@ -10,9 +10,9 @@ from support.shared import shared_folder
 
 from fastpose.data.pack.clip_builder import name_hash
 from fastpose.data.pack.clip_check import check_clip
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.pack.layouts import H36M17, Layout
 from fastpose.data.pack.packed import PackedClips, PoseClip
+from fastpose.settings.keypoints import KeypointOptions
 
 
 @pytest.fixture

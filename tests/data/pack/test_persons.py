@@ -2,10 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy.optimize import linear_sum_assignment
 
 from fastpose.data.pack.persons import (
     MAX_PAUSE,
     Poses,
+    assign,
     choose_persons,
     match_slots,
     rank_persons,
@@ -53,6 +56,14 @@ def test_similarity_of_parts_is_joints_by_their_share_and_boxes_for_the_rest():
     np.testing.assert_allclose(similarity(whole, parts)[0], [1 / 2 + 1 / 2, 1 / 2, 0], atol=1e-6)
     # No common joint: boxes alone.
     np.testing.assert_allclose(similarity(parts[:1], poses_of([pose], [[0, 0, 1, 1]])), [[1]], atol=1e-6)
+
+
+@given(arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=4), elements=st.floats(-1e3, 1e3)))
+def test_pairs_are_those_of_least_cost(cost):
+    rows, columns = assign(cost)
+    assert len(set(rows.tolist())) == len(set(columns.tolist())) == min(cost.shape)
+    assert rows.tolist() == sorted(rows.tolist())
+    assert cost[rows, columns].sum() == pytest.approx(cost[linear_sum_assignment(cost)].sum(), abs=1e-9)
 
 
 def test_who_moves_comes_before_who_sits_and_both_before_who_is_rarely_there():

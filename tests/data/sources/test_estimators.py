@@ -8,9 +8,9 @@ from support.prediction import moving_clip
 from support.shared import shared_folder
 
 from fastpose.data import PackedClips, PoseClip, get_layout
-from fastpose.data.pack.coordinates import KeypointOptions
 from fastpose.data.sources.clip_files import find_files, read_clips
 from fastpose.data.sources.found_files import Problem, ReadOptions
+from fastpose.settings.keypoints import KeypointOptions
 
 SIZE = (480, 640)
 FRAMES, EMPTY = 20, 7  # nobody is seen in frame 7
