@@ -12,6 +12,7 @@ from types import ModuleType, TracebackType
 from typing import Any, NoReturn, TypeVar
 
 import fastpose
+from fastpose.system.errors import error_sentence
 from fastpose.system.openmp import keep_blas_alone, share_processors
 
 T = TypeVar("T")
@@ -157,8 +158,7 @@ class Command:
     ) -> bool:
         warnings.formatwarning = self._format_warning
         if isinstance(error, ValueError | OSError):
-            name, reason = getattr(error, "filename", None), getattr(error, "strerror", None)
-            print(f"error: {name}: {reason}" if name and reason else f"error: {error}", file=sys.stderr)
+            print(f"error: {error_sentence(error)}", file=sys.stderr)
             self.status = 2
         elif isinstance(error, KeyboardInterrupt):
             print(f"\n{self.interrupted}", file=sys.stderr)

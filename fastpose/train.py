@@ -49,6 +49,9 @@ class Arguments:
     """One run of each arm for each seed."""
     leave_one_out: bool = False
     """Train without each of --train-families in turn, and measure on that one."""
+    jobs: int | None = None
+    """Runs at a time, each a process of one thread, or of --threads. By default as many as there are cores, which they
+    share where there are fewer runs; on a GPU 1. One run alone has all cores."""
     out: Path | None = None
     """Folder for the runs; by default a new one under runs/."""
     resume: bool = False
@@ -134,7 +137,8 @@ def main(argv: list[str] | None = None) -> int:
             plan = leave_one_out(plan)
         out = arguments.out or new_folder(base)
         try:
-            run_experiment(packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite)
+            how = {"resume": arguments.resume, "overwrite": arguments.overwrite, "jobs": arguments.jobs}
+            run_experiment(packed, plan, out, **how)
         except KeyboardInterrupt:
             if any((out / name).exists() for name in plan):
                 command.interrupted = (

@@ -57,7 +57,7 @@ class OptimConfig:
     ema: float = 0.0
     """Decay of the moving average of the weights, which is then what is evaluated; 0 for none."""
     alpha: str = "0.01"
-    """Noise level of the noisy view, or a range such as 0:0.2 from which each clip draws its own."""
+    """Noise level of the noisy view, or a range such as 0:0.2; each clip then draws its own."""
     train_families: tuple[str, ...] = ("gaussian",)
     """Noise families of the noisy view, or all: each clip draws one of them in each epoch."""
     share_clean: bool = True
@@ -74,7 +74,7 @@ class OptimConfig:
     """auto: bf16 on GPUs and on CPUs with bf16 instructions, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = None
-    """CPU threads for torch; all by default."""
+    """CPU threads of a run; all by default, of several at a time (--jobs) its share."""
 
     def __post_init__(self) -> None:
         check_words(self)

@@ -1,5 +1,6 @@
 """How long runs will take, from the time of a few clips."""
 
+import heapq
 import time
 from collections.abc import Iterable
 
@@ -52,27 +53,32 @@ def _time_pass(setup: Setup, clips: np.ndarray) -> float:
     return time.perf_counter() - started
 
 
-def expected_seconds(
-    plan: Iterable[tuple[RunConfig, int]], per_view: float, trained: int, measured: int, validated: int
-) -> float:
-    """Return the seconds that runs take.
+def expected_views(
+    config: RunConfig, done: int, trained: int, measured: int, validated: int
+) -> tuple[float, float]:
+    """Return what a run has before it, to train and then to be measured, as passes of a view in training.
 
     Args:
-        plan: their settings, each with the epochs that are done.
-        per_view: what ``seconds_per_view`` found.
+        config: its settings.
+        done: its epochs that are done.
         trained, measured, validated: clips to train, to be measured and to validate on.
     """
-    views = 0.0
-    for config, done in plan:
-        optim, evaluation = config.optim, config.eval
-        epochs = max(optim.epochs - done, 0)
-        views += epochs * trained * len(PoseTask(config).views)
-        scored = measured * count_levels(evaluation.alphas, dict.fromkeys(("gaussian", *evaluation.families)))
-        scored *= evaluation.num_clips * (2 if evaluation.flip_test else 1)
-        if optim.val_every:
-            scored += epochs // optim.val_every * validated * len(optim.val_alphas)
-        views += SHARE_OF_SCORING * scored
-    return views * per_view
+    optim, evaluation = config.optim, config.eval
+    epochs = max(optim.epochs - done, 0)
+    training = float(epochs * trained * len(PoseTask(config).views))
+    if optim.val_every:
+        training += SHARE_OF_SCORING * (epochs // optim.val_every * validated * len(optim.val_alphas))
+    scored = measured * count_levels(evaluation.alphas, dict.fromkeys(("gaussian", *evaluation.families)))
+    scored *= evaluation.num_clips * (2 if evaluation.flip_test else 1)
+    return training, SHARE_OF_SCORING * scored
+
+
+def seconds_at_once(runs: Iterable[float], jobs: int) -> float:
+    """Return how long runs of so many seconds each take, ``jobs`` at a time, the longest first."""
+    ends = [0.0] * jobs
+    for seconds in sorted(runs, reverse=True):
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
 
 
 def format_duration(seconds: float) -> str:

@@ -1,15 +1,18 @@
 """Several training runs that differ in arm and seed, measured side by side."""
 
-import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from fastpose.data.denoising.denoiser import Denoiser
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.split_checks import odd_splits
 from fastpose.data.pack.splits import select_clips
+from fastpose.data.synthetic.builtin import open_clips
 from fastpose.evaluation.curve_plot import curve_title, plot_curves
 from fastpose.evaluation.curves import (
     Curve,
@@ -19,21 +22,22 @@ from fastpose.evaluation.curves import (
     without_seed,
     write_curve,
 )
-from fastpose.evaluation.families import compare_families, read_families, write_families
+from fastpose.evaluation.families import compare_families, read_families
 from fastpose.evaluation.metrics import format_interval, majority_percent, tell_chances
-from fastpose.evaluation.scores import GAUSSIAN, count_levels, format_speed
+from fastpose.evaluation.scores import GAUSSIAN
+from fastpose.models.registry import MODELS
 from fastpose.settings import Arm, OptimConfig, RunConfig
-from fastpose.settings.checks import is_changed
 from fastpose.settings.families import FAMILIES
 from fastpose.training.batch_size import choose_batch_size
-from fastpose.training.header import experiment_header
+from fastpose.training.header import experiment_header, views_by_run
+from fastpose.training.jobs import Outcome, settle_jobs, train_at_once
 from fastpose.training.leave_one_out import join_left_out
-from fastpose.training.run_folder import CONFIG, check_folder, continued, open_folder
+from fastpose.training.one_run import BY_FAMILY, COMPLETE, RunTask, train_run
+from fastpose.training.run_folder import CONFIG, check_folder, continued
 from fastpose.training.setup import Setup
+from fastpose.training.task import PoseTask
 from fastpose.training.trainer import Trainer
 
-COMPLETE = "robustness.csv"
-BY_FAMILY = "families.csv"  # where other noise than Gaussian was measured
 T = TypeVar("T")
 
 
@@ -74,18 +78,33 @@ def run_experiment(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    jobs: int | None = 1,
     echo: Callable[[str], None] = print,
 ) -> dict[str, Curve]:
     """Train and measure every run of ``plan`` in a folder of its own under ``out``; return their curves.
 
     The comparison written to ``out`` is of all finished runs there, those of earlier calls too.
 
+    Args:
+        packed: the clips; with several ``jobs`` those that the runs' settings name.
+        plan: settings by the names of folders.
+        out: holds the folders.
+        resume: go on with runs that were begun there.
+        overwrite: delete them first.
+        jobs: runs at a time, several in processes of their own, with equal results on equal numbers of threads; None
+            for as many as ``settle_jobs`` finds. A script that asks for several keeps what it does under
+            ``if __name__ == "__main__"``.
+        echo: is given what there is to say.
+
     Raises:
         ValueError: a run's folder exists, or another process is at work in it; there is nothing to resume, or not with
-            these settings; or the clips have no joints.
+            these settings; or the clips have no joints. Of several at a time, some failed; the others were compared.
     """
-    if resume and not overwrite:
+    resumed = resume and not overwrite
+    if resumed:
         plan = _continued(plan, out, echo)
+    begun = [name for name in plan if resumed and (out / name / CONFIG).exists()]
+    plan, jobs, threads = settle_jobs(plan, jobs, begun)
     for name, config in plan.items():  # refuse before the first run, not hours later
         check_folder(out / name, config, resume=resume, overwrite=overwrite)
         if (denoiser := Denoiser.open(config.eval.denoise)) is not None:
@@ -94,23 +113,113 @@ def run_experiment(
     for sentence in odd_splits(packed, train, measured):
         echo(f"note: {sentence}")
     chance = majority_percent(packed.labels[measured])
-    curves: dict[str, Curve] = {}
-    for name, config in plan.items():
-        if config.optim.batch_size == "auto":
-            config, reason = choose_batch_size(config, packed)
-            echo(f"{name}: {reason}")
-        # Settings that do not work leave no folder.
-        trainer = Trainer(Setup(config, packed), out / name, title=name)
-        if not curves:
-            echo(experiment_header(trainer.setup, plan, out, resume=resume and not overwrite))
-        with open_folder(out / name, config, resume=resume, overwrite=overwrite):
-            curves[name] = _train(trainer, name, chance, resume=resume, echo=echo)
+    if jobs > 1:
+        outcome = _train_at_once(
+            packed, plan, out, jobs, threads, chance=chance, resume=resume, overwrite=overwrite, echo=echo
+        )
+    else:
+        outcome = Outcome()
+        for name, config in plan.items():
+            if config.optim.batch_size == "auto":
+                config, reason = choose_batch_size(config, packed)
+                echo(f"{name}: {reason}")
+            # Settings that do not work leave no folder.
+            trainer = Trainer(Setup(config, packed), out / name, title=name)
+            if not outcome.curves:
+                echo(experiment_header(trainer.setup, plan, out, resume=resumed))
+            outcome.curves[name] = train_run(trainer, chance, resume=resume, overwrite=overwrite, echo=echo)
+    _compare_all(packed, plan, out, outcome.curves, chance, echo)
+    outcome.raise_failures()
+    return {name: outcome.curves[name] for name in plan}
+
+
+def _train_at_once(
+    packed: PackedClips,
+    plan: dict[str, RunConfig],
+    out: Path,
+    jobs: int,
+    threads: int,
+    *,
+    chance: float,
+    resume: bool,
+    overwrite: bool,
+    echo: Callable[[str], None],
+) -> Outcome:
+    """Train in ``jobs`` processes of ``threads`` threads, which open the clips that the settings name."""
+    name, config = max(plan.items(), key=lambda run: len(PoseTask(run[1]).views))  # takes the most memory
+    _check_named(packed, config.data.data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the run itself warns
+        setup = Trainer(Setup(config, packed), out / name, quiet=True).setup  # or refused
+    if (fitting := _jobs_that_fit(setup, jobs)) < jobs:
+        echo(f"note: {fitting} of {jobs} runs at a time, for which there is memory")
+        jobs = fitting
+    resumed = resume and not overwrite
+    echo(experiment_header(setup, plan, out, resume=resumed, jobs=jobs))
+    views = views_by_run(setup, plan, out if resumed else None)
+    del setup  # and its memory
+    tasks = [
+        RunTask(
+            config=config,
+            folder=out / name,
+            threads=config.optim.threads or threads,
+            factory=MODELS.get(config.model.model),
+            chance=chance,
+            resume=resume,
+            overwrite=overwrite,
+        )
+        for name, config in plan.items()
+    ]
+    return train_at_once(tasks, jobs, threads, views, echo)
+
+
+def _jobs_that_fit(setup: Setup, jobs: int) -> int:
+    """Return how many of ``jobs`` processes the memory holds; on a GPU, whose memory refuses by itself, all."""
+    if setup.placement.device.type != "cpu":
+        return jobs
+    config, clips = setup.config, setup.train_indices
+    batch_size = config.optim.batch_size
+    assert isinstance(batch_size, int)  # several jobs take no other
+    size = min(batch_size, config.optim.micro_batch or batch_size, len(clips))
+    epoch = min(config.loss.sup_thresh, config.optim.epochs - 1)  # with all terms of the loss
+    return setup.memory.steps_at_once(
+        lambda count: setup.draw(np.resize(clips, count), epoch), epoch, size, jobs
+    )
+
+
+def _check_named(packed: PackedClips, data: str) -> None:
+    """Raise ValueError unless ``packed`` holds the clips that ``data`` names."""
+    named = open_clips(data)
+    for column in ("name_hashes", "labels", "num_frames", "total_difference"):
+        if not np.array_equal(getattr(packed, column), getattr(named, column)):
+            raise ValueError(
+                f"data = {data!r}: holds other clips than those given; several jobs open the clips that it names"
+            )
+
+
+def _compare_all(
+    packed: PackedClips,
+    plan: dict[str, RunConfig],
+    out: Path,
+    curves: dict[str, Curve],
+    chance: float,
+    echo: Callable[[str], None],
+) -> None:
+    """Compare the runs of ``plan`` that have curves, and those that were finished in ``out`` before."""
+    if not curves:
+        return
+    curves = {name: curves[name] for name in plan if name in curves}
+    failed = plan.keys() - curves.keys()  # whose folders may hold results of before
     earlier = {
         name: curve for name, curve in finished(out, COMPLETE, read_curves, echo).items() if name not in plan
     }
     title = curve_title(packed.source, earlier | curves)
     compare(earlier | curves, out, title=title, chance=chance, echo=echo)
-    by_family = finished(out, BY_FAMILY, read_families, echo)
+    by_family = {
+        name: families
+        for name, families in finished(out, BY_FAMILY, read_families, echo).items()
+        if name not in failed
+    }
     whole, joined = join_left_out(by_family, earlier | curves)
     if whole:
         compare_families(whole, out / "families", group=without_seed, title=title, echo=echo)
@@ -121,7 +230,6 @@ def run_experiment(
     alpha, accuracy = next(iter(curve.items()))
     echo(f"\n{name}, α = {alpha:g}: {format_interval(accuracy)}")
     echo(f"curves: {out / COMPLETE}, {out / 'robustness.png'}")
-    return curves
 
 
 def _continued(plan: dict[str, RunConfig], out: Path, echo: Callable[[str], None]) -> dict[str, RunConfig]:
@@ -136,28 +244,6 @@ def _continued(plan: dict[str, RunConfig], out: Path, echo: Callable[[str], None
         for sentence in said:
             echo(f"{name}: {sentence}")
     return settled
-
-
-def _train(trainer: Trainer, name: str, chance: float, *, resume: bool, echo: Callable[[str], None]) -> Curve:
-    """Train a run and measure it, write what was measured to its folder, and return its curve."""
-    config, folder = trainer.config, trainer.folder
-    started = time.perf_counter()
-    trainer.fit(resume=resume)
-    trained = time.perf_counter()
-    measured = trainer.measure_families()
-    scored = time.perf_counter()
-    curve = {name: measured[GAUSSIAN]}
-    if is_changed(config.eval, "families"):
-        families = {family: measured[family] for family in config.eval.families}
-        write_families(folder / BY_FAMILY, {name: families})
-    write_curve(folder / COMPLETE, curve)
-    title = curve_title(trainer.setup.packed.source, curve)
-    plot_curves(folder / "robustness.png", curve, title, [chance])
-    num_levels = count_levels(config.eval.alphas, measured)
-    speed = format_speed(len(trainer.setup.test_indices), num_levels, scored - trained)
-    spent = f"{trained - started:.0f} s ({trainer.setup.placement})"
-    echo(f"{name}: trained in {spent}, {speed}, in {folder}")
-    return measured[GAUSSIAN]
 
 
 def finished(

@@ -15,6 +15,7 @@ from fastpose.training.step import graphs
 from fastpose.training.task import PoseTask, Views, labels_of
 
 FEW_CLIPS = 8  # of which it is not worth asking beforehand whether they fit
+PROCESS_BYTES = 400e6  # of one that has loaded torch
 SAFE_SHARE = 0.75  # of the free memory: operators need some for themselves, and allocators leave gaps
 
 
@@ -101,6 +102,25 @@ class StepMemory:
             most,
             verified=device.type == "cuda",
         )
+
+    def steps_at_once(self, draw: Callable[[int], Views], epoch: int, size: int, most: int) -> int:
+        """Return how many processes, 1 to ``most``, the CPU's memory holds that each take steps on ``size`` clips.
+
+        Args:
+            draw: makes the views of so many clips.
+        """
+        try:
+            free = SAFE_SHARE * available_memory(self.placement.device)
+        except ValueError:  # a system that does not say
+            return most
+        weights = sum(parameter.nbytes for parameter in self.model.parameters())
+        process = PROCESS_BYTES + 4 * weights  # with gradients and the optimiser's state
+        small = self.measure(draw(2), epoch)
+        if most * (process + small * size / 2) <= free:
+            return most
+        large = self.measure(draw(4), epoch)
+        step = large + (large - small) / 2 * (size - 4)
+        return max(1, min(most, int(free / (process + step))))
 
     def check(self, batches: Views, epoch: int) -> None:
         """Raise ValueError where a step does not fit in the memory of the machine.

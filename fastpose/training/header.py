@@ -7,18 +7,21 @@ from pathlib import Path
 from fastpose.data.pack.splits import TEST_NAMES, TRAIN_NAMES, choose_split
 from fastpose.data.sampling.order import epoch_batches
 from fastpose.settings import RunConfig
-from fastpose.training.expected_time import expected_seconds, format_duration, seconds_per_view
+from fastpose.training.expected_time import expected_views, format_duration, seconds_at_once, seconds_per_view
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import METRICS
 
 
-def experiment_header(setup: Setup, plan: Mapping[str, RunConfig], out: Path, *, resume: bool = False) -> str:
+def experiment_header(
+    setup: Setup, plan: Mapping[str, RunConfig], out: Path, *, resume: bool = False, jobs: int = 1
+) -> str:
     """Return lines on the data, model, runs, folder and expected time of a plan.
 
     Args:
         setup: of the first run.
         plan: the settings of each run, by the name of its folder in ``out``.
         resume: whether the epochs that are done there are not done again.
+        jobs: runs at a time.
     """
     config, packed = setup.config, setup.packed
     names = choose_split(packed, config.data.train_split, TRAIN_NAMES), "held-out clips"
@@ -32,7 +35,7 @@ def experiment_header(setup: Setup, plan: Mapping[str, RunConfig], out: Path, *,
         "model": f"{config.model.model}, input {config.model.input}, {parameters:,} parameters, {setup.placement}",
         "runs": _runs(plan, setup),
         "folder": str(out),
-        "time": _expected(setup, plan, out if resume else None),
+        "time": _expected(setup, views_by_run(setup, plan, out if resume else None), jobs),
     }
     return "\n".join(f"{name:<8}{text}" for name, text in lines.items())
 
@@ -55,14 +58,27 @@ def _runs(plan: Mapping[str, RunConfig], setup: Setup) -> str:
     return text
 
 
-def _expected(setup: Setup, plan: Mapping[str, RunConfig], begun: Path | None) -> str:
+def views_by_run(
+    setup: Setup, plan: Mapping[str, RunConfig], begun: Path | None
+) -> dict[str, tuple[float, float]]:
+    """Return what each run of a plan has before it, to train and to be measured, as ``expected_views`` counts.
+
+    ``setup`` is of any of them; ``begun`` is the folder in which they go on.
+    """
+    sizes = [len(part) for part in (setup.train_indices, setup.test_indices, setup.val_indices)]
+    return {
+        name: expected_views(config, epochs_logged(begun / name) if begun else 0, *sizes)
+        for name, config in plan.items()
+    }
+
+
+def _expected(setup: Setup, views: Mapping[str, tuple[float, float]], jobs: int) -> str:
+    at_once = f", {jobs} runs at a time" if jobs > 1 else ""
     per_view = seconds_per_view(setup)
     if per_view is None:
-        return "as the bar of each run says after its first steps"
-    sizes = [len(part) for part in (setup.train_indices, setup.test_indices, setup.val_indices)]
-    runs = [(config, epochs_logged(begun / name) if begun else 0) for name, config in plan.items()]
-    seconds = expected_seconds(runs, per_view, *sizes)
-    return f"about {format_duration(seconds)}, by the time of a few clips"
+        return f"as the bar of each run says after its first steps{at_once}"
+    seconds = seconds_at_once((per_view * sum(parts) for parts in views.values()), jobs)
+    return f"about {format_duration(seconds)}{at_once}, by the time of a few clips"
 
 
 def epochs_logged(folder: Path) -> int:

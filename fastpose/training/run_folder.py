@@ -80,7 +80,8 @@ def _flattened(values: dict[str, object], prefix: str = "") -> Iterator[tuple[st
 def continued(folder: Path, config: RunConfig) -> tuple[RunConfig, list[str]]:
     """Return the settings with which the run in ``folder`` goes on as ``config`` asks, and what to say of them.
 
-    A batch size that was found, and the warm-up of a run whose number of epochs changes, are those it was begun with.
+    A batch size that was found, threads that are not asked for, and the warm-up of a run whose number of epochs
+    changes, are those it was begun with.
     A run is never taken back to fewer epochs than it has done.
     """
     if not (folder / CONFIG).exists():
@@ -89,6 +90,8 @@ def continued(folder: Path, config: RunConfig) -> tuple[RunConfig, list[str]]:
     said = []
     if optim.batch_size == "auto":
         optim = replace(optim, batch_size=written.batch_size)
+    if optim.threads is None:
+        optim = replace(optim, threads=written.threads)
     if optim.epochs != written.epochs and (folder / CHECKPOINT).exists():
         done = int(read_checkpoint(folder)["epochs_done"])
         if done >= optim.epochs:

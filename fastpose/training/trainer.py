@@ -48,6 +48,15 @@ class Trainer:
     Each epoch depends only on the seed, its number and the state before it, so that a resumed run ends with
     the same weights as an uninterrupted one.
 
+    Args:
+        setup: the parts of the run.
+        folder: where it is written.
+        title: of its progress bars.
+        checkpoint_seconds: from one checkpoint to the next, at least.
+        quiet: show and say nothing.
+        bar: makes a progress bar, from arguments of ``tqdm``.
+        echo: is given what there is to say.
+
     Raises:
         ValueError: batches of one clip, for a model that cannot be trained on them.
     """
@@ -60,10 +69,13 @@ class Trainer:
         title: str = "",
         checkpoint_seconds: float = 30.0,
         quiet: bool = False,
+        bar: Callable[..., Any] = tqdm,
+        echo: Callable[[str], object] = tqdm.write,
     ) -> None:
         self.setup, self.config = setup, setup.config
         self.folder, self.title = folder, title
         self.checkpoint_seconds, self.quiet = checkpoint_seconds, quiet
+        self._make_bar, self._say = bar, echo
         self.early_stop = EarlyStop(self.config.optim.patience) if self.config.optim.patience else None
         self._device = setup.placement.device
         self._side_stream = SideStream(self._device) if self._device.type == "cuda" else None
@@ -88,8 +100,8 @@ class Trainer:
         begin_peak(self._device)  # not in every epoch: steps that are replayed allocate nothing
         saved_at = time.monotonic()
         steps = len(self._batch_slices())
-        with tqdm(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
-                  disable=self.quiet, mininterval=0.5) as bar:  # fmt: skip
+        with self._make_bar(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
+                            disable=self.quiet, mininterval=0.5) as bar:  # fmt: skip
             for epoch in range(first, epochs):
                 if self._stopped:  # before the interruption
                     break
@@ -135,7 +147,7 @@ class Trainer:
     def _measure(self, families: tuple[str, ...]) -> Families:
         settings = replace(self.config.eval, families=families)
         total = len(self.setup.test_indices) * count_levels(settings.alphas, families)
-        with tqdm(total=total, desc=f"{self.title} α grid", unit="clip", disable=self.quiet) as bar:
+        with self._make_bar(total=total, desc=f"{self.title} α grid", unit="clip", disable=self.quiet) as bar:
             return self._score(self.setup.test_indices, settings, bar.update)
 
     def _validate(self, epoch: int) -> dict[str, float]:
@@ -207,7 +219,7 @@ class Trainer:
                 "clips; expected two training clips or more, and a --batch-size and --micro-batch of 2 or more"
             ) from error
 
-    def _train_epoch(self, epoch: int, steps: int, bar: tqdm) -> dict[str, float | int]:
+    def _train_epoch(self, epoch: int, steps: int, bar: Any) -> dict[str, float | int]:
         optim = self.config.optim
         torch.manual_seed((self.config.seed * 1_000_003 + epoch) % 2**63)  # dropout: by seed and epoch alone
         self.setup.model.train()
@@ -281,4 +293,4 @@ class Trainer:
 
     def _echo(self, text: str) -> None:
         if not self.quiet:
-            tqdm.write(text)
+            self._say(text)

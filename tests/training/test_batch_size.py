@@ -80,6 +80,7 @@ def test_too_large_a_batch_ends_the_command_in_a_sentence(tmp_path, monkeypatch,
     free(monkeypatch, 12 * 2**20)
     command = ["--data", "pack.safetensors", "--epochs", "1", "--batch-size", "16", "--device", "cpu"]
     command += ["--model", "x3d_shallow", "--input", "heatmap", "--size", "16", "16", "--clip-len", "8"]
+    command += ["--jobs", "1"]  # in this process, whose memory is set
     assert train.main(command) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: a step on 16 clips does not fit")

@@ -21,7 +21,7 @@ def test_three_arms_and_evaluation_again(tmp_path, monkeypatch, capsys):
     packed.save("clips.safetensors")
     shared = ["--alphas", "0", "0.1", "--device", "cpu", "--precision", "fp32"]
     command = ["--data", "clips.safetensors", "--preset", "dct_mlp", "--limit", "17", "--epochs", "8"]
-    command += ["--batch-size", "8", "--no-joint-pass", "--ema", "0", "--out", "runs", *shared]
+    command += ["--batch-size", "8", "--no-joint-pass", "--ema", "0", "--jobs", "1", "--out", "runs", *shared]
     assert train.main([*command, "--arms", "supervised", "augmented", "contrastive"]) == 0
     measured = top1("runs/robustness.csv")
     runs = ("supervised-s0", "augmented-0-0.3-s0", "contrastive-0-0.3-s0")

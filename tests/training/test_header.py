@@ -11,7 +11,7 @@ from torch import nn
 from fastpose.models import ModelOutput, register_model
 from fastpose.models.registry import MODELS
 from fastpose.settings import EvalConfig, ModelConfig
-from fastpose.training.expected_time import expected_seconds, format_duration
+from fastpose.training.expected_time import expected_views, format_duration
 from fastpose.training.experiment import plan_runs, run_experiment
 from fastpose.training.header import epochs_logged
 from fastpose.training.setup import Setup
@@ -54,10 +54,10 @@ def test_the_header_says_what_is_to_come_and_changes_nothing(tmp_path):
 def test_time_is_of_views_to_train_and_clips_to_score():
     one = replace(BASE, arm="supervised", eval=EvalConfig(alphas=(0.0, 0.1)))
     sizes = {"trained": 10, "measured": 6, "validated": 0}
-    assert expected_seconds([(one, 0)], 1.0, **sizes) == pytest.approx(2 * 10 + 6 * 2 / 3)
-    assert expected_seconds([(one, 2)], 1.0, **sizes) == pytest.approx(6 * 2 / 3)
+    assert expected_views(one, 0, **sizes) == pytest.approx((2 * 10, 6 * 2 / 3))
+    assert expected_views(one, 2, **sizes) == pytest.approx((0, 6 * 2 / 3))
     both = replace(one, arm="contrastive", eval=replace(one.eval, num_clips=3, flip_test=True))
-    assert expected_seconds([(both, 1)], 0.5, **sizes) == pytest.approx(0.5 * (2 * 10 + 6 * 2 * 6 / 3))
+    assert expected_views(both, 1, **sizes) == pytest.approx((2 * 10, 6 * 2 * 6 / 3))
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def test_leaving_one_out_by_one_command(tmp_path, monkeypatch, capsys):
     packed = waving_clips()
     packed.save("clips.safetensors")
     flags = "--data clips.safetensors --preset report --arms augmented supervised --seeds 0 1 --epochs 1 --alphas 0 0.1"
-    flags += " --size 16 16 --clip-len 8 --precision fp32 --out runs --leave-one-out --train-families"
+    flags += (
+        " --size 16 16 --clip-len 8 --precision fp32 --jobs 1 --out runs --leave-one-out --train-families"
+    )
     command = [*flags.split(), *THREE]
     assert train.main(command) == 0
     printed = capsys.readouterr().out

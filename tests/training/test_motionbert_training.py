@@ -42,7 +42,18 @@ def test_three_arms_on_synthetic_data_and_evaluation_again(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FASTPOSE_CACHE", str(tmp_path / "cache"))
     command = ["--preset", "motionbert", "--model", "motionbert_lite", "--input", "skeleton"]
-    command += ["--arms", "supervised", "augmented", "contrastive", "--limit", "16", "--epochs", "1"]
+    command += [
+        "--arms",
+        "supervised",
+        "augmented",
+        "contrastive",
+        "--limit",
+        "16",
+        "--epochs",
+        "1",
+        "--jobs",
+        "1",
+    ]
     command += [
         "--batch-size",
         "8",

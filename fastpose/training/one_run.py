@@ -1,0 +1,90 @@
+"""One run of an experiment: trained, measured, and written to its folder."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fastpose.data.synthetic.builtin import open_clips
+from fastpose.evaluation.curve_plot import curve_title, plot_curves
+from fastpose.evaluation.curves import Curve, write_curve
+from fastpose.evaluation.families import write_families
+from fastpose.evaluation.scores import GAUSSIAN, count_levels, format_speed
+from fastpose.models.inputs.protocol import PoseModule
+from fastpose.models.registry import MODELS, register_model
+from fastpose.settings import RunConfig
+from fastpose.settings.checks import is_changed
+from fastpose.training.run_folder import open_folder
+from fastpose.training.setup import Setup
+from fastpose.training.trainer import Trainer
+
+COMPLETE = "robustness.csv"
+BY_FAMILY = "families.csv"  # where other noise than Gaussian was measured
+
+
+def train_run(
+    trainer: Trainer, chance: float, *, resume: bool, overwrite: bool, echo: Callable[[str], object]
+) -> Curve:
+    """Train a run and measure it, write what was measured to its folder, and return its curve.
+
+    Args:
+        trainer: of the run.
+        chance: what always answering the largest class would reach, in percent.
+        resume: go on from the folder's checkpoint.
+        overwrite: delete first what is in the folder.
+        echo: is told how long it took.
+
+    Raises:
+        ValueError: as ``open_folder`` and ``Trainer.fit``.
+    """
+    config, folder = trainer.config, trainer.folder
+    with open_folder(folder, config, resume=resume, overwrite=overwrite):
+        started = time.perf_counter()
+        trainer.fit(resume=resume)
+        trained = time.perf_counter()
+        measured = trainer.measure_families()
+        scored = time.perf_counter()
+        curve = {folder.name: measured[GAUSSIAN]}
+        if is_changed(config.eval, "families"):
+            families = {family: measured[family] for family in config.eval.families}
+            write_families(folder / BY_FAMILY, {folder.name: families})
+        write_curve(folder / COMPLETE, curve)
+        title = curve_title(trainer.setup.packed.source, curve)
+        plot_curves(folder / "robustness.png", curve, title, [chance])
+    num_levels = count_levels(config.eval.alphas, measured)
+    speed = format_speed(len(trainer.setup.test_indices), num_levels, scored - trained)
+    spent = f"{trained - started:.0f} s ({trainer.setup.placement})"
+    echo(f"{folder.name}: trained in {spent}, {speed}, in {folder}")
+    return measured[GAUSSIAN]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunTask:
+    """A run that another process can be told to train; it opens the clips, which are mapped, by itself.
+
+    Attributes:
+        folder: of the run, whose name is the run's.
+        threads: CPU threads for torch.
+        factory: makes the model where it is one of a user's own.
+        chance, resume, overwrite: as in ``train_run``.
+    """
+
+    config: RunConfig
+    folder: Path
+    threads: int
+    factory: Callable[..., PoseModule] | None
+    chance: float
+    resume: bool
+    overwrite: bool
+
+    def __call__(self, bar: Callable[..., Any], echo: Callable[[str], object]) -> Curve:
+        """Train and measure; ``bar`` and ``echo`` are those of ``Trainer``."""
+        torch.set_num_threads(self.threads)
+        if self.factory is not None and self.config.model.model not in MODELS:
+            register_model(self.config.model.model, self.factory)
+        packed = open_clips(self.config.data.data)
+        trainer = Trainer(Setup(self.config, packed), self.folder, title=self.folder.name, bar=bar, echo=echo)
+        return train_run(trainer, self.chance, resume=self.resume, overwrite=self.overwrite, echo=echo)
