@@ -18,7 +18,7 @@ TEMPERATURE = 0.1
 # Training's batch, and what large batches cost; the dense matrix of the last GPU rows would take 137 GB.
 COUNTS = [32, 128, 512, 1024, 4096, 8192, 16384, 65536]
 ON_GPU = [(count, width) for count in COUNTS for width in (128, 512, 2048) if count <= 16384 or width == 128]
-GRID = ON_GPU if CUDA else [(64, 128), (512, 128), (1024, 512), (2048, 128)]
+GRID = ON_GPU if CUDA else [(32, 512), (64, 128), (256, 512), (512, 128), (1024, 512), (2048, 128)]
 LARGEST_DENSE = 16384
 COPIES = 4  # of the inputs on a GPU, so that they do not stay in its cache
 

@@ -11,7 +11,7 @@ BACKENDS = {
     "auto": "the first of the others, in this order, that the operator has, that can serve the call",
     "triton": "Triton kernels, on a CUDA device",
     "native": "C++, on the CPU",
-    "blocked": "plain torch in blocks, on any device: without the reference's memory, differentiable once",
+    "blocked": "plain torch in blocks, or densely where that is faster, on any device: differentiable once",
     "reference": "the definition in plain torch, on any device, with derivatives of any order",
 }
 

@@ -34,6 +34,9 @@ def ceil_div(size: int, block: int) -> int:
     return (size + block - 1) // block
 
 
+_INTERPRETING = os.environ.get("TRITON_INTERPRET") == "1"  # Triton, too, reads it but once
+
+
 def interpreting() -> bool:
     """Return whether kernels run in Triton's interpreter, which takes tensors on the CPU."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    return _INTERPRETING

@@ -1,11 +1,23 @@
-"""The fused and the blocked losses as operators of torch: opaque to torch.compile, with a gradient of their own."""
+"""The losses with a gradient of their own.
+
+On the CPU few rows are one dense matrix, more are blocks that are kept for the gradient, and beyond that blocks that
+are computed again. All others run as operators that are opaque to torch.compile.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from fastpose.ops.contrastive import dense
 from fastpose.ops.contrastive.blocked import blocked_backward, blocked_forward
 from fastpose.ops.contrastive.fused import fused_backward, fused_forward, new_forward
 from fastpose.ops.contrastive.state import State
+
+MOST_KEPT = 4096  # rows whose pairs are kept for the gradient: 34 MB of float32
+NO_SECOND = "the contrastive losses have no second derivative; backend='reference' has one, in N x N memory"
 
 
 def differentiable_loss(
@@ -18,14 +30,43 @@ def differentiable_loss(
     reduction: str,
     precision: str,
     backend: str,
+    verify: Callable[[], None],
 ) -> Tensor:
-    """Return the loss, [] or [N], of ``backend`` "triton" or "blocked"."""
+    """Return the loss, [] or [N], of ``backend`` "triton" or "blocked".
+
+    ``verify`` raises where given values are not finite; it is called unless the loss notices itself that all are.
+    """
     tau = None
     if isinstance(temperature, Tensor):
         tau, temperature = temperature.to(x.device), _value_at_hand(temperature)
-    return _Contrast.apply(
-        x, y, labels, counts, tau, float(temperature), symmetric, reduction, precision, backend
-    )[0]
+    temperature = float(temperature)
+    keeps_blocks = False
+    if backend == "blocked" and _runs_directly(x):
+        if counts is not None and y is not None:
+            if counts.amin().item() > 0:
+                counts = None
+            elif (present := (counts > 0).all(0)).any():
+                x, y, counts = x[present], y[present], None
+        rows = len(x) if y is None else 2 * len(x)
+        anchors = rows if symmetric else len(x)
+        if counts is None and dense.serves(anchors, rows):
+            return _Dense.apply(x, y, labels, tau, temperature, symmetric, reduction, verify)
+        keeps_blocks = counts is None and rows <= MOST_KEPT
+    verify()
+    if keeps_blocks:
+        return _KeptBlocks.apply(x, y, labels, tau, temperature, symmetric, reduction)
+    return _Contrast.apply(x, y, labels, counts, tau, temperature, symmetric, reduction, precision, backend)[
+        0
+    ]
+
+
+def _runs_directly(x: Tensor) -> bool:
+    """Return whether nothing but torch's ordinary autograd looks on, which needs no operator."""
+    return (
+        x.device.type == "cpu"
+        and not torch.compiler.is_compiling()
+        and not torch._C._are_functorch_transforms_active()
+    )
 
 
 def _value_at_hand(temperature: Tensor) -> float:
@@ -33,6 +74,75 @@ def _value_at_hand(temperature: Tensor) -> float:
     if temperature.device.type != "cpu" or torch.compiler.is_compiling():
         return 0.0
     return temperature.item()
+
+
+class _Dense(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x, y, labels, tau, temperature, symmetric, reduction, verify):
+        loss, ctx.share, ctx.kept = _exactly(
+            dense.dense_forward, x, y, labels, temperature, symmetric, reduction, verify
+        )
+        ctx.temperature = temperature
+        ctx.save_for_backward(x, y, labels, tau)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad):
+        return *_differentiate(ctx, grad, dense.dense_backward, ctx.share), None
+
+
+class _KeptBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x, y, labels, tau, temperature, symmetric, reduction):
+        blocks: list[Tensor] = []
+        loss, state = _exactly(blocked_forward, x, y, labels, None, temperature, symmetric, reduction, blocks)
+        ctx.kept = state, blocks
+        ctx.temperature, ctx.symmetric = temperature, symmetric
+        ctx.save_for_backward(x, y, labels, tau)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, grad):
+        return _differentiate(ctx, grad, _of_blocks, ctx.symmetric)
+
+
+def _of_blocks(grad, symmetric, paired, labels, temperature, kept) -> tuple[Tensor, Tensor]:
+    state, blocks = kept
+    return blocked_backward(grad, paired, labels, temperature, state, symmetric, blocks)
+
+
+def _exactly(compute: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what ``compute`` returns without autocast, whose context is not entered in vain: few rows would wait."""
+    if not torch.is_autocast_enabled("cpu"):
+        return compute(*arguments)
+    with torch.autocast("cpu", enabled=False):
+        return compute(*arguments)
+
+
+def _differentiate(ctx: Any, grad: Tensor, gradients_of: Callable[..., tuple[Tensor, Tensor]], how: Any):
+    """Return the gradients of all arguments of the forms above; refuses to differentiate them once more."""
+    x, y, labels, tau = ctx.saved_tensors
+    needs_x, needs_y, _, needs_tau, *_ = ctx.needs_input_grad
+    with torch.no_grad() if (twice := torch.is_grad_enabled()) else nullcontext():
+        dz, dots = _exactly(gradients_of, grad, how, y is not None, labels, ctx.temperature, ctx.kept)
+        dx = dz[: len(x)] if needs_x else None
+        dy = dz[len(x) :] if needs_y else None
+        dtau = (dots.sum() * (-0.5 / ctx.temperature)).to(tau.dtype) if needs_tau else None
+    if twice:
+        dx, dy, dtau = _Once.apply(grad, x, y, tau, dx, dy, dtau)
+    return dx, dy, None, dtau, None, None, None
+
+
+class _Once(torch.autograd.Function):
+    """Passes gradients on as what depends on the loss's gradient and its inputs, in a way that is not known."""
+
+    @staticmethod
+    def forward(ctx: Any, grad, x, y, tau, *gradients):
+        return tuple(None if gradient is None else gradient.clone() for gradient in gradients)
+
+    @staticmethod
+    def backward(ctx: Any, *_):
+        raise RuntimeError(NO_SECOND)
 
 
 class _Contrast(torch.autograd.Function):
@@ -86,9 +196,7 @@ class _ContrastBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *_):
-        raise RuntimeError(
-            "the contrastive losses have no second derivative; backend='reference' has one, in N x N memory"
-        )
+        raise RuntimeError(NO_SECOND)
 
 
 _library = torch.library.Library("fastpose", "FRAGMENT")
@@ -147,7 +255,8 @@ def _contrast_backward(grad, x, y, labels, tau, temperature, z, inverse, log_sum
     else:
         temperature = temperature if tau is None else tau.item()
         with torch.autocast(x.device.type, enabled=False):
-            dz, dtau = blocked_backward(grad, y is not None, labels, temperature, state, symmetric)
+            dz, dots = blocked_backward(grad, y is not None, labels, temperature, state, symmetric)
+        dtau = dots.sum() * (-0.5 / temperature)
         dx = dz[: x.shape[0]].clone() if needs_x else None
         dy = dz[x.shape[0] :].clone() if y is not None and needs_y else None
         gradients = dx, dy, dtau.to(tau.dtype) if needs_tau and tau is not None else None

@@ -1,10 +1,11 @@
-"""The losses in plain torch over square blocks of pairs: memory O(N D), each unordered pair computed once.
+"""The losses in plain torch over square blocks of pairs: each unordered pair computed once, in memory O(N D).
 
-The same quantities as in the Triton kernels (log-sums, pulls, scale), on any device and in any dtype.
+Where the caller keeps the blocks of the forward direction, the other does not compute them again. The same quantities
+as in the Triton kernels (log-sums, pulls, scale), on any device and in any dtype.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -22,13 +23,14 @@ def blocked_forward(
     temperature: float,
     symmetric: bool,
     reduction: str,
+    kept: list[Tensor] | None = None,  # takes the blocks, without ``counts``
 ) -> tuple[Tensor, State]:
     if counts is not None:
         return _forward_of_present(x, y, (counts > 0).all(0), temperature, symmetric, reduction)
     count, s = len(x), 1 / temperature
-    z, inverse = _unit_rows(x if y is None else torch.cat([x, y]))
+    z, inverse = unit_rows(x if y is None else torch.cat([x, y]))
     anchors = 2 * count if symmetric else count
-    fixed = _bound_holds(s, z.dtype)
+    fixed = bound_holds(s, z.dtype)
     sums = z.new_full((len(z),), 0.0 if fixed else -math.inf)
     attraction = None if labels is None else z.new_zeros(len(z))
     for rows, keys in _blocks(len(z), count, anchors):
@@ -40,7 +42,7 @@ def blocked_forward(
             if both_ways:
                 attraction[keys] += attracted.sum(0)
         if fixed:
-            terms = cosines.sub_(1).mul_(s).exp_()
+            terms = cosines.mul_(s).exp_()
             _exclude(terms, rows, keys, count, y is not None, 0.0)
             sums[rows] += terms.sum(1)
             if both_ways:
@@ -51,7 +53,9 @@ def blocked_forward(
             sums[rows] = torch.logaddexp(sums[rows], torch.logsumexp(logits, 1))
             if both_ways:
                 sums[keys] = torch.logaddexp(sums[keys], torch.logsumexp(logits, 0))
-    log_sums = sums.log().add_(s) if fixed else sums
+        if kept is not None:
+            kept.append(cosines)  # exp(logits) by now, or logits
+    log_sums = sums.log() if fixed else sums
     if y is not None:
         target = s * (z[:count] * z[count:]).sum(1).repeat(2)  # [2N]
         margin = log_sums - target  # of the negatives over the positive; -inf without negatives
@@ -100,8 +104,12 @@ def blocked_backward(
     temperature: float,
     state: State,
     symmetric: bool,
+    kept: Sequence[Tensor] | None = None,  # the blocks
 ) -> tuple[Tensor, Tensor]:
-    """Return the gradients of the rows before normalisation [R, D], and of the temperature."""
+    """Return the gradients of the rows before normalisation [R, D], and their part along each row [R, 1].
+
+    The gradient of the temperature τ is the sum of these parts · −1 / 2τ.
+    """
     z, inverse, log_sums, pulls, scale = state
     s = 1 / temperature
     count = len(z) // 2 if paired else len(z)
@@ -109,18 +117,20 @@ def blocked_backward(
     anchors = 2 * count if symmetric else count
     g = (grad * scale).to(z.dtype).expand(count)
     g = g.repeat(2) if paired else g  # [R]
-    fixed = _bound_holds(s, z.dtype)
+    fixed = bound_holds(s, z.dtype)
     weight = g * torch.exp(-log_sums) if fixed else None
     dz = torch.zeros_like(z)
-    for rows, keys in _blocks(len(z), count, anchors):
-        weights = z[rows] @ z[keys].T  # [rows, keys], cosines so far
+    for block, (rows, keys) in enumerate(_blocks(len(z), count, anchors)):
+        # [rows, keys], logits so far, or what was kept
+        weights = (z[rows] @ z[keys].T).mul_(s) if kept is None else kept[block]
         if weight is not None:
-            weights.mul_(s).exp_().mul_(weight[rows, None] + weight[keys])
+            weights = weights.exp_() if kept is None else weights
+            weights = (weight[rows, None] + weight[keys]).mul_(weights)
         else:
-            weights.mul_(s)
             # A key's share of a sum that it is in is no more than 1; what is in none could reach infinity.
             of_keys = (weights - log_sums[keys]).clamp_max_(0).exp_().mul_(g[keys])
-            weights.sub_(log_sums[rows, None]).clamp_max_(0).exp_().mul_(g[rows, None]).add_(of_keys)
+            weights = weights - log_sums[rows, None]
+            weights.clamp_max_(0).exp_().mul_(g[rows, None]).add_(of_keys)
         if labels is not None:
             shares = g * pulls
             weights -= _same_class(labels, rows, keys) * (shares[rows, None] + shares[keys])
@@ -135,10 +145,10 @@ def blocked_backward(
         dz[count:].addcmul_(pull, o, value=-1)
     dz.mul_(s)
     dots = (dz * z).sum(1, keepdim=True)
-    return dz.addcmul_(dots, z, value=-1).mul_(inverse[:, None]), dots.sum() * (-s / 2)
+    return dz.addcmul_(dots, z, value=-1).mul_(inverse[:, None]), dots
 
 
-def _unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+def unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return normalised rows and 1 / length [R], both 0 for a row of zeros."""
     largest = torch.linalg.vector_norm(x, math.inf, dim=1)
     is_zero = largest < torch.finfo(x.dtype).tiny
@@ -148,8 +158,8 @@ def _unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return z.div_(length[:, None]), largest.reciprocal_().div_(length)
 
 
-def _bound_holds(s: float, dtype: torch.dtype) -> bool:
-    """Return whether exp(s (cos - 1)) ≥ exp(-2 s) and the inverse of a sum of such are normal numbers."""
+def bound_holds(s: float, dtype: torch.dtype) -> bool:
+    """Return whether exp(s cos), sums of such, and ratios of those, are normal numbers."""
     return 2 * s < -math.log(torch.finfo(dtype).tiny) - 1
 
 

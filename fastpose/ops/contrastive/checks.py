@@ -21,14 +21,23 @@ def rows(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} must be a floating-point tensor, got {got}")
     if x.dim() != 2 or 0 in x.shape:
         raise ValueError(f"{name} must be [rows, dimensions] with at least one of each, got {tuple(x.shape)}")
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return  # looking at the values would wait for the device, or break the graph
-    if not (finite := x.detach().isfinite()).all():
-        raise ValueError(f"{name} has a non-finite value in row {(~finite.all(dim=1)).nonzero()[0].item()}")
+
+
+def values(**rows: Tensor) -> None:
+    for name, x in rows.items():
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
+            return  # looking at the values would wait for the device, or break the graph
+        x = x.detach()
+        if math.isfinite(x.sum().item()):
+            continue  # one pass; a sum that overflows says nothing yet
+        if not (finite := x.isfinite()).all():
+            raise ValueError(
+                f"{name} has a non-finite value in row {(~finite.all(dim=1)).nonzero()[0].item()}"
+            )
 
 
 def _not_batched(name: str, x: Tensor) -> None:
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not torch._C._are_functorch_transforms_active():
         return
     while isinstance(x, Tensor) and _functorch.is_functorch_wrapped_tensor(x):
         if _functorch.is_batchedtensor(x):
@@ -68,9 +77,9 @@ def num_classes(value: int) -> None:
 def label_range(name: str, values: Tensor, num_classes: int) -> None:
     if values.device.type != "cpu" or torch.compiler.is_compiling():
         return  # looking at the values would wait for the device, or break the graph
-    low, high = values.aminmax()
+    low, high = (value.item() for value in values.aminmax())
     if low < 0 or high >= num_classes:
-        raise ValueError(f"{name} must lie in [0, {num_classes}), got {low.item()} to {high.item()}")
+        raise ValueError(f"{name} must lie in [0, {num_classes}), got {low} to {high}")
 
 
 def temperature(value: float | Tensor, x: Tensor) -> None:

@@ -1,8 +1,10 @@
 """Public contrastive losses: checks, precision, and the choice of a backend.
 
-Of the backends (``fastpose.ops.backend``) "triton" and "blocked" need memory O(N D); "reference" holds the N x N
-matrices.
+Of the backends (``fastpose.ops.backend``) "triton" and "blocked" need memory O(N D), and "blocked" up to 4096 rows on
+the CPU that of half of the pairs; "reference" holds several N x N matrices.
 """
+
+import functools
 
 import torch
 from torch import Tensor
@@ -57,11 +59,15 @@ def contrastive_loss(
     checks.reduction(reduction)
     checks.views(o, n)
     checks.temperature(temperature, o)
+    verify = functools.partial(checks.values, o=o, n=n)
     backend, precision = _choose("contrastive_loss", backend, precision, o)
     o = o.detach() if detach_clean else o
     if backend != "reference":
         o, n = _operands(backend, o, n)
-        return differentiable_loss(o, n, None, None, temperature, symmetric, reduction, precision, backend)
+        return differentiable_loss(
+            o, n, None, None, temperature, symmetric, reduction, precision, backend, verify
+        )
+    verify()
     with torch.autocast(o.device.type, enabled=False):
         losses = reference.clip_losses(_widened(o), _widened(n), temperature, symmetric)
     if reduction == "none":
@@ -101,10 +107,12 @@ def group_contrastive_loss(
     checks.views(o, n)
     checks.temperature(temperature, o)
     checks.num_classes(num_classes)
+    verify = functools.partial(checks.values, o=o, n=n)
     labels_n = labels if labels_n is None else labels_n
     for name, value in {"labels": labels, "labels_n": labels_n}.items():
-        checks.labels(name, value, o)
-        checks.label_range(name, value, num_classes)
+        if name == "labels" or value is not labels:
+            checks.labels(name, value, o)
+            checks.label_range(name, value, num_classes)
     requested = precision
     backend, precision = _choose("group_contrastive_loss", backend, precision, o)
     o = o.detach() if detach_clean else o
@@ -117,12 +125,14 @@ def group_contrastive_loss(
         with torch.autocast(o.device.type, enabled=False):
             o, n = _widened(o), _widened(n)
             if backend == "reference":
+                verify()
                 return reference.group_loss(o, n, labels, labels_n, num_classes, temperature, symmetric)
             mean_o, count_o = reference.class_means(o, labels, num_classes)
-            mean_n, count_n = reference.class_means(n, labels_n, num_classes)
+            counted = count_o if labels_n is labels else None
+            mean_n, count_n = reference.class_means(n, labels_n, num_classes, counted)
             counts = torch.stack([count_o, count_n])
     return differentiable_loss(
-        mean_o, mean_n, None, counts, temperature, symmetric, "mean", precision, backend
+        mean_o, mean_n, None, counts, temperature, symmetric, "mean", precision, backend, verify
     )
 
 
@@ -154,10 +164,14 @@ def supervised_contrastive_loss(
     checks.rows("z", z)
     checks.temperature(temperature, z)
     checks.labels("labels", labels, z)
+    verify = functools.partial(checks.values, z=z)
     backend, precision = _choose("supervised_contrastive_loss", backend, precision, z)
     if backend != "reference":
         (z,) = _operands(backend, z)
-        return differentiable_loss(z, None, labels, None, temperature, False, reduction, precision, backend)
+        return differentiable_loss(
+            z, None, labels, None, temperature, False, reduction, precision, backend, verify
+        )
+    verify()
     with torch.autocast(z.device.type, enabled=False):
         losses, has_positive = reference.supervised_losses(_widened(z), labels, temperature)
     if reduction == "none":
@@ -169,6 +183,9 @@ def _choose(op: str, backend: str, precision: str, x: Tensor) -> tuple[str, str]
     """Return the backend that serves these rows, and the precision of its operands."""
     if precision not in ("auto", *OPERANDS):
         raise ValueError(f"{op}: precision must be one of auto, {', '.join(OPERANDS)}, got {precision!r}")
+    if backend == "auto" and precision == "auto" and x.device.type == "cpu" and not interpreting():
+        # what follows, in a third of its time, which counts in losses of few rows
+        return "reference" if torch.compiler.is_exporting() else "blocked", "fp32"
     obstacle = None if x.dtype in DEFAULT_PRECISION else f"does not take {x.dtype}"
     if not (backend == "triton" and interpreting()):
         obstacle = triton_device_obstacle(x) or obstacle

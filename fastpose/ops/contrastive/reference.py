@@ -55,11 +55,14 @@ def group_loss(
     return losses.sum() / max(len(losses), 1)
 
 
-def class_means(x: Tensor, labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Return means [K, D] and counts [K]; the mean of an empty class is 0."""
-    counts = torch.zeros(num_classes, dtype=x.dtype, device=x.device).index_add(
-        0, labels, torch.ones_like(labels, dtype=x.dtype)
-    )
+def class_means(
+    x: Tensor, labels: Tensor, num_classes: int, counts: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return means [K, D] and ``counts`` [K], which are counted unless given; the mean of an empty class is 0."""
+    if counts is None:
+        counts = torch.zeros(num_classes, dtype=x.dtype, device=x.device).index_add(
+            0, labels, torch.ones_like(labels, dtype=x.dtype)
+        )
     sums = x.new_zeros(num_classes, x.shape[1]).index_add(0, labels, x)
     return sums / counts.clamp_min(1)[:, None], counts
 
