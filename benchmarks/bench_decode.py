@@ -1,8 +1,12 @@
-"""Reading `.skeleton` files, all twelve numbers of every joint: fastpose, a Python parser, and the bare bytes."""
+"""Reading `.skeleton` files, all twelve numbers of every joint: fastpose, parsers in Python, and the bare bytes.
+
+The peer takes word by word through ``float``; the strong one reads a file's numbers by one call of NumPy.
+"""
 
 import numpy as np
 import peers_decode
 import pytest
+from measuring import measure
 
 from fastpose._native import native
 from fastpose.data import read_skeleton
@@ -10,8 +14,11 @@ from fastpose.data import read_skeleton
 NUM_FILES = 40
 NUM_FRAMES = 80
 TWO_BODIES = 0.25  # of the files, about as in NTU RGB+D
-
-pytestmark = pytest.mark.benchmark(group=f"decode {NUM_FILES} .skeleton files")
+PARSERS = {
+    "peer": (peers_decode.decode_with_python, "str.split and float"),
+    "strong": (peers_decode.decode_with_numpy, "np.fromstring"),
+}
+SECTION = f"decode {NUM_FILES} .skeleton files"
 
 
 def skeleton_text(rng: np.random.Generator, num_bodies: int) -> str:
@@ -24,7 +31,7 @@ def skeleton_text(rng: np.random.Generator, num_bodies: int) -> str:
     for frame in range(NUM_FRAMES):
         lines.append(str(num_bodies))
         for body in range(num_bodies):
-            lines += [f"{72057594037931101 + body} 0 1 1 1 1 0 -0.1159187 0.1413209 2", "25"]
+            lines += [f"{72057594037931101 + 64 * body} 0 1 1 1 1 0 -0.1159187 0.1413209 2", "25"]
             for joint, state in zip(numbers[frame, body].tolist(), tracking[frame, body], strict=True):
                 lines.append(" ".join([f"{field:.7G}" for field in joint[:11]] + [str(state)]))
     return "\r\n".join(lines) + "\r\n"
@@ -40,9 +47,9 @@ def paths(tmp_path_factory) -> list[str]:
     return [str(path) for path in paths]
 
 
-def measure(benchmark, paths, decode_all, rounds: int = 15, **info) -> None:
-    benchmark.extra_info.update(clips=len(paths), bytes=sum(map(file_size, paths)), **info)
-    benchmark.pedantic(decode_all, rounds=rounds, warmup_rounds=1)
+def run(benchmark, paths, decode, row: str, **info) -> None:
+    size = sum(map(file_size, paths))
+    measure(benchmark, decode, SECTION, row=row, clips=len(paths), bytes=size, seconds=0.5, **info)
 
 
 def file_size(path: str) -> int:
@@ -55,42 +62,31 @@ def read_bytes(path: str) -> bytes:
         return file.read()
 
 
-def test_python_parser(benchmark, paths):
-    """Every later row must give the same arrays, so this one checks them first."""
-    for path in paths[:1] + paths[-1:]:
-        peer = peers_decode.decode_with_python(path)
-        bodies = read_skeleton(path).bodies
-        assert peer.keys() == {body.body_id for body in bodies}
-        for body in bodies:
-            frames, joints = peer[body.body_id]
-            assert np.array_equal(frames, body.frames)
-            assert np.array_equal(joints, body.joints)
-    measure(
-        benchmark,
-        paths,
-        lambda: [peers_decode.decode_with_python(path) for path in paths],
-        rounds=3,
-        role="peer",
-        note="str.split and float, one process",
-    )
-
-
-def test_plain_read(benchmark, paths):
-    measure(
-        benchmark, paths, lambda: [read_bytes(path) for path in paths], role="floor", note="open, read, close"
-    )
-
-
 def test_read_skeleton(benchmark, paths):
-    measure(benchmark, paths, lambda: [read_skeleton(path) for path in paths], note="one core, from Python")
+    run(benchmark, paths, lambda: [read_skeleton(path) for path in paths], "read_skeleton, one core")
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_pack_skeletons(benchmark, paths, threads):
     assert native.pack_skeletons(paths, 2, threads)["errors"] == [""] * NUM_FILES
-    measure(
-        benchmark,
-        paths,
-        lambda: native.pack_skeletons(paths, 2, threads),
-        note=f"threads={threads}, with the choice of bodies",
-    )
+    row = f"with the choice of bodies T{threads}"
+    run(benchmark, paths, lambda: native.pack_skeletons(paths, 2, threads), row, threads=None)
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_parser_in_python(benchmark, paths, name):
+    """All rows must give the same arrays, so these check theirs."""
+    decode, row = PARSERS[name]
+    for path in paths[:1] + paths[-1:]:
+        peer = list(decode(path).values())
+        bodies = read_skeleton(path).bodies
+        assert len(peer) == len(bodies)
+        for (frames, joints), body in zip(peer, bodies, strict=True):
+            assert np.array_equal(frames, body.frames)
+            assert np.array_equal(joints, body.joints)
+    run(benchmark, paths, lambda: [decode(path) for path in paths], row, who=name)
+
+
+def test_plain_read(benchmark, paths):
+    row = "open, read, close"
+    run(benchmark, paths, lambda: [read_bytes(path) for path in paths], row, role="floor", threads=None)

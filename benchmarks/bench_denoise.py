@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import scipy.signal
+from measuring import measure
 
 from fastpose.data import Denoiser, Layout, PackedClips, PoseClip
 
+SECTION = "denoise whole clips, one thread"
 NUM_CLIPS, JOINTS, DEVIATION = 200, 13, 8.0  # pixels
 FRAMES = (42, 70)  # of a clip, as in Penn Action
 WINDOW, ORDER = 15, 2  # of the Savitzky-Golay filter
@@ -56,9 +58,11 @@ def test_fastpose(benchmark, noisy, kind):
     filtered = denoiser.filter_clips(noisy, threads=1)
     left = error([filtered.clip(i).keypoints for i in range(NUM_CLIPS)])
     assert left < 0.7 * DEVIATION
-    benchmark.group = "denoise"
-    benchmark.extra_info.update(clips=NUM_CLIPS, threads=1, note=f"{left:.1f} px left of {DEVIATION:.0f}")
-    benchmark.pedantic(denoiser.filter_clips, (noisy, 1), rounds=10, warmup_rounds=1)
+    note = f"{left:.1f} px left of {DEVIATION:.0f}"
+    measure(
+        benchmark, lambda: denoiser.filter_clips(noisy, 1), SECTION, row=kind, clips=NUM_CLIPS, note=note,
+        seconds=0.5,
+    )  # fmt: skip
 
 
 def test_savitzky_golay(benchmark, noisy):
@@ -67,9 +71,14 @@ def test_savitzky_golay(benchmark, noisy):
     def filter_all():
         return [scipy.signal.savgol_filter(clip, WINDOW, ORDER, axis=1) for clip in clips]
 
-    benchmark.group = "denoise"
-    left = error(filter_all())
-    benchmark.extra_info.update(
-        clips=NUM_CLIPS, threads=1, role="peer", note=f"{left:.1f} px left of {DEVIATION:.0f}"
+    note = f"{error(filter_all()):.1f} px left of {DEVIATION:.0f}"
+    measure(
+        benchmark,
+        filter_all,
+        SECTION,
+        who="peer",
+        row="Savitzky-Golay",
+        clips=NUM_CLIPS,
+        note=note,
+        seconds=0.5,
     )
-    benchmark.pedantic(filter_all, rounds=10, warmup_rounds=1)

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 import torch
+from measuring import DTYPES
+from measuring import measure as measure_call
 from torch import Tensor
 
 from fastpose.ops import attend, batch_norm_depthwise, batch_norm_relu, depthwise_conv3d
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-ROLES = {"native": {}, "reference": {"role": "peer", "note": "torch"}}
+SIDES = {"native": "fastpose", "reference": "torch"}
 TOLERANCE = {torch.float32: 5e-4, torch.bfloat16: 1e-2}  # of the norm, beyond torch's own error
 
 # Volumes of 8 clips of 24 frames, rows of 32: (shape, residual, ReLU)
@@ -57,7 +58,7 @@ def norm_parameters(channels: int) -> tuple[Tensor, Tensor]:
 
 
 def measure(
-    benchmark, layer: str, row: str, dtype: str, backend: str, run: Callable, *leaves: Tensor
+    benchmark, layer: str, row: str, dtype: str, backend: str, run: Callable, *leaves: Tensor, who: str = ""
 ) -> None:
     """Time ``run(backend, *leaves)`` and its backward pass to the leaves, after a check against float64."""
     gradient = torch.randn_like(run("reference", *leaves))
@@ -71,18 +72,24 @@ def measure(
     for value, peer, exact in zip(step("native", *leaves), step("reference", *leaves), truth, strict=True):
         error, allowed = ((found - exact).norm() / exact.norm() for found in (value, peer))
         assert error <= allowed + TOLERANCE[DTYPES[dtype]], (layer, row, error.item())
-    benchmark.group = f"layer: {layer}"
-    benchmark.extra_info.update(clips=len(gradient), case=f"{row} {dtype}", **ROLES[backend])
-    benchmark.pedantic(step, args=(backend, *leaves), rounds=9, warmup_rounds=2)
+    measure_call(
+        benchmark,
+        lambda: step(backend, *leaves),
+        f"layer: {layer}",
+        who=who or SIDES[backend],
+        case=row,
+        dtype=dtype,
+        clips=len(gradient),
+        seconds=0.2,
+    )
 
 
 def over(rows: Iterable[str]) -> Callable:
-    """Parametrize a benchmark over rows, dtypes and both sides, these innermost: they are timed in turn."""
+    """Parametrize a benchmark over rows and both sides."""
 
     def decorate(function: Callable) -> Callable:
-        for name, values in (("backend", ROLES), ("dtype", DTYPES), ("row", rows)):
-            function = pytest.mark.parametrize(name, values)(function)
-        return function
+        function = pytest.mark.parametrize("backend", SIDES)(function)
+        return pytest.mark.parametrize("row", rows)(function)
 
     return decorate
 
@@ -122,8 +129,7 @@ def test_norm_depthwise(benchmark, row, dtype, backend):
 
 
 @pytest.mark.parametrize("row", NORMED)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_norm_then_depthwise(benchmark, dtype, row):
+def test_norm_then_depthwise(benchmark, row, dtype):
     """The two native operators one after the other, which the joint one has to beat."""
     _, _, stride = DEPTHWISE[row]
 
@@ -131,8 +137,8 @@ def test_norm_then_depthwise(benchmark, dtype, row):
         y = batch_norm_relu(x, None, None, norm_weight, norm_bias, True, backend=which)
         return depthwise_conv3d(y, weight, stride, which)
 
-    measure(benchmark, NORM_DEPTHWISE, row, dtype, "native", run, *norm_depthwise_leaves(row, dtype))
-    benchmark.extra_info.update(role="peer", note="two native operators")
+    leaves = norm_depthwise_leaves(row, dtype)
+    measure(benchmark, NORM_DEPTHWISE, row, dtype, "native", run, *leaves, who="one by one")
 
 
 def norm_depthwise_leaves(row: str, dtype: str) -> tuple[Tensor, ...]:

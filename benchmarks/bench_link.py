@@ -1,10 +1,12 @@
 """Detections linked to persons on one thread, and the check that slots of packed persons are steady."""
 
 import numpy as np
+from measuring import measure
 
 from fastpose.data.pack.persons import match_slots
 from fastpose.data.sources.linking import Detections, link
 
+SECTION = "linking, one thread"
 PERSONS, FRAMES, JOINTS = 10, 1000, 17
 
 
@@ -24,15 +26,12 @@ def test_link(benchmark):
         for frame in range(FRAMES)
     ]
     assert len(link(frames).ids) == PERSONS
-    benchmark.group = "linking"
-    benchmark.extra_info.update(frames=FRAMES, threads=1, note=f"{PERSONS} persons a frame")
-    benchmark.pedantic(link, (frames,), rounds=10, warmup_rounds=1)
+    measure(benchmark, lambda: link(frames), SECTION, row=f"{PERSONS} persons a frame", frames=FRAMES)
 
 
 def test_match_slots(benchmark):
     persons = walking(2, 100)
     given = persons, None, np.ones(persons.shape[:3], bool)
     assert match_slots(*given)[2] == 0
-    benchmark.group = "linking"
-    benchmark.extra_info.update(clips=1, frames=100, threads=1, note="2 persons, whose slots are steady")
-    benchmark.pedantic(match_slots, given, rounds=50, warmup_rounds=1)
+    row = "check of 2 persons whose slots are steady"
+    measure(benchmark, lambda: match_slots(*given), SECTION, row=row, frames=100, seconds=0.3)

@@ -1,54 +1,56 @@
-"""Forward and backward of MotionBERT on clips of one person, T = 24, beside the plain fp32 network.
+"""Forward and backward of MotionBERT on clips of one person, T = 24, beside the plain network.
 
-Both count the operations of the plain network. The floor is the rate of one large matrix product in the number
-format that fastpose chooses here.
+All count the operations of the plain network. The strong peer has torch's scaled_dot_product_attention and keeps
+freed memory. The floor is the matrix rate.
 """
 
 import peers_motionbert
-import pytest
 import torch
 import torch.nn.functional as F
+from measuring import measure, measure_products, size_name
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fastpose.models import create_model
 from fastpose.system.placement import Placement
 
-NUM_CLASSES = 60
-BATCH = 8
-WIDTHS = {"motionbert_lite": (256, 4), "motionbert": (512, 2)}
 SECTION = "MotionBERT, forward and backward, T = 24"
-CPU = torch.device("cpu")
+NUM_CLASSES = 60
+SIZES = {"motionbert_lite": [(4, None), (4, 1)], "motionbert": [(2, None)]}
+WIDTHS = {"motionbert_lite": (256, 4), "motionbert": (512, 2)}
+NAMES = {"motionbert_lite": "lite", "motionbert": "full"}
 
 
-def make_batch() -> tuple[Tensor, Tensor]:
+def make_batch(count: int) -> tuple[Tensor, Tensor]:
+    """Return joints [B, 1, 24, 17, 3] and labels."""
     random = torch.Generator().manual_seed(0)
-    x = torch.rand(BATCH, 1, 24, 17, 3, generator=random)
-    return x * 2 - 1, torch.arange(BATCH) % NUM_CLASSES
+    x = torch.rand(count, 1, 24, 17, 3, generator=random)
+    return x * 2 - 1, torch.arange(count) % NUM_CLASSES
 
 
-def make_peer(name: str) -> nn.Module:
+def make_peer(name: str, *, strong: bool = False) -> nn.Module:
     torch.manual_seed(0)
-    return peers_motionbert.PlainMotionBERT(*WIDTHS[name], NUM_CLASSES)
+    return peers_motionbert.PlainMotionBERT(*WIDTHS[name], NUM_CLASSES, fused=strong)
 
 
-def step(model: nn.Module, x: Tensor, labels: Tensor, precision: str) -> Tensor:
+def step(model: nn.Module, x: Tensor, labels: Tensor, placement: Placement) -> Tensor:
     model.zero_grad()
-    with Placement.choose("cpu", precision).autocast():
+    with placement.autocast():
         output = model(x)
     loss = F.cross_entropy(output if isinstance(output, Tensor) else output.logits, labels)
     loss.backward()
     return loss.detach()
 
 
-def flop_of_step(name: str) -> int:
-    x, labels = make_batch()
+def flop_of_step(name: str, count: int) -> int:
+    x, labels = make_batch(count)
     with FlopCounterMode(display=False) as counter:
-        step(make_peer(name).to("meta"), x.to("meta"), labels.to("meta"), "fp32")
+        placement = Placement.choose("cpu", "fp32")
+        step(make_peer(name).to("meta"), x.to("meta"), labels.to("meta"), placement)
     return counter.get_total_flops()
 
 
-def activation_bytes(model: nn.Module, x: Tensor, precision: str) -> int:
+def activation_bytes(model: nn.Module, x: Tensor, placement: Placement) -> int:
     """Memory that the forward pass keeps for the backward pass, weights and their rounded copies left out."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     sizes = {weight.shape[::order] for weight in model.parameters() for order in (1, -1)}
@@ -60,55 +62,38 @@ def activation_bytes(model: nn.Module, x: Tensor, precision: str) -> int:
             kept[storage.data_ptr()] = storage
         return tensor
 
-    with (
-        torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
-        Placement.choose("cpu", precision).autocast(),
-    ):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), placement.autocast():
         model(x)
     return sum(storage.nbytes() for storage in kept.values())
 
 
-def describe(benchmark, name: str, model: nn.Module, x: Tensor, precision: str, **info: str) -> None:
-    dtype = str(Placement.choose("cpu", precision).dtype).removeprefix("torch.")
-    megabytes = activation_bytes(model, x, precision) / BATCH / 1e6
-    benchmark.group = SECTION
-    benchmark.extra_info.update(
-        case=name,
-        clips=BATCH,
-        flop=flop_of_step(name),
-        note=f"{dtype}, {torch.get_num_threads()} threads, {megabytes:.0f} MB of activations a clip",
-        **info,
-    )
-
-
-@pytest.mark.parametrize("name", WIDTHS)
-@pytest.mark.as_today
-def test_peer(benchmark, name):
-    model, batch = make_peer(name), make_batch()
-    describe(benchmark, name, model, batch[0], "fp32", role="peer")
+def test_step(benchmark, work, size, who, dtype):
+    placement, batch = Placement.choose("cpu", dtype), make_batch(size[0])
+    if who == "fastpose":
+        model = create_model(work, num_classes=NUM_CLASSES)
+        assert_same_network(model, make_peer(work), batch[0])
+        model = placement.place(model)
+    else:
+        model = make_peer(work, strong=who == "strong")
+    kept = activation_bytes(model, batch[0], placement) / size[0] / 1e6
     losses = []
-    benchmark.pedantic(lambda: losses.append(step(model, *batch, "fp32")), rounds=2, warmup_rounds=1)
+    measure(
+        benchmark,
+        lambda: losses.append(step(model, *batch, placement)),
+        SECTION,
+        who=who,
+        least=2,
+        case=f"{NAMES[work]} {size_name(size)}",
+        dtype=dtype,
+        clips=size[0],
+        flop=flop_of_step(work, size[0]),
+        note=f"{kept:.0f} MB of activations a clip",
+    )
     assert all(loss.isfinite() for loss in losses)
 
 
-@pytest.mark.parametrize("name", WIDTHS)
-def test_fastpose(benchmark, name):
-    model, batch = create_model(name, num_classes=NUM_CLASSES), make_batch()
-    assert_same_network(model, make_peer(name), batch[0])
-    describe(benchmark, name, model, batch[0], "auto")
-    losses = []
-    benchmark.pedantic(lambda: losses.append(step(model, *batch, "auto")), rounds=3, warmup_rounds=1)
-    assert all(loss.isfinite() for loss in losses)
-
-
-def test_matrix_rate(benchmark):
-    dtype = Placement.choose("cpu").dtype
-    x, weight = torch.randn(24 * 17 * BATCH, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype)
-    benchmark.group = SECTION
-    benchmark.extra_info.update(
-        role="floor", flop=2 * x.numel() * len(weight), note=str(dtype).removeprefix("torch.")
-    )
-    benchmark.pedantic(lambda: F.linear(x, weight), rounds=20, iterations=3, warmup_rounds=2)
+def test_products(benchmark, threads, dtype):
+    measure_products(benchmark, SECTION, dtype)
 
 
 @torch.no_grad()

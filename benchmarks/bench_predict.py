@@ -1,7 +1,8 @@
 """Predicting: `.skeleton` files in, a csv of the likeliest classes out.
 
 The peer is one process of today's parts: a Python parser, a NumPy pipeline, and the fp32 network with its full
-kernels. "command" is the whole program, started anew, imports included.
+kernels, clip by clip. The strong one parses by np.fromstring, takes 32 clips at once, with centre taps or
+channels_last_3d. "command" is the whole program, started anew, imports included.
 """
 
 import csv
@@ -14,6 +15,7 @@ import peers_predict
 import pytest
 import torch
 from bench_decode import skeleton_text
+from measuring import measure
 
 from fastpose.data.pack.layouts import LAYOUTS
 from fastpose.data.sources.found_files import ReadOptions
@@ -24,11 +26,17 @@ from fastpose.settings import ModelConfig, RunConfig
 from fastpose.weights.card import ModelCard, build_model
 from fastpose.weights.runs import WEIGHTS, write_weights
 
+SECTION = "predict, .skeleton of one person and 80 frames to csv"
 NUM_FILES = 256
-PEER_FILES = 16
+FILES = {  # of one call
+    ("skeleton", "fastpose"): NUM_FILES,
+    ("skeleton", "peer"): 16,
+    ("skeleton", "strong"): 32,
+    ("heatmap", "fastpose"): 8,
+    ("heatmap", "peer"): 4,
+    ("heatmap", "strong"): 8,
+}
 NUM_CLASSES = 60
-
-pytestmark = pytest.mark.benchmark(group="predict, .skeleton of one person and 80 frames to csv")
 
 
 @pytest.fixture(scope="module")
@@ -54,35 +62,37 @@ def rows_of(path: Path) -> int:
         return len(list(csv.DictReader(file)))
 
 
-@pytest.mark.parametrize(("kind", "count"), [("skeleton", NUM_FILES), ("heatmap", 8)])
-def test_predict(benchmark, paths, tmp_path, kind, count):
-    predictor = Predictor.load(write_run(tmp_path, kind))
-    out = tmp_path / "out.csv"
+@pytest.mark.parametrize("kind", ["skeleton", "heatmap"])
+def test_predict(benchmark, paths, tmp_path, kind, who, dtype):
+    out, some = tmp_path / "out.csv", paths[: FILES[kind, who]]
+    if who == "fastpose":
+        predictor = Predictor.load(write_run(tmp_path, kind), precision=dtype)
 
-    def predict():
-        write_results(out, predict_files(predictor, paths[:count], ReadOptions(), keep_features=False))
+        def predict() -> None:
+            write_results(out, predict_files(predictor, some, ReadOptions(), keep_features=False))
+    else:
+        strong = who == "strong"
+        model = peers_predict.network(kind, NUM_CLASSES, strong=strong)
 
-    note = str(predictor.placement.dtype).removeprefix("torch.")
-    benchmark.extra_info.update(clips=count, case=kind, note=note)
-    benchmark.pedantic(predict, rounds=7 if kind == "skeleton" else 2, warmup_rounds=1)
-    assert rows_of(out) == count
+        def predict() -> None:
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
+                peers_predict.predict(model, kind, some, out, strong=strong)
+
+    measure(benchmark, predict, SECTION, who=who, case=kind, dtype=dtype, clips=len(some), least=2)
+    assert rows_of(out) == len(some)
 
 
 def test_command(benchmark, paths, tmp_path):
     run, out = write_run(tmp_path, "skeleton"), tmp_path / "out.csv"
     command = [sys.executable, "-m", "fastpose.predict", str(run), str(paths[0].parent), "--out", str(out)]
-    benchmark.extra_info.update(clips=NUM_FILES, case="skeleton", note="with the start of Python and torch")
-    benchmark.pedantic(lambda: subprocess.run(command, check=True, capture_output=True), rounds=2)
-    assert rows_of(out) == NUM_FILES
-
-
-@pytest.mark.parametrize("kind", ["skeleton", "heatmap"])
-def test_peer(benchmark, paths, tmp_path, kind):
-    count = PEER_FILES if kind == "skeleton" else 4
-    model = peers_predict.network(kind, NUM_CLASSES)
-    out = tmp_path / "out.csv"
-    benchmark.extra_info.update(clips=count, case=kind, role="peer", note="Python parser, NumPy, fp32")
-    benchmark.pedantic(
-        lambda: peers_predict.predict(model, kind, paths[:count], out), rounds=2, warmup_rounds=1
+    measure(
+        benchmark,
+        lambda: subprocess.run(command, check=True, capture_output=True),
+        SECTION,
+        least=1,
+        case="skeleton",
+        row="skeleton, whole command",
+        clips=NUM_FILES,
+        note=f"{NUM_FILES} files, with the start",
     )
-    assert rows_of(out) == count
+    assert rows_of(out) == NUM_FILES

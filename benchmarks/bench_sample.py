@@ -1,13 +1,11 @@
-"""Sampling with noise, crop and flip: fastpose against a NumPy pipeline of transforms.
-
-The rows of one shape, the peer's too, share a group.
-"""
+"""Sampling with noise, crop and flip: fastpose against a NumPy pipeline of transforms, one process, one thread."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import peers_sample
 import pytest
+from measuring import measure
 
 from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.data.sampling.sampler import ClipSampler
@@ -18,11 +16,11 @@ NUM_CLIPS = 256
 BATCH_SIZE = 32
 CLIP_LEN = 24
 ALPHA = 0.01
+SECTION = "sample, noise, crop, flip"
 SHAPES = {  # (persons, joints): what the shape stands for
     "kinect25": (1, 25),  # NTU RGB+D, one person
     "kinect25-two": (2, 25),
     "coco17": (1, 17),  # the published 2D poses
-    "coco17-two": (2, 17),
 }
 
 
@@ -60,7 +58,7 @@ def make_pack(persons: int, num_joints: int) -> SimpleNamespace:
     )
 
 
-@pytest.fixture(scope="module", params=SHAPES, ids=str)
+@pytest.fixture(params=SHAPES, ids=str)
 def pack(request):
     return make_pack(*SHAPES[request.param])
 
@@ -95,43 +93,41 @@ def annotations(pack: SimpleNamespace) -> list[dict[str, object]]:
     return clips
 
 
-def group(pack: SimpleNamespace) -> str:
-    return f"sample M={pack.num_persons[0]} V={pack.scores.shape[1]}"
+def case_of(pack: SimpleNamespace) -> str:
+    persons = {1: "one person", 2: "two persons"}[pack.num_persons[0]]
+    return f"{persons}, {pack.scores.shape[1]} joints"
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_fastpose(benchmark, pack, threads):
-    sampler = ClipSampler(pack, clip_len=CLIP_LEN, threads=threads)
+def epoch_of(sampler: ClipSampler):
+    """Return what draws all clips once."""
     batches = np.random.default_rng(1).permutation(NUM_CLIPS).reshape(-1, BATCH_SIZE)
     checked = sampler.batch(batches[0], alpha=ALPHA)
     assert checked.keypoints.isfinite().all()
     assert checked.keypoints.abs().sum() > 0
 
-    def epoch():
+    def epoch() -> None:
         for indices in batches:
             sampler.batch(indices, epoch=1, stream=1, alpha=ALPHA)
 
-    benchmark.group = group(pack)
-    benchmark.extra_info.update(clips=NUM_CLIPS, threads=threads)
-    benchmark.pedantic(epoch, rounds=40, warmup_rounds=3)
+    return epoch
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_fastpose(benchmark, pack, threads):
+    epoch = epoch_of(ClipSampler(pack, clip_len=CLIP_LEN, threads=threads))
+    case = case_of(pack)
+    measure(benchmark, epoch, SECTION, case=case, row=f"{case} T{threads}", clips=NUM_CLIPS, seconds=0.3)
 
 
 @pytest.mark.parametrize("front_end", ["means", "filter", "full"])
+@pytest.mark.parametrize("pack", ["coco17"], indirect=True)
 def test_fastpose_front_end(benchmark, pack, front_end):
     prior = SamplePrior.fit(smooth(pack), range(NUM_CLIPS), CLIP_LEN)
-    sampler = ClipSampler(
-        pack, with_front_end(SamplingConfig(clip_len=CLIP_LEN), front_end), threads=1, prior=prior
-    )
-    batches = np.random.default_rng(1).permutation(NUM_CLIPS).reshape(-1, BATCH_SIZE)
-    assert sampler.batch(batches[0], alpha=ALPHA).keypoints.isfinite().all()
-
-    def epoch():
-        for indices in batches:
-            sampler.batch(indices, epoch=1, stream=1, alpha=ALPHA)
-
-    benchmark.group = group(pack)
-    benchmark.extra_info.update(clips=NUM_CLIPS, threads=1)
-    benchmark.pedantic(epoch, rounds=10, warmup_rounds=1)
+    settings = with_front_end(SamplingConfig(clip_len=CLIP_LEN), front_end)
+    epoch = epoch_of(ClipSampler(pack, settings, threads=1, prior=prior))
+    case = case_of(pack)
+    row = f"{case}, front end {front_end} T1"
+    measure(benchmark, epoch, SECTION, case=case, row=row, clips=NUM_CLIPS, seconds=0.3)
 
 
 def test_numpy_pipeline(benchmark, pack):
@@ -140,11 +136,13 @@ def test_numpy_pipeline(benchmark, pack):
     order = pack.layout.flip_index()
     assert np.isfinite(peers_sample.pipeline(clips[0], CLIP_LEN, order, ALPHA, rng)).all()
 
-    def epoch():
+    def epoch() -> None:
         for begin in range(0, len(clips), BATCH_SIZE):
             batch = clips[begin : begin + BATCH_SIZE]
             np.stack([peers_sample.pipeline(clip, CLIP_LEN, order, ALPHA, rng) for clip in batch])
 
-    benchmark.group = group(pack)
-    benchmark.extra_info.update(clips=len(clips), threads=1, role="peer")
-    benchmark.pedantic(epoch, rounds=15, warmup_rounds=1)
+    case = case_of(pack)
+    measure(
+        benchmark, epoch, SECTION, who="peer", case=case, row=f"{case} T1", clips=len(clips), seconds=0.5,
+        note="NumPy",
+    )  # fmt: skip

@@ -1,27 +1,25 @@
 """First convolutions at batch 8: from the keypoints, beside torch's convolution of heatmaps that are drawn already.
 
-Two threads, forward and the weights' gradient apart. The floor is filling the output.
+Forward and the weights' gradient apart. The strong peer has channels_last_3d and keeps freed memory. The floor is
+filling the output.
 """
 
 import pytest
 import torch
 from bench_render import make_poses
+from measuring import DTYPES, measure
 
 from fastpose.ops import pose_stem, render_heatmaps
 
 BATCH, SIZE = 8, (56, 56)
+SECTION = f"first convolution B{BATCH}"
 STEMS = {  # (output channels, kernel, stride, padding)
     "SlowOnly": (32, (1, 7, 7), (1, 1, 1), (0, 3, 3)),
     "X3D-shallow": (24, (1, 3, 3), (1, 2, 2), (0, 1, 1)),
     "C3D-light": (32, (3, 3, 3), (1, 1, 1), (1, 1, 1)),
 }
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-PEERS = {  # the dtype and the memory format of drawn heatmaps
-    "fp32": (torch.float32, torch.contiguous_format),
-    "fp32 channels last": (torch.float32, torch.channels_last_3d),
-    "bf16 channels last": (torch.bfloat16, torch.channels_last_3d),
-}
-PASSES = ("forward", "weight gradient")
+TIMED = ("SlowOnly", "X3D-shallow")  # C3D-light's output is SlowOnly's
+PASSES = ("forward", "gradient")
 
 
 def make_case(stem: str):
@@ -31,21 +29,12 @@ def make_case(stem: str):
     return poses, torch.randn(channels, poses.shape[3], *kernel), stride, padding
 
 
-def run(benchmark, function, stem: str, direction: str, **extra_info) -> None:
-    benchmark.group = f"stem of {stem}, {direction}"
-    benchmark.extra_info.update(clips=BATCH, **extra_info)
-    benchmark.pedantic(function, rounds=9, warmup_rounds=2)
-
-
-@pytest.mark.parametrize("case", DTYPES)
-@pytest.mark.parametrize("direction", PASSES)
-@pytest.mark.parametrize("stem", STEMS)
-def test_stem(benchmark, stem, direction, case):
+def from_keypoints(stem: str, dtype: str):
+    """Return what convolves, and what gives the weights' gradient; with what the first gives."""
     poses, weight, stride, padding = make_case(stem)
-    dtype = DTYPES[case]
 
     def forward():
-        return pose_stem(poses, weight, SIZE, stride=stride, padding=padding, dtype=dtype)
+        return pose_stem(poses, weight, SIZE, stride=stride, padding=padding, dtype=DTYPES[dtype])
 
     volume = forward()
     gradient = torch.randn_like(volume)
@@ -54,19 +43,15 @@ def test_stem(benchmark, stem, direction, case):
     def weight_gradient():
         torch.ops.fastpose.pose_stem_weight_gradient(gradient, poses, weight, *settings)
 
-    function = forward if direction == "forward" else weight_gradient
-    run(benchmark, function, stem, direction, bytes=volume.nbytes, case=case)
+    return forward, weight_gradient, volume
 
 
-@pytest.mark.as_today
-@pytest.mark.parametrize("form", PEERS)
-@pytest.mark.parametrize("direction", PASSES)
-@pytest.mark.parametrize("stem", STEMS)
-def test_drawn(benchmark, stem, direction, form):
+def from_drawn(stem: str, dtype: str, *, strong: bool):
+    """Return the same of torch's convolution."""
     poses, weight, stride, padding = make_case(stem)
-    dtype, memory_format = PEERS[form]
-    maps = render_heatmaps(poses, SIZE, dtype=dtype, memory_format=memory_format)
-    weight = weight.to(dtype, memory_format=memory_format)
+    order = torch.channels_last_3d if strong else torch.contiguous_format
+    maps = render_heatmaps(poses, SIZE, dtype=DTYPES[dtype], memory_format=order)
+    weight = weight.to(DTYPES[dtype], memory_format=order)
 
     def forward():
         return torch.nn.functional.conv3d(maps, weight, None, stride, padding)
@@ -91,13 +76,36 @@ def test_drawn(benchmark, stem, direction, form):
             (False, True, False),
         )
 
+    return forward, weight_gradient, volume
+
+
+def run(benchmark, function, case: str, volume: torch.Tensor, dtype: str, **info) -> None:
+    measure(
+        benchmark,
+        function,
+        SECTION,
+        case=case,
+        dtype=dtype,
+        clips=BATCH,
+        bytes=volume.nbytes,
+        seconds=0.5,
+        **info,
+    )
+
+
+@pytest.mark.parametrize("direction", PASSES)
+@pytest.mark.parametrize("stem", TIMED)
+def test_stem(benchmark, stem, direction, who, dtype):
+    if who == "fastpose":
+        forward, weight_gradient, volume = from_keypoints(stem, dtype)
+    else:
+        forward, weight_gradient, volume = from_drawn(stem, dtype, strong=who == "strong")
     function = forward if direction == "forward" else weight_gradient
-    run(benchmark, function, stem, direction, bytes=volume.nbytes, role="peer", note=form)
+    run(benchmark, function, f"{stem} {direction}", volume, dtype, who=who)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("stem", TIMED)
 def test_fill(benchmark, stem, dtype):
-    poses, weight, stride, padding = make_case(stem)
-    volume = pose_stem(poses, weight, SIZE, stride=stride, padding=padding, dtype=DTYPES[dtype])
-    run(benchmark, lambda: volume.fill_(0.5), stem, "forward", bytes=volume.nbytes, role="floor", case=dtype)
+    volume = from_keypoints(stem, dtype)[2]
+    fill = lambda: volume.fill_(0.5)  # noqa: E731
+    run(benchmark, fill, f"{stem} forward", volume, dtype, role="floor", row=f"fill {stem} {dtype}")

@@ -6,11 +6,14 @@ from torch import Tensor, nn
 
 
 class SelfAttention(nn.Module):
-    """Product, softmax, product; the temporal kind first copies its tokens to joint-major order."""
+    """Product, softmax, product; the temporal kind first copies its tokens to joint-major order.
 
-    def __init__(self, dim: int, heads: int, temporal: bool):
+    With ``fused``, torch's scaled_dot_product_attention.
+    """
+
+    def __init__(self, dim: int, heads: int, temporal: bool, fused: bool):
         super().__init__()
-        self.heads, self.temporal = heads, temporal
+        self.heads, self.temporal, self.fused = heads, temporal, fused
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
@@ -24,8 +27,11 @@ class SelfAttention(nn.Module):
                 y.reshape(-1, frames, self.heads, joints, y.shape[-1]).permute(0, 2, 3, 1, 4)
                 for y in (q, k, v)
             )
-        scores = (q @ k.transpose(-2, -1)) * (dim // self.heads) ** -0.5
-        y = scores.softmax(dim=-1) @ v
+        if self.fused:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            scores = (q @ k.transpose(-2, -1)) * (dim // self.heads) ** -0.5
+            y = scores.softmax(dim=-1) @ v
         if self.temporal:
             y = y.permute(0, 3, 2, 1, 4).reshape(rows, joints, dim)
         else:
@@ -34,10 +40,10 @@ class SelfAttention(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, dim: int, heads: int, ratio: int, temporal: bool):
+    def __init__(self, dim: int, heads: int, ratio: int, temporal: bool, fused: bool):
         super().__init__()
         self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
-        self.attention = SelfAttention(dim, heads, temporal)
+        self.attention = SelfAttention(dim, heads, temporal, fused)
         self.mlp = nn.Sequential(nn.Linear(dim, ratio * dim), nn.GELU(), nn.Linear(ratio * dim, dim))
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
@@ -46,7 +52,18 @@ class Layer(nn.Module):
 
 
 class PlainMotionBERT(nn.Module):
-    def __init__(self, dim: int, ratio: int, classes: int, depth=5, heads=8, rep=512, maxlen=243, joints=17):
+    def __init__(
+        self,
+        dim: int,
+        ratio: int,
+        classes: int,
+        depth=5,
+        heads=8,
+        rep=512,
+        maxlen=243,
+        joints=17,
+        fused=False,
+    ):
         super().__init__()
         self.joints_embed = nn.Linear(3, dim)
         self.pos_embed = nn.Parameter(0.02 * torch.randn(1, joints, dim))
@@ -54,7 +71,7 @@ class PlainMotionBERT(nn.Module):
         orders = ((False, True), (True, False))
         self.streams = nn.ModuleList(
             nn.ModuleList(
-                nn.ModuleList(Layer(dim, heads, ratio, kind) for kind in order) for _ in range(depth)
+                nn.ModuleList(Layer(dim, heads, ratio, kind, fused) for kind in order) for _ in range(depth)
             )
             for order in orders
         )

@@ -12,7 +12,7 @@ import peers_decode
 import peers_render
 import peers_sample
 import torch
-from peers_train import SlowOnly
+from peers_train import SlowOnly, crop_to_centre_taps
 from torch import Tensor, nn
 
 CLIP_LEN = 24
@@ -21,14 +21,20 @@ JOINTS = 25
 PERSONS = 2
 
 
-def network(kind: str, num_classes: int) -> nn.Module:
+def network(kind: str, num_classes: int, *, strong: bool) -> nn.Module:
     channels = PERSONS * JOINTS * 2 if kind == "skeleton" else JOINTS
-    return SlowOnly(channels, num_classes).eval()
+    model = SlowOnly(channels, num_classes).eval()
+    if strong and kind == "skeleton":
+        crop_to_centre_taps(model)
+    elif strong:
+        model = model.to(memory_format=torch.channels_last_3d)
+    return model
 
 
-def load(path: Path) -> dict[str, object]:
+def load(path: Path, *, strong: bool) -> dict[str, object]:
     """The annotation of the longest body: colour pixels [1, L, 25, 2] and scores by tracking state."""
-    tracks = peers_decode.decode_with_python(str(path)).values()
+    decode = peers_decode.decode_with_numpy if strong else peers_decode.decode_with_python
+    tracks = decode(str(path)).values()
     _, joints = max(tracks, key=lambda track: len(track[0]))  # [L, 25, 12]
     return {
         "keypoint": joints[None, ..., 5:7],
@@ -59,13 +65,19 @@ def model_input(kind: str, poses: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, kind: str, paths: list[Path], out: Path, top_k: int = 5) -> None:
-    """One clip at a time, as test scripts with one sample per GPU do; a row for each."""
+def predict(
+    model: nn.Module, kind: str, paths: list[Path], out: Path, top_k: int = 5, *, strong: bool = False
+) -> None:
+    """One clip at a time, as test scripts with one sample per GPU do, or 32; a row for each."""
+    count = 32 if strong else 1
+    order = torch.channels_last_3d if strong and kind == "heatmap" else torch.contiguous_format
     with open(out, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["file", *(f"{what}_{i}" for i in range(top_k) for what in ("label", "score"))])
-        for path in paths:
-            scores = model(model_input(kind, transform(load(path)))).softmax(1)[0]
+        for begin in range(0, len(paths), count):
+            some = paths[begin : begin + count]
+            inputs = [model_input(kind, transform(load(path, strong=strong))) for path in some]
+            scores = model(torch.cat(inputs).to(memory_format=order)).float().softmax(1)
             best = scores.topk(top_k)
-            cells = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-            writer.writerow([path, *(cell for pair in cells for cell in pair)])
+            for path, *row in zip(some, best.indices.tolist(), best.values.tolist(), strict=True):
+                writer.writerow([path, *(cell for pair in zip(*row, strict=True) for cell in pair)])

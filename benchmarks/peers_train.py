@@ -1,4 +1,4 @@
-"""What users run today to train: SlowOnly on drawn heatmaps in fp32, fed clip by clip by NumPy transforms.
+"""What users run today to train: SlowOnly in fp32, fed clip by clip by NumPy transforms.
 
 A re-statement of the network as PYSKL configures it (4, 6, 3 bottlenecks, base 32), with plain modules, and of
 its data pipeline from the other peers.
@@ -9,6 +9,8 @@ import peers_render
 import peers_sample
 import torch
 from torch import Tensor, nn
+
+SIZE = (56, 56)
 
 
 def conv_bn(channels: int, width: int, kernel, stride=(1, 1, 1)) -> nn.Sequential:
@@ -50,10 +52,31 @@ class SlowOnly(nn.Module):
         return self.classifier(self.blocks(self.stem(x)).mean((2, 3, 4)))
 
 
-def load_batch(clips: list[dict], flip_index: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Run the data pipeline on annotations: heatmaps [B, V, 24, 56, 56] and labels [B]."""
-    volumes = []
+def crop_to_centre_taps(model: nn.Module) -> None:
+    """Keep of each kernel what a volume of one pixel meets: its centre in space."""
+    for conv in model.modules():
+        if isinstance(conv, nn.Conv3d):
+            height, width = conv.kernel_size[1:]
+            taps = conv.weight[..., height // 2, width // 2].detach().clone()
+            conv.weight = nn.Parameter(taps[..., None, None])
+            conv.kernel_size, conv.padding = (conv.kernel_size[0], 1, 1), (conv.padding[0], 0, 0)
+
+
+def load_batch(
+    clips: list[dict], kind: str, flip_index: np.ndarray, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Run the data pipeline on annotations: inputs of ``kind`` and labels.
+
+    Heatmaps are [B, V, 24, 56, 56], their sums over the joints [B, 1, 24, 56, 56] ("grayscale"), coordinates in
+    [-1, 1] [B, M·V·2, 24, 1, 1] ("skeleton").
+    """
+    inputs = []
     for clip in clips:
         poses = peers_sample.pipeline(clip, 24, flip_index, 0.0, rng)  # [M, T, V, 3]
-        volumes.append(peers_render.heatmaps(poses, (56, 56)).transpose(1, 0, 2, 3))
-    return torch.from_numpy(np.stack(volumes)), torch.tensor([clip["label"] for clip in clips])
+        if kind == "skeleton":
+            points = poses[..., :2].transpose(0, 2, 3, 1) * 2 / (SIZE[0] - 1) - 1  # [M, V, 2, T]
+            inputs.append(points.reshape(-1, points.shape[-1], 1, 1).astype(np.float32))
+        else:
+            maps = peers_render.heatmaps(poses, SIZE).transpose(1, 0, 2, 3)
+            inputs.append(maps.sum(0, keepdims=True) if kind == "grayscale" else maps)
+    return torch.from_numpy(np.stack(inputs)), torch.tensor([clip["label"] for clip in clips])

@@ -11,7 +11,7 @@ from fastpose.evaluation.benchmark_table import (
     format_table,
     markdown_table,
     plot_section,
-    read_rows,
+    read_run,
     sections,
     table,
 )
@@ -43,9 +43,11 @@ def benchmarks(
 ) -> None:
     """Print a table for each section of a benchmark run; write Markdown and bar charts."""
     source = json_file or newest_run()
+    run = read_run(source)
     out.mkdir(parents=True, exist_ok=True)
-    text = [f"# Benchmarks: {source.name}"]
-    for i, (name, rows) in enumerate(sections(read_rows(source)).items()):
+    print(run.machine)
+    text = [f"# Benchmarks: {source.name}", run.machine]
+    for i, (name, rows) in enumerate(sections(run.rows).items()):
         cells = table(rows)
         print(f"\n{name}\n{format_table(cells)}")
         picture = f"{i + 1:02}-" + "".join(c if c.isalnum() else "-" for c in name) + ".png"

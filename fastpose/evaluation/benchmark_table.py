@@ -2,8 +2,14 @@
 
 A benchmark says in pytest-benchmark's ``extra_info`` how much one call does, as ``clips``, ``frames``, ``bytes``
 and / or ``flop``. Its group is its section. In a section, rows of ``role`` "peer" are what users run today and rows of
-``role`` "floor" what the machine allows; the others are compared to them. A row with a ``case`` is compared to
-the peers and floors of the same case. ``peak_bytes`` and a ``note`` are optional.
+``role`` "floor" what the machine allows; the others are compared to them. Optional:
+
+- ``row``: the words that name it, by default the benchmark's name;
+- ``peer``: the name of a peer's column, such as "strong"; peers without one are "peer";
+- ``case`` and ``dtype``: a row is compared to peers and floors of its own case and dtype, and to those that name none
+  (or a list with its own);
+- ``threads``: a row is compared to floors of as many threads;
+- ``peak_bytes`` and ``note``.
 """
 
 import json
@@ -14,7 +20,14 @@ from typing import Any
 
 from fastpose.system.files import atomic_path
 
-UNITS = (("flop", 1e9, "GFLOP/s"), ("bytes", 1e6, "MB/s"), ("clips", 1, "clips/s"), ("frames", 1, "frames/s"))
+UNITS = {
+    "bytes": (1e9, "GB/s"),
+    "clips": (1, "clips/s"),
+    "frames": (1, "frames/s"),
+    "flop": (1e9, "GFLOP/s"),
+}
+WIDTH = 100  # columns of a printed table
+MACHINE = "fastpose"  # where a saved run has the words for its machine, in what pytest-benchmark says of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +43,42 @@ class Row:
     def role(self) -> str | None:
         return self.info.get("role")
 
+    @property
+    def peer(self) -> str:
+        """The name of a peer's column."""
+        return self.info.get("peer", "peer")
+
+    @property
+    def label(self) -> str:
+        words = self.info.get("row", self.name.removeprefix("test_"))
+        prefix = {"peer": f"{self.peer}: ", "floor": "floor: "}.get(self.role or "", "")
+        return prefix + words
+
     def rate(self, kind: str) -> float:
         """Return "clips", "frames", "bytes" or "flop", of which ``info`` has the number in a call, per second."""
         return self.info[kind] / self.seconds
 
 
-def read_rows(path: str | Path) -> list[Row]:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The benchmarks of one run, and the words for the machine that they ran on."""
+
+    machine: str
+    rows: list[Row]
+
+
+def read_run(path: str | Path) -> Run:
     """Read what ``pytest benchmarks --benchmark-json=FILE`` (or ``--benchmark-autosave``) wrote."""
     try:
         saved = json.loads(Path(path).read_text(encoding="utf-8"))
-        return [
+        rows = [
             Row(item["name"], item["group"] or "other", item["stats"]["median"], item["extra_info"])
             for item in saved["benchmarks"]
         ]
+        return Run(saved.get("machine_info", {}).get(MACHINE, "unknown machine"), rows)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: is no json file of pytest-benchmark ({error!r})") from error
 
 
@@ -65,14 +98,18 @@ def ratio(row: Row, other: Row) -> float | None:
     return None
 
 
-def compared_to(row: Row, others: list[Row]) -> list[Row]:
-    """Return those of ``others`` that ``row`` is to be compared to."""
-    return [other for other in others if other.info.get("case") in (None, row.info.get("case"))]
+def compared_to(row: Row, others: list[Row], keys: Iterable[str] = ("case", "dtype")) -> list[Row]:
+    """Return those of ``others`` that name none of ``keys``, or the same as ``row``."""
+
+    def fits(named: Any, own: Any) -> bool:
+        return named is None or (own in named if isinstance(named, list) else own == named)
+
+    return [other for other in others if all(fits(other.info.get(key), row.info.get(key)) for key in keys)]
 
 
 def floor_share(row: Row, floors: list[Row]) -> float | None:
     """Return the percentage of the floor's rate that ``row`` reaches, by bytes or by operations."""
-    for floor in compared_to(row, floors):
+    for floor in compared_to(row, floors, ("case", "dtype", "threads")):
         for kind in ("flop", "bytes"):
             if kind in row.info and kind in floor.info:
                 return 100 * row.rate(kind) / floor.rate(kind)
@@ -83,38 +120,74 @@ def table(rows: list[Row]) -> list[list[str]]:
     """Return one section as cells, the first row being the heads of the columns."""
     peers = [row for row in rows if row.role == "peer"]
     floors = [row for row in rows if row.role == "floor"]
-    kinds = [unit for unit in UNITS if any(unit[0] in row.info for row in rows)]
-    heads = ["", "ms", *(name for _, _, name in kinds)]
-    most = max((len(compared_to(row, peers)) for row in rows if row.role is None), default=0)
-    heads += ["× peer"] if most == 1 else [f"× peer {i + 1}" for i in range(most)]
-    heads += ["% of floor"] if floors else []
+    unit = _unit(rows)
+    compared = {id(row): _peers_of(row, peers) for row in rows if row.role is None}
+    columns = list(dict.fromkeys(name for found in compared.values() for name in found))
     memory = any("peak_bytes" in row.info for row in rows)
+    heads = ["", "ms", *([UNITS[unit][1]] if unit else []), *(f"× {name}" for name in columns)]
+    heads += ["% of floor"] if floors else []
     heads += ["peak MB"] if memory else []
     cells = [[*heads, "note"]]
     for row in rows:
-        line = [row.name, f"{row.seconds * 1e3:.3f}"]
-        line += [f"{row.rate(kind) / scale:,.0f}" if kind in row.info else "" for kind, scale, _ in kinds]
-        ratios = [ratio(row, peer) for peer in compared_to(row, peers)] if row.role is None else []
-        line += [f"{value:.1f}" if value else "" for value in ratios] + [""] * (most - len(ratios))
+        line = [row.label, _digits(row.seconds * 1e3)]
+        if unit:
+            line.append(_digits(row.rate(unit) / UNITS[unit][0]) if unit in row.info else "")
+        found = compared.get(id(row), {})
+        ratios = [ratio(row, found[name]) if name in found else None for name in columns]
+        line += ["" if value is None else _digits(value, 2) for value in ratios]
         share = floor_share(row, floors) if row.role is None else None
         line += [f"{share:.0f}" if share is not None else ""] if floors else []
         line += [f"{row.info['peak_bytes'] / 1e6:,.0f}" if "peak_bytes" in row.info else ""] if memory else []
-        label = f"[{row.role}] " if row.role else ""
-        cells.append([*line, f"{label}{row.info.get('note', '')}".strip()])
+        cells.append([*line, _note(row, unit)])
     return cells
 
 
-def format_table(cells: list[list[str]]) -> str:
-    """Return cells as aligned text: names left, numbers right."""
+def _unit(rows: list[Row]) -> str | None:
+    """Return what a section's rates count: bytes where its floor does, else what all but its floors say first."""
+    if any(row.role == "floor" and "bytes" in row.info and "flop" not in row.info for row in rows):
+        return "bytes"
+    for kind in ("clips", "frames", "bytes", "flop"):
+        if any(row.role != "floor" and kind in row.info for row in rows):
+            return kind
+    return None
+
+
+def _peers_of(row: Row, peers: list[Row]) -> dict[str, Row]:
+    """Return the peers that ``row`` is compared to by the names of their columns, numbered where names repeat."""
+    found = compared_to(row, peers)
+    names = [peer.peer for peer in found]
+    numbered = [
+        name if names.count(name) == 1 else f"{name} {names[: i + 1].count(name)}"
+        for i, name in enumerate(names)
+    ]
+    return dict(zip(numbered, found, strict=True))
+
+
+def _note(row: Row, unit: str | None) -> str:
+    note = row.info.get("note", "")
+    if row.role == "floor" and unit not in row.info and "flop" in row.info:
+        note = ", ".join(filter(None, [f"{row.rate('flop') / 1e9:,.0f} GFLOP/s", note]))
+    return note
+
+
+def _digits(value: float, digits: int = 3) -> str:
+    """Return a number with ``digits`` significant digits, or so many behind the point."""
+    places = max(0, digits - len(str(int(value)))) if value >= 1 else digits
+    return f"{value:,.{places}f}"
+
+
+def format_table(cells: list[list[str]], width: int = WIDTH) -> str:
+    """Return cells as aligned text, names left, numbers right; what is beyond ``width`` columns is cut."""
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     last = len(widths) - 1
-    return "\n".join(
+    lines = (
         "  ".join(
             cell.ljust(width) if i in (0, last) else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in cells
     )
+    return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in lines)
 
 
 def markdown_table(cells: list[list[str]]) -> str:
@@ -127,17 +200,17 @@ def plot_section(path: Path, title: str, rows: list[Row]) -> None:
     """Draw the rates of one section as bars, on a logarithmic scale; peers and floors in their own colours."""
     from matplotlib.figure import Figure
 
-    kind, scale, unit = next(
-        (unit for unit in reversed(UNITS) if all(unit[0] in row.info for row in rows)), (None, 1, "calls/s")
-    )
+    kind = _unit(rows)
+    scale, unit = UNITS[kind] if kind else (1, "calls/s")
+    rows = [row for row in rows if kind is None or kind in row.info]
     figure = Figure(figsize=(9, 1.2 + 0.32 * len(rows)), layout="constrained")
     axes = figure.add_subplot()
     colours = {None: "tab:blue", "peer": "tab:gray", "floor": "tab:olive"}
     values = [(row.rate(kind) if kind else 1 / row.seconds) / scale for row in rows]
-    bars = axes.barh([row.name for row in rows], values, color=[colours[row.role] for row in rows])
-    axes.bar_label(
-        bars, [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values], padding=3, fontsize=8
-    )
+    places = range(len(rows))  # names need not differ
+    bars = axes.barh(places, values, color=[colours[row.role] for row in rows])
+    axes.set_yticks(places, [row.label for row in rows])
+    axes.bar_label(bars, [_digits(value) for value in values], padding=3, fontsize=8)
     axes.set_xscale("log")
     axes.set_xlim(right=max(values) * 3)
     axes.invert_yaxis()

@@ -30,6 +30,16 @@ def cpu_has_bf16() -> bool:
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 
 
+def cpu_instructions() -> str:
+    """Return the widest vector instructions of the CPU, and those for bf16 and int8: "AVX-512, VNNI, bf16"."""
+    flags = cpu_flags()
+    widths = (("avx512f", "AVX-512"), ("avx2", "AVX2"), ("avx", "AVX"))
+    names = [next((name for flag, name in widths if flag in flags), "no AVX")]
+    names += ["VNNI"] if flags & {"avx512_vnni", "avx_vnni"} else []
+    names += ["AMX"] if "amx_tile" in flags else []
+    return ", ".join([*names, "bf16" if cpu_has_bf16() else "no bf16"])
+
+
 def cpu_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
@@ -58,8 +68,15 @@ def describe() -> dict[str, object]:
         "platform": platform.platform(),
         "cpu": cpu_name(),
         "cpu_cores": len(os.sched_getaffinity(0)),
+        "cpu_instructions": cpu_instructions(),
         "cpu_bf16": cpu_has_bf16(),
         "torch_threads": torch.get_num_threads(),
         "gpu": gpu,
         "cuda": torch.version.cuda,
     }
+
+
+def summary() -> str:
+    """Return the processor, its instructions, cores and threads, and torch's version, in one line."""
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    return f"{cpu_name()} ({cpu_instructions()}), {cores} cores, {threads} threads, torch {torch.__version__}"
