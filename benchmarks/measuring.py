@@ -33,7 +33,7 @@ def measure(
     Args:
         section: the table to which the row belongs.
         who: "fastpose", or the column of a peer; the one called "peer" is compared to rows of any dtype.
-        least: number of rounds of a slow function, after a call that is not counted.
+        least: number of rounds of a slow function, after a call that is not counted; 1 where that took over 2 s.
         info: see ``fastpose.evaluation.benchmark_table``. Unless given, ``row`` is the case with the dtype and
             ``threads`` those of torch.
     """
@@ -47,7 +47,8 @@ def measure(
     once = _seconds(function)
     if once < seconds / 4:
         once = _seconds(function)  # the first call also prepares
-    benchmark.pedantic(function, rounds=min(max(int(seconds / once), least), 50))
+    fewest = least if once < 2 else 1
+    benchmark.pedantic(function, rounds=min(max(int(seconds / once), fewest), 50))
 
 
 def measure_products(benchmark, section: str, dtype: str, **info: Any) -> None:
