@@ -1,8 +1,8 @@
-"""Symmetric contrastive loss, forward and backward, against dense and chunked forms and the matrix rate.
+"""Contrastive losses, forward and backward, against dense and chunked forms and the matrix rate.
 
-24 N² D operations: what the method does without using that the matrix of pairs is symmetric. The peers are the dense
-form, the same under torch.compile and, on a GPU, chunks of its rows. On the CPU one thread, whose times hold still;
-on a GPU replays of a CUDA graph, inputs rotated.
+The symmetric one has 24 N² D operations: what the method does without using that the matrix of pairs is symmetric.
+The peers are the dense form, the same under torch.compile and, on a GPU, chunks of its rows. On the CPU one thread,
+whose times hold still; on a GPU replays of a CUDA graph, inputs rotated.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,10 @@ import pytest
 import torch
 from measuring import DTYPES, measure, measure_products
 
-from fastpose.ops import contrastive_loss
+from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
 
 CUDA = torch.cuda.is_available()
-SECTION = f"contrastive loss, symmetric, {'GPU' if CUDA else 'CPU'}"
+SECTION = f"contrastive losses, symmetric unless said, {'GPU' if CUDA else 'CPU'}"
 THREADS = (1,)
 HAS_BF16 = CUDA
 TEMPERATURE = 0.1
@@ -94,6 +94,38 @@ def test_loss(benchmark, count, width, form, dtype, threads):
     replay, peak = graphed(FORMS[form], views)
     work = {"clips": count * COPIES, "flop": flop * COPIES, "peak_bytes": peak * 1e6}
     measure(benchmark, replay, SECTION, seconds=0.2, **work, **info)
+
+
+CLASSES = 20
+LABELS = torch.arange(64) % CLASSES
+OTHERS = {
+    "one-directional": (
+        lambda o, n: contrastive_loss(o, n, TEMPERATURE),
+        lambda o, n: peers_contrastive.dense_one_directional_loss(o, n, TEMPERATURE),
+    ),
+    "group": (
+        lambda o, n: group_contrastive_loss(o, n, LABELS, CLASSES, temperature=TEMPERATURE, symmetric=True),
+        lambda o, n: peers_contrastive.dense_group_loss(o, n, LABELS, CLASSES, TEMPERATURE),
+    ),
+    "supervised": (
+        lambda o, n: supervised_contrastive_loss(torch.cat([o, n]), LABELS.repeat(2), TEMPERATURE),
+        lambda o, n: peers_contrastive.dense_supervised_loss(
+            torch.cat([o, n]), LABELS.repeat(2), TEMPERATURE
+        ),
+    ),
+}
+
+
+@pytest.mark.skipif(CUDA, reason="losses of a training batch on the CPU")
+@pytest.mark.parametrize("form", ["fastpose", "dense"])
+@pytest.mark.parametrize("loss", OTHERS)
+def test_other_losses(benchmark, loss, form, dtype, threads):
+    ours, dense = OTHERS[loss]
+    views = make_views(len(LABELS), 512, dtype)
+    torch.testing.assert_close(ours(*views), dense(*views), rtol=1e-3, atol=1e-4)
+    run = ours if form == "fastpose" else dense
+    info = {"who": form, "case": f"{loss} N {len(LABELS)} D 512", "dtype": dtype, "clips": len(LABELS)}
+    measure(benchmark, lambda: torch.autograd.grad(run(*views), views), SECTION, seconds=0.3, **info)
 
 
 def test_products(benchmark, threads, dtype):
