@@ -92,11 +92,13 @@ class BatchNorm(nn.BatchNorm3d):
         """[N·V, C, …] → [N, V·C, …]."""
         return x.unflatten(0, (-1, self.views)).flatten(1, 2)
 
-    def forward_depthwise(self, x: Tensor, conv: "Convolution", *, relu: bool) -> Tensor:
-        """Return ``conv(self(x, relu=relu))`` for a depthwise convolution, in one pass."""
+    def forward_depthwise(
+        self, x: Tensor, conv: "Convolution", *, relu: bool, statistics: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Return ``conv(self(x, relu=relu))`` for a depthwise convolution, in one pass; arguments as for a call."""
         return batch_norm_depthwise(
             x, self.running_mean, self.running_var, self.weight, self.bias, conv.weight, conv.stride,
-            self.training, self.momentum, self.eps, relu=relu,
+            self.training, self.momentum, self.eps, relu=relu, statistics=statistics,
         )  # fmt: skip
 
 
@@ -272,5 +274,11 @@ class ResidualBlock(nn.Module):
             return second(first(x))
         if has_hooks(first, first.bn, second, second.conv):  # which are not called below
             return second(first(x))
-        x = first.bn.forward_depthwise(first.conv(x), second.conv, relu=first.relu)
+        statistics = None
+        if first.bn.training and can_chain([first], x):
+            x, mean, variance = norm_conv3d(x, None, first.conv.taps(x), first.conv.stride)
+            statistics = mean, variance
+        else:
+            x = first.conv(x)
+        x = first.bn.forward_depthwise(x, second.conv, relu=first.relu, statistics=statistics)
         return second.bn(x, relu=second.relu)

@@ -110,6 +110,21 @@ def test_bits_do_not_depend_on_threads(dtype):
         assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
 
 
+def test_known_statistics_give_the_same():
+    x, scale, shift, weight = sample((3, 21, 5, 7, 9), (3, 3, 3))
+    statistics = x.mean((0, 2, 3, 4)), x.var((0, 2, 3, 4), correction=0)
+    found = []
+    for known in (None, statistics):
+        leaves = [tensor.clone().requires_grad_() for tensor in (x, scale, shift, weight)]
+        running = torch.zeros(21), torch.ones(21)
+        y = batch_norm_depthwise(
+            leaves[0], *running, *leaves[1:], (1, 2, 2), statistics=known, backend="native"
+        )
+        found.append([y, *running, *torch.autograd.grad(y.square().sum(), leaves)])
+    for value, expected in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_padding_is_zero_after_the_norm():
     x, scale, shift, weight = sample((2, 8, 1, 1, 1), (1, 3, 3))
     y = batch_norm_depthwise(x, None, None, scale, shift + 5, weight, backend="native")
@@ -164,7 +179,7 @@ def test_operator_contract():
     tensors = sample((2, 5, 4, 6, 7), (3, 3, 3))
     torch.library.opcheck(
         torch.ops.fastpose.batch_norm_depthwise.default,
-        (*(tensor.requires_grad_() for tensor in tensors), (1, 2, 1), True, 1e-5),
+        (*(tensor.requires_grad_() for tensor in tensors), None, None, (1, 2, 1), True, 1e-5),
     )
     tensors = [tensor.detach() for tensor in tensors]
     torch.library.opcheck(

@@ -32,6 +32,7 @@ def batch_norm_depthwise(
     eps: float = 1e-5,
     *,
     relu: bool = True,
+    statistics: tuple[Tensor, Tensor] | None = None,  # [C] each
     backend: str = "auto",
 ) -> Tensor:  # [B, C, T', H', W']
     """Return ``depthwise_conv3d(batch_norm_relu(x), weight)``, whose arguments these are.
@@ -40,6 +41,7 @@ def batch_norm_depthwise(
     reads; the normalised volume exists neither then nor for the backward pass.
 
     Args:
+        statistics: mean and biased variance of x, in training, where they are known, as ``batch_norm_relu`` takes them.
         backend: "native" (C++, on the CPU in float32 and bfloat16, with the channels innermost in memory; bitwise
             identical for any number of threads), "reference" (torch, anywhere) or "auto": the first that can
             serve. The first is differentiable once in training, and not in evaluation.
@@ -70,8 +72,9 @@ def batch_norm_depthwise(
         return torch.ops.fastpose.batch_norm_depthwise_evaluation(
             x, norm_weight, norm_bias, weight, running_mean, running_var, stride, relu, eps
         )
+    mean, variance = (None, None) if statistics is None else (part.detach() for part in statistics)
     y, mean, variance = torch.ops.fastpose.batch_norm_depthwise(
-        x, norm_weight, norm_bias, weight, stride, relu, eps
+        x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps
     )
     update_running_statistics(x, running_mean, running_var, mean, variance, momentum)
     return y
@@ -85,8 +88,8 @@ def _autocast_obstacle(x: Tensor) -> str | None:
 # Opaque to torch.compile. Volumes are in channels_last_3d order.
 _library = torch.library.Library("fastpose", "FRAGMENT")
 _library.define(
-    "batch_norm_depthwise(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor weight, int[3] stride, "
-    "bool relu, float eps) -> (Tensor y, Tensor mean, Tensor variance)"
+    "batch_norm_depthwise(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor weight, Tensor? mean, "
+    "Tensor? variance, int[3] stride, bool relu, float eps) -> (Tensor y, Tensor mean, Tensor variance)"
 )
 _library.define(
     "batch_norm_depthwise_evaluation(Tensor x, Tensor norm_weight, Tensor norm_bias, Tensor weight, Tensor mean, "
@@ -100,7 +103,7 @@ _library.define(
 
 
 @torch.library.register_fake("fastpose::batch_norm_depthwise", lib=_library)
-def _new_outputs(x, norm_weight, norm_bias, weight, stride, relu, eps):
+def _new_outputs(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps):
     statistics = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
     return new_output(x, weight, stride), *statistics
 
@@ -138,9 +141,15 @@ def _convolve(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, e
 
 
 @torch.library.impl(_library, "batch_norm_depthwise", "CPU")
-def _forward(x, norm_weight, norm_bias, weight, stride, relu, eps):
-    mean, variance = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
-    y = _convolve(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps, False)
+def _forward(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps):
+    given = mean is not None
+    if given:
+        mean, variance = (
+            part.float().clone() for part in (mean, variance)
+        )  # an operator returns no argument
+    else:
+        mean, variance = (x.new_empty(x.shape[1], dtype=torch.float32) for _ in range(2))
+    y = _convolve(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps, given)
     return y, mean, variance
 
 
@@ -171,15 +180,15 @@ def _backward(gradient, x, norm_weight, norm_bias, weight, mean, variance, strid
 
 class _BatchNormDepthwise(torch.autograd.Function):
     @staticmethod
-    def forward(x, norm_weight, norm_bias, weight, stride, relu, eps):
+    def forward(x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps):
         with torch._C._AutoDispatchBelowAutograd():
             return torch.ops.fastpose.batch_norm_depthwise(
-                x, norm_weight, norm_bias, weight, stride, relu, eps
+                x, norm_weight, norm_bias, weight, mean, variance, stride, relu, eps
             )
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        *tensors, ctx.stride, ctx.relu, ctx.eps = inputs
+        *tensors, _, _, ctx.stride, ctx.relu, ctx.eps = inputs
         _, mean, variance = output
         ctx.mark_non_differentiable(mean, variance)
         ctx.save_for_backward(*tensors, mean, variance)
@@ -193,7 +202,7 @@ class _BatchNormDepthwise(torch.autograd.Function):
         )  # fmt: skip
         parameters = saved[1:4]
         return (
-            dx, *(d.to(p.dtype) for d, p in zip(others, parameters, strict=True)), None, None, None
+            dx, *(d.to(p.dtype) for d, p in zip(others, parameters, strict=True)), None, None, None, None, None
         )  # fmt: skip
 
 
