@@ -137,8 +137,14 @@ def main(argv: list[str] | None = None) -> int:
             plan = leave_one_out(plan)
         out = arguments.out or new_folder(base)
         try:
-            how = {"resume": arguments.resume, "overwrite": arguments.overwrite, "jobs": arguments.jobs}
-            run_experiment(packed, plan, out, **how)
+            run_experiment(
+                packed,
+                plan,
+                out,
+                resume=arguments.resume,
+                overwrite=arguments.overwrite,
+                jobs=arguments.jobs,
+            )
         except KeyboardInterrupt:
             if any((out / name).exists() for name in plan):
                 command.interrupted = (
