@@ -9,6 +9,8 @@
 
 namespace fastpose {
 
+inline constexpr std::int64_t kRowsAtOnce = 8;  // for which sums of a channel stay in registers
+
 // Calls body(channel, std::type_identity<Floats>{}) for each eight channels, and with float for each of the
 // rest: the type of what it is to compute with.
 template <class Body>

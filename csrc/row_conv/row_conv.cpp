@@ -13,8 +13,6 @@
 namespace fastpose {
 namespace {
 
-constexpr std::int64_t kRowsAtOnce = 8;
-
 struct Problem {
   const RowConv& conv;
   const RowConvForward& arrays;

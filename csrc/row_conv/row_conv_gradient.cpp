@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::int64_t kRowsOfRange = 512;  // for which adding up weight gradients of the ranges costs little
 constexpr std::int64_t kMostRanges = 64;
-constexpr std::int64_t kRowsAtOnce = 8;
 
 struct Problem {
   const RowConv& conv;

@@ -16,19 +16,18 @@ namespace fastpose {
 
 inline constexpr int kTileRows = 6;  // of a tile, whose sums stay in registers
 
+// The vectors of a tile's row: as many as registers hold for all its rows.
 template <class Target>
 struct TileShape {
   using Vector = Floats;
   static constexpr int kVectors = Target::kVectorRegisters > 16 || Target::kWidens ? 2 : 1;
 };
-#if defined(__AVX512F__) || defined(__x86_64__)
 using WideFloats [[gnu::vector_size(64)]] = float;
 template <>
 struct TileShape<Avx512Target> {
   using Vector = WideFloats;
   static constexpr int kVectors = 4;
 };
-#endif
 
 template <class Target>
 inline constexpr std::int64_t kVectorLanes =

@@ -105,13 +105,20 @@ def test_a_process_that_dies_is_told(base, tmp_path, monkeypatch):
     ]
 
 
+def hear_ctrl_c():
+    """Undo what a shell does to jobs in its background, and what a process started there inherits."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ending_the_command_ends_all_runs_and_they_go_on(number, status, base, tmp_path):
     out = tmp_path / "runs"
     flags = ["--data", base.data.data, "--model", "dct_mlp", "--arms", "supervised", "--seeds", "0", "1"]
     flags += ["--schedule", "constant", "--alphas", "0", "--threads", "1", "--out", str(out)]
     command = [sys.executable, "-m", "fastpose.train", *flags, "--jobs", "2", "--epochs", "1000000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=hear_ctrl_c
+    ) as process:
         metrics = [out / f"supervised-s{seed}" / "metrics.csv" for seed in (0, 1)]
         while not all(path.exists() for path in metrics):
             assert process.poll() is None, process.stderr.read()

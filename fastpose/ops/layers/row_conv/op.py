@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from fastpose._native import extension_obstacle
 from fastpose.ops.arguments import describe, three_integers
 from fastpose.ops.backend import resolve_backend
 from fastpose.ops.layers.row_conv.reference import norm_conv3d_reference
@@ -82,7 +83,7 @@ def norm_conv_obstacle(x: Tensor, norm: Norm | None, weight: Tensor) -> str | No
     for tensor in (x, weight, *(norm or ())):
         if tensor.dtype != torch.float32:
             return f"does not take {tensor.dtype}"
-    return transform_obstacle()
+    return extension_obstacle() or transform_obstacle()
 
 
 def _check(
