@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::int64_t kRowsOfRange = 512;  // for which adding up weight gradients of the ranges costs little
 constexpr std::int64_t kMostRanges = 64;
+constexpr std::int64_t kRangeBytes = 64 << 20;  // of the weight gradients of all ranges, or of a single one
 
 struct Problem {
   const RowConv& conv;
@@ -255,7 +256,10 @@ void find_gradients(const RowConv& conv, const RowConvBackward& arrays) {
   const Volume output = conv.output();
   const std::int64_t taps = conv.kernel[0] * conv.kernel[1] * conv.kernel[2];
   const std::int64_t rows = conv.batch * conv.input[0] * conv.input[1] * conv.input[2];
-  const std::int64_t ranges = std::clamp<std::int64_t>(rows / kRowsOfRange, 1, kMostRanges);
+  const std::int64_t weight_bytes =
+      taps * conv.in_channels * conv.out_channels * static_cast<std::int64_t>(sizeof(float));
+  const std::int64_t most = std::clamp<std::int64_t>(kRangeBytes / weight_bytes, 1, kMostRanges);
+  const std::int64_t ranges = std::clamp<std::int64_t>(rows / kRowsOfRange, 1, most);
   const bool normalized = arrays.norm.mean != nullptr && arrays.input_gradient != nullptr;
   LineVector<float> sums(normalized ? static_cast<std::size_t>(blocks.count() * 2 * conv.in_channels) : 0);
   LineVector<float> weight_gradients;
