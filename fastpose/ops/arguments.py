@@ -31,3 +31,14 @@ def three_integers(op: str, name: str, value: int | Sequence[int], least: int) -
         )
     frames, rows, columns = (int(one) for one in numbers)
     return frames, rows, columns
+
+
+def check_volume(op: str, x: Tensor, weight: Tensor) -> None:
+    """Raise ValueError unless x and the weight of its convolution are floating, five-dimensional, and x not empty."""
+    for name, tensor in {"x": x, "weight": weight}.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.ndim != 5:
+            raise ValueError(
+                f"{op}: {name} must be a floating tensor of five dimensions, got {describe(tensor)}"
+            )
+    if 0 in x.shape:
+        raise ValueError(f"{op}: x must not be empty, got {tuple(x.shape)}")

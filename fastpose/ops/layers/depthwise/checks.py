@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from fastpose.ops.arguments import describe, three_integers
+from fastpose.ops.arguments import check_volume, three_integers
 
 
 def check_depthwise(
@@ -14,13 +14,7 @@ def check_depthwise(
         ValueError: x [B, C, T, H, W], weight [C, 1, kt, kh, kw] or stride is wrong; it names ``op``.
     """
     strides = three_integers(op, "stride", stride, 1)
-    for name, tensor in {"x": x, "weight": weight}.items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.ndim != 5:
-            raise ValueError(
-                f"{op}: {name} must be a floating tensor of five dimensions, got {describe(tensor)}"
-            )
-    if 0 in x.shape:
-        raise ValueError(f"{op}: x must not be empty, got {tuple(x.shape)}")
+    check_volume(op, x, weight)
     if (
         weight.shape[0] != x.shape[1]
         or weight.shape[1] != 1

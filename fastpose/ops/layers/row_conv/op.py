@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastpose._native import extension_obstacle
-from fastpose.ops.arguments import describe, three_integers
+from fastpose.ops.arguments import check_volume, describe, three_integers
 from fastpose.ops.backend import resolve_backend
 from fastpose.ops.layers.row_conv.reference import norm_conv3d_reference
 from fastpose.ops.native_call import transform_obstacle
@@ -91,13 +91,7 @@ def _check(
 ) -> tuple[int, int, int]:
     """Return the stride of each axis; ValueError where an argument is wrong."""
     strides = three_integers(op, "stride", stride, 1)
-    for name, tensor in {"x": x, "weight": weight}.items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or tensor.ndim != 5:
-            raise ValueError(
-                f"{op}: {name} must be a floating tensor of five dimensions, got {describe(tensor)}"
-            )
-    if 0 in x.shape:
-        raise ValueError(f"{op}: x must not be empty, got {tuple(x.shape)}")
+    check_volume(op, x, weight)
     if weight.shape[1] != x.shape[1] or 0 in weight.shape or any(side % 2 == 0 for side in weight.shape[2:]):
         raise ValueError(
             f"{op}: weight must be [C', {x.shape[1]}, kt, kh, kw] with odd sides, got {tuple(weight.shape)}"
