@@ -352,3 +352,18 @@ def row_conv_backward(
     weight_gradient: _Address,
     norm_gradients: _Address,
 ) -> None: ...
+def int8_conv(
+    shape: Sequence[int],
+    out_channels: int,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    threads: int,
+    input: _Address,
+    weights: _Address,
+    weight_sums: _Address,
+    output: _Address,
+    scale: _Address,
+    shift: _Address,
+    residual: _Address,
+    relu: bool,
+) -> None: ...

@@ -48,6 +48,7 @@ class Arguments:
     """package.module:Class of your own network, for runs that were trained with it."""
     device: str = "auto"
     precision: str = "auto"
+    """auto, bf16, fp32 or int8, of the matrix products."""
     seed: int = 0
     """Seed of the noise."""
     eval: EvalConfig = field(default_factory=EvalConfig)

@@ -64,7 +64,7 @@ class Arguments:
     device: str = "auto"
     """auto, cpu or cuda."""
     precision: str = "auto"
-    """auto, bf16 or fp32, of the matrix products."""
+    """auto, bf16, fp32 or int8, of the matrix products."""
     kpfiles: Path | None = None
     """Folder of the keypoint files that an index of Kinetics-400 points to."""
     draw: Path | None = None

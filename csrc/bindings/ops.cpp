@@ -10,6 +10,7 @@
 #include "base/guarded.hpp"
 #include "heatmap/heatmap_gradient.hpp"
 #include "heatmap/heatmap_renderer.hpp"
+#include "int8_conv/int8_conv.hpp"
 #include "norm_depthwise/batch_norm.hpp"
 #include "norm_depthwise/depthwise_conv.hpp"
 #include "norm_depthwise/norm_depthwise.hpp"
@@ -381,6 +382,32 @@ void bind_row_conv(py::module_& module) {
       py::arg("norm_gradients"), "Fill the gradients; fastpose.ops checks the arguments.");
 }
 
+// Addresses of dense volumes [B, T, H, W, C], of packed int8 weights and of float32 arrays; see
+// int8_conv.hpp.
+void bind_int8_conv(py::module_& module) {
+  using Address = std::uintptr_t;
+  const auto floats = [](Address address) { return reinterpret_cast<float*>(address); };
+  module.def(
+      "int8_conv",
+      [=](const std::array<std::int64_t, 5>& shape, std::int64_t out_channels, const fastpose::Volume& kernel,
+          const fastpose::Volume& stride, int threads, Address input, Address weights, Address weight_sums,
+          Address output, Address scale, Address shift, Address residual, bool relu) {
+        run_or_throw([&] {
+          return fastpose::int8_conv(
+              {shape[0], shape[1], out_channels, {shape[2], shape[3], shape[4]}, kernel, stride, threads},
+              {floats(input),
+               reinterpret_cast<const std::int8_t*>(weights),
+               floats(weight_sums),
+               {floats(scale), floats(shift), floats(residual), relu},
+               floats(output)});
+        });
+      },
+      py::arg("shape"), py::arg("out_channels"), py::arg("kernel"), py::arg("stride"), py::arg("threads"),
+      py::arg("input"), py::arg("weights"), py::arg("weight_sums"), py::arg("output"), py::arg("scale"),
+      py::arg("shift"), py::arg("residual"), py::arg("relu"),
+      "Fill the output; shape is the input's [B, C, T, H, W]. fastpose.ops checks the arguments.");
+}
+
 }  // namespace
 
 void bind_operators(py::module_& module) {
@@ -390,4 +417,5 @@ void bind_operators(py::module_& module) {
   bind_attention(module);
   bind_batch_norm(module);
   bind_row_conv(module);
+  bind_int8_conv(module);
 }

@@ -96,11 +96,22 @@ struct Window {
   std::int64_t first, step, size;
 };
 
-// Copies windows of volumes [batch, size, channels], with zeros outside of them, by write(to, from, rows) for
-// runs of rows that are neighbours, of which `from` is the number of the first.
-template <class Write>
+// What is read along one axis for the outputs of `span`, and the distance in it from one output to the next.
+struct InputWindow {
+  Window window;
+  std::int64_t step;
+};
+inline InputWindow input_window(const RowConv& conv, std::size_t axis, const Span& span) {
+  const std::int64_t kernel = conv.kernel[axis], stride = conv.stride[axis];
+  if (kernel == 1) return {{span.begin * stride, stride, span.size()}, 1};
+  return {{span.begin * stride - kernel / 2, 1, (span.size() - 1) * stride + kernel}, stride};
+}
+
+// Copies windows of volumes [batch, size, channels], with the value `outside` where those end, by
+// write(to, from, rows) for runs of rows that are neighbours, of which `from` is the number of the first.
+template <class Value, class Write>
 void read_windows(const Volume& size, std::int64_t channels, const Span& clips, const Window (&windows)[3],
-                  float* result, const Write& write) {
+                  Value* result, Value outside, const Write& write) {
   const auto inside = [&](std::size_t axis, std::int64_t at) { return at >= 0 && at < size[axis]; };
   const Window& across = windows[2];
   const std::int64_t line = across.size * channels;
@@ -110,13 +121,13 @@ void read_windows(const Volume& size, std::int64_t channels, const Span& clips, 
       for (std::int64_t j = 0; j < windows[1].size; ++j, result += line) {
         const std::int64_t row = windows[1].first + j * windows[1].step;
         if (!inside(0, frame) || !inside(1, row)) {
-          std::fill_n(result, line, 0.0f);
+          std::fill_n(result, line, outside);
           continue;
         }
         const std::int64_t from = ((clip * size[0] + frame) * size[1] + row) * size[2];
         std::int64_t k = 0;
         for (; k < across.size && across.first + k * across.step < 0; ++k) {
-          std::fill_n(result + k * channels, channels, 0.0f);
+          std::fill_n(result + k * channels, channels, outside);
         }
         if (across.step == 1) {
           const std::int64_t count = std::min(across.size, size[2] - across.first) - k;
@@ -129,7 +140,7 @@ void read_windows(const Volume& size, std::int64_t channels, const Span& clips, 
             write(result + k * channels, from + across.first + k * across.step, std::int64_t{1});
           }
         }
-        std::fill_n(result + k * channels, (across.size - k) * channels, 0.0f);
+        std::fill_n(result + k * channels, (across.size - k) * channels, outside);
       }
     }
   }

@@ -22,17 +22,6 @@ struct Problem {
   float* moments;  // [block][3][C'], zeros; null where no statistics are wanted
 };
 
-// What is read along one axis for the outputs of `span`, and the distance in it from one output to the next.
-struct InputWindow {
-  Window window;
-  std::int64_t step;
-};
-InputWindow input_window(const RowConv& conv, std::size_t axis, const Span& span) {
-  const std::int64_t kernel = conv.kernel[axis], stride = conv.stride[axis];
-  if (kernel == 1) return {{span.begin * stride, stride, span.size()}, 1};
-  return {{span.begin * stride - kernel / 2, 1, (span.size() - 1) * stride + kernel}, stride};
-}
-
 // The first row, and the sums of the distances from it and of their squares.
 void add_up_moments(const Problem& problem, const RowBlock& block, float* moments) {
   const std::int64_t channels = problem.conv.out_channels;
@@ -131,7 +120,7 @@ struct Blocks {
     }
     buffer.resize(static_cast<std::size_t>(block.clips.size() * clip));
     const ScaledRows rows{arrays.input, problem.norm, arrays.norm.relu, conv.in_channels};
-    read_windows(conv.input, conv.in_channels, block.clips, windows, buffer.data(),
+    read_windows(conv.input, conv.in_channels, block.clips, windows, buffer.data(), 0.0f,
                  [&](float* target, std::int64_t row, std::int64_t count) { rows.read(target, row, count); });
     Taps taps;
     for (std::int64_t tap = 0, t = 0; t < conv.kernel[0]; ++t) {

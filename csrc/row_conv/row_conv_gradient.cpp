@@ -102,7 +102,7 @@ struct Ranges {
     const std::int64_t clip = windows[0].size * frame;
     // The last row is read to the end of a panel.
     scratch.gradients.resize(static_cast<std::size_t>(block.clips.size() * clip + kPanelColumns<Target>));
-    read_windows(problem.output, conv.out_channels, block.clips, windows, scratch.gradients.data(),
+    read_windows(problem.output, conv.out_channels, block.clips, windows, scratch.gradients.data(), 0.0f,
                  [&, rows = GradientRows{arrays, problem.statistics, conv.out_channels}](
                      float* target, std::int64_t row, std::int64_t count) { rows.read(target, row, count); });
     const float* inputs = arrays.input;  // as they are, where they lie

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from fastpose.data.pack.packed import PackedClips
@@ -26,6 +27,7 @@ from fastpose.evaluation.scores import (
     fuse_scores,
     score_families,
 )
+from fastpose.models.quantized import quantized
 from fastpose.settings import DataConfig, EvalConfig
 from fastpose.settings.checks import is_changed
 from fastpose.system.placement import Placement
@@ -238,7 +240,7 @@ def evaluate_runs(
         if not fuse:
             raise ValueError("--fuse-weights has no effect without --fuse")
         check_weights(fuse_weights, len(runs))
-    placement = Placement.choose(device, precision)
+    placement = Placement.choose(device, precision, evaluates=True)
     candidates = open_candidates(
         runs, data=data, test_split=test_split, limit=limit, clip_len=clip_len, size=size
     )
@@ -252,6 +254,8 @@ def evaluate_runs(
     for name, candidate in candidates.items():
         model, card = load_model(candidate.run, size=size)
         model = placement.place(model)
+        if placement.dtype == torch.int8:
+            model = quantized(model)
         started = time.perf_counter()
         with tqdm(total=len(candidate.indices) * num_levels, desc=name, unit="clip", disable=None) as bar:
             sampling = replace(candidate.data.sampling, max_persons=card.max_persons)

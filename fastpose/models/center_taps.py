@@ -48,6 +48,8 @@ def _narrow_conv_norm(layer: ConvNorm, x: Tensor, residual: Tensor | None = None
 
 
 def _conv_norm(layer: ConvNorm, x: Tensor, residual: Tensor | None = None, *, batch: int) -> Tensor:
+    if layer.quantized is not None:
+        return layer.quantized.rows(x, residual, batch)
     stride = layer.conv.stride[0]
     if stride > 1:
         x = x.view(-1, batch, x.shape[1])[::stride].flatten(0, 1)

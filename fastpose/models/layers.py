@@ -162,9 +162,13 @@ class Convolution(nn.Conv3d):
         return super().forward(x)
 
     def taps(self, x: Tensor) -> Tensor:
-        """Return the weight, or of a 1×1 image x its centre taps [C', C, kt, 1, 1]."""
+        """Return the weight, or of a 1×1 image x its centre taps."""
+        return self.center_taps() if x.shape[3:] == (1, 1) else self.weight
+
+    def center_taps(self) -> Tensor:
+        """Return the part of the weight that a 1×1 image meets, [C', C, kt, 1, 1]; the weight where that is all."""
         _, height, width = self.kernel_size
-        if height == width == 1 or x.shape[3:] != (1, 1):
+        if height == width == 1:
             return self.weight
         return self.weight[..., height // 2, width // 2, None, None]
 
@@ -226,7 +230,13 @@ class MaxPool(nn.MaxPool3d):
 
 
 class ConvNorm(nn.Module):
-    """``Convolution``, then batch norm, then ReLU on request."""
+    """``Convolution``, then batch norm, then ReLU on request.
+
+    Attributes:
+        quantized: what evaluation computes in place of them, if anything (``fastpose.models.quantized``).
+    """
+
+    quantized: Any = None
 
     def __init__(
         self,
@@ -245,8 +255,11 @@ class ConvNorm(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor | ImplicitHeatmaps, residual: Tensor | None = None) -> Tensor:
-        if is_drawn(x) and can_chain([self], x):
-            return forward_chain([self], x, residual)
+        if is_drawn(x):
+            if self.quantized is not None:
+                return self.quantized(x, residual)
+            if can_chain([self], x):
+                return forward_chain([self], x, residual)
         return self.bn(self.conv(x), relu=self.relu or residual is not None, residual=residual)
 
 
@@ -272,7 +285,7 @@ class ResidualBlock(nn.Module):
         fuses = self.training or not torch.is_grad_enabled()  # one operator, without gradients in evaluation
         if not (second.conv.depthwise and fuses and x.device.type == "cpu" and first.bn.views == 1):
             return second(first(x))
-        if has_hooks(first, first.bn, second, second.conv):  # which are not called below
+        if first.quantized is not None or has_hooks(first, first.bn, second, second.conv):  # not called below
             return second(first(x))
         statistics = None
         if first.bn.training and can_chain([first], x):

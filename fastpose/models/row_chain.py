@@ -19,6 +19,7 @@ class Layer(Protocol):
     conv: Any
     bn: Any
     relu: bool
+    quantized: Any
 
 
 def has_hooks(*modules: Any) -> bool:
@@ -43,6 +44,7 @@ def can_chain(layers: Sequence[Layer], x: Tensor) -> bool:
         bn.affine
         and norm_conv_obstacle(x, (bn.running_mean, bn.running_var, bn.weight, bn.bias), conv.weight) is None
         and not conv.depthwise
+        and layer.quantized is None
         and bn.training == training
         and bn.views == 1
         and not has_hooks(layer, conv, bn)

@@ -21,6 +21,7 @@ from fastpose.data.sampling.device import sampler_on
 from fastpose.data.sources.unlabelled import find_faults, pack_unlabelled, unlabelled_clip
 from fastpose.evaluation.scores import evaluation_views, mean_scores
 from fastpose.models.inputs.protocol import PoseModel
+from fastpose.models.quantized import quantized
 from fastpose.prediction.persons import each_person, limit_persons
 from fastpose.prediction.windows import Windows, cut_windows
 from fastpose.settings.keypoints import KeypointOptions
@@ -109,7 +110,7 @@ class Predictor:
         model: what ``card`` describes; it is moved to ``device``.
         card: layout, classes and sampling of the model, as ``load_model`` gives it.
         device: "auto", "cpu" or "cuda".
-        precision: "auto", "bf16" or "fp32", of the matrix products.
+        precision: "auto", "bf16", "fp32" or, on the CPU, "int8": of the matrix products.
         batch_size: windows per pass of the model; by default 64 for joints, 16 for images.
         num_clips: samplings of each window whose scores are averaged; one takes the middle frames.
         flip: average over each sampling and its mirror image.
@@ -146,7 +147,7 @@ class Predictor:
         seed: int = 0,
     ) -> None:
         self.card = card
-        self.placement = Placement.choose(device, precision)
+        self.placement = Placement.choose(device, precision, evaluates=True)
         self.num_clips = checked_integer("num_clips", num_clips, 1, 10_000)
         self.flip = flip
         window = None if window is None else checked_integer("window", window, 0, MOST_FRAMES)
@@ -162,7 +163,8 @@ class Predictor:
         self.batch_size = checked_integer(
             "batch_size", default if batch_size is None else batch_size, 1, 2**20
         )
-        self.model = cast(PoseModel, self.placement.place(model.eval()))
+        model = self.placement.place(model.eval())
+        self.model = cast(PoseModel, quantized(model) if self.placement.dtype == torch.int8 else model)
 
     @classmethod
     def load(cls, run: str | Path, **settings: Any) -> "Predictor":

@@ -17,21 +17,22 @@ VOLUME_FORMAT = torch.channels_last_3d  # of volumes and their convolutions' wei
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A device, and the dtype of matrix products on it: torch.bfloat16 or torch.float32."""
+    """A device, and the dtype of matrix products on it: torch.bfloat16, torch.float32 or, to evaluate, torch.int8."""
 
     device: torch.device
     dtype: torch.dtype
 
     @classmethod
-    def choose(cls, device: str = "auto", precision: str = "auto") -> "Placement":
+    def choose(cls, device: str = "auto", precision: str = "auto", *, evaluates: bool = False) -> "Placement":
         """Return the placement by name.
 
         Args:
             device: "cpu", "cuda", or "auto": CUDA where torch finds a device.
-            precision: "bf16", "fp32", or "auto": bf16 on GPUs and on CPUs that multiply bf16 in hardware.
+            precision: "bf16", "fp32", or "auto": bf16 on GPUs and on CPUs that multiply bf16 in hardware. "int8" too
+                for a model that ``evaluates``, on the CPU.
 
         Raises:
-            ValueError: an unknown name, or there is no CUDA device.
+            ValueError: an unknown name, there is no CUDA device, or int8 on one.
         """
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device = {device!r}: expected auto, cpu or cuda")
@@ -39,11 +40,15 @@ class Placement:
             raise ValueError("device = 'cuda': torch finds no CUDA device here")
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        if precision not in ("auto", "bf16", "fp32"):
-            raise ValueError(f"precision = {precision!r}: expected auto, bf16 or fp32")
+        known = ("auto", "bf16", "fp32", "int8") if evaluates else ("auto", "bf16", "fp32")
+        if precision not in known:
+            raise ValueError(f"precision = {precision!r}: expected {', '.join(known[:-1])} or {known[-1]}")
+        if precision == "int8" and device != "cpu":
+            raise ValueError("precision = 'int8' runs on the CPU alone: device = 'cpu' is expected beside it")
         if precision == "auto":
             precision = "bf16" if device == "cuda" or cpu_has_bf16() else "fp32"
-        return cls(torch.device(device), {"bf16": torch.bfloat16, "fp32": torch.float32}[precision])
+        dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "int8": torch.int8}
+        return cls(torch.device(device), dtypes[precision])
 
     @classmethod
     def of(cls, model: nn.Module) -> "Placement":
@@ -53,7 +58,8 @@ class Placement:
 
     def autocast(self) -> torch.autocast:
         """Return the context in which a model runs."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        enabled = self.dtype == torch.bfloat16
+        return torch.autocast(self.device.type, self.dtype if enabled else None, enabled=enabled)
 
     def place(self, model: Model) -> Model:
         """Move ``model`` to the device, in the memory format in which it is fast there.

@@ -15,6 +15,7 @@
 #include "heatmap/heatmap_gradient.hpp"
 #include "heatmap/heatmap_renderer.hpp"
 #include "instruction_sets.hpp"
+#include "int8_conv/int8_conv.hpp"
 #include "norm_depthwise/batch_norm.hpp"
 #include "norm_depthwise/depthwise_conv.hpp"
 #include "norm_depthwise/norm_depthwise.hpp"
@@ -155,6 +156,27 @@ void test_row_conv() {
         conv, {x.data(), norm, weight.data(), y.floats(), y_mean.floats(), gradient.data(),
                of_statistics.data(), of_statistics.data(), dx.floats(), dweight.floats(), dnorm.floats()}));
     return joined(y, y_mean, y_variance, dx, dweight, dnorm);
+  });
+}
+
+void test_int8_conv() {
+  constexpr std::int64_t kBatch = 3, kIn = 20, kOut = 32, kTaps = 9;
+  RowConv conv{kBatch, kIn, kOut, {20, 9, 10}, {1, 3, 3}, {1, 2, 1}, 1};
+  const Volume output = conv.output();
+  Uniform uniform;
+  const std::vector<float> x = uniform(kBatch * 20 * 9 * 10 * kIn, -1, 1),
+                           sums = uniform(kTaps * kOut, -1, 1), scale = uniform(kOut, -1, 1);
+  std::vector<std::int8_t> weights;
+  for (const float value : uniform(kTaps * kIn * kOut, -127, 127)) {
+    weights.push_back(static_cast<std::int8_t>(value));
+  }
+  same_with_threads([&](int threads) {
+    conv.threads = threads;
+    Array y = floats(kBatch * output[0] * output[1] * output[2] * kOut);
+    CHECK(int8_conv(
+        conv,
+        {x.data(), weights.data(), sums.data(), {scale.data(), scale.data(), nullptr, true}, y.floats()}));
+    return joined(y);
   });
 }
 
@@ -473,6 +495,7 @@ int main(int argc, char** argv) {
     test_stem(HeatmapMode::kGrayscaleSum, element);
   }
   test_row_conv();
+  test_int8_conv();
   test_noised_clips();
   test_front_end();
   test_digests();

@@ -12,6 +12,7 @@ FOLDERS = [
     {"decode", "sample", "denoise", "heatmap", "attention"},
     {"stem"},
     {"norm_depthwise", "row_conv"},
+    {"int8_conv"},
     {"bindings"},
 ]
 RANKS = {folder: rank for rank, folders in enumerate(FOLDERS) for folder in folders}

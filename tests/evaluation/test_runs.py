@@ -20,9 +20,11 @@ from fastpose.evaluation.curves import (
 )
 from fastpose.evaluation.families import read_families
 from fastpose.evaluation.metrics import AccuracyMeter
-from fastpose.evaluation.scores import EVALUATION_STREAM, score_families
+from fastpose.evaluation.scores import EVALUATION_STREAM, score_clips, score_families
+from fastpose.models.quantized import quantized
 from fastpose.settings import EvalConfig
 from fastpose.settings.families import FAMILIES
+from fastpose.system.placement import Placement
 from fastpose.training.experiment import plan_runs, run_experiment
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
@@ -76,6 +78,41 @@ def test_the_command_repeats_the_curves_of_training(finished, tmp_path, capsys):
     counts = np.array([row[1:] for row in rows[1:]], int)
     assert counts.sum() == 8
     assert 100 * counts.trace() / 8 == pytest.approx(measured["supervised-s0", 0.0], abs=1e-3)
+
+
+def test_products_of_whole_numbers(finished, tmp_path):
+    folder, _ = finished
+    run = folder / "runs" / "supervised-s0"
+    scored = {}
+    for precision in ("fp32", "int8"):
+        model, card = load_model(run)
+        placement = Placement.choose("cpu", precision, evaluates=True)
+        model = placement.place(model)
+        model = quantized(model) if precision == "int8" else model
+        settings = EvalConfig(alphas=(0.0, 0.1))
+        scores = score_clips(
+            model, waving_clips(), None, card.config.data.sampling, settings, placement=placement
+        )
+        scored[precision] = scores
+    flags = [
+        "--alphas",
+        "0",
+        "0.1",
+        "--limit",
+        "all",
+        "--precision",
+        "int8",
+        "--out",
+        str(tmp_path / "whole"),
+    ]
+    assert evaluate.main([str(run), *flags]) == 0
+    difference = (scored["int8"].by_alpha[0.1] - scored["fp32"].by_alpha[0.1]).abs().amax()
+    assert 0 < difference < 0.02
+    measured = accuracies(tmp_path / "whole" / "robustness.csv")
+    test = waving_clips().split("test")
+    for alpha, scores in scored["int8"].by_alpha.items():
+        correct = (scores.argmax(1) == scored["int8"].labels)[test].float().mean()
+        assert measured["supervised-s0", alpha] == pytest.approx(100 * correct.item(), abs=1e-3)
 
 
 def test_families_are_measured_beside_the_curve(finished, tmp_path, capsys):

@@ -89,6 +89,18 @@ def test_one_clip(tmp_path, model, kind):
     assert str(prediction).startswith(f"clip_000000: {prediction.names[0]} {100 * scores.max():.1f} %, ")
 
 
+@pytest.mark.parametrize(("model", "kind"), [("posec3d", "skeleton"), ("x3d_shallow", "heatmap")])
+def test_products_of_whole_numbers(tmp_path, model, kind):
+    run = write_run(tmp_path, config=with_input(kind, model))
+    keypoints = moving_clip(persons=2)
+    exact, short, whole = (
+        predict(keypoints, model=run, precision=precision, **GIVEN).features
+        for precision in ("fp32", "bf16", "int8")
+    )
+    error, of_bf16 = (np.linalg.norm(features - exact) for features in (whole, short))
+    assert 0 < error < 3 * of_bf16  # random weights amplify either
+
+
 def test_several_clips_are_each_as_alone(run, predictor):
     clips = [moving_clip(i, persons=1 + i % 2, frames=5 + 7 * i) for i in range(5)]
     scores, features = by_hand(run, pack(*clips))
