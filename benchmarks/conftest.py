@@ -32,6 +32,7 @@ FIRST = [
     "motionbert",
     "contrastive",
     "predict",
+    "int8",
     "decode",
     "sample",
     "render",

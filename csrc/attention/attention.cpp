@@ -80,16 +80,6 @@ void multiply(const Factor& left, const Matrix& right, std::int64_t rows, std::i
   }
 }
 
-// Lanes of two blocks by number; those of the second begin at kLanes.
-template <int... kLane>
-void pick(const Floats& first, const Floats& second, Floats& result) {
-#if defined(__clang__)
-  result = __builtin_shufflevector(first, second, kLane...);
-#else
-  result = __builtin_shuffle(first, second, Ints{kLane...});
-#endif
-}
-
 void transpose_block(const float* source, std::int64_t source_stride, float* target,
                      std::int64_t target_stride) {
   Floats rows[kLanes], pairs[kLanes], quads[kLanes];

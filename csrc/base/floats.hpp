@@ -38,6 +38,16 @@ void raise_to(const Vector& floor, Vector& block) {
   block = block < floor ? floor : block;  // NaN stays
 }
 
+// Lanes of two blocks by number; those of the second begin at kLanes.
+template <int... kLane, class Vector>
+void pick(const Vector& first, const Vector& second, Vector& result) {
+#if defined(__clang__)
+  result = __builtin_shufflevector(first, second, kLane...);
+#else
+  result = __builtin_shuffle(first, second, Ints{kLane...});
+#endif
+}
+
 // x becomes exp(x) for x <= 0 within 3 units in the last place, and 0 below -87. Inlined always, for it
 // rounds as its caller's file is compiled to.
 [[gnu::always_inline]] inline void exponentiate_negative(Floats& x) {

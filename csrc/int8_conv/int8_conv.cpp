@@ -42,43 +42,71 @@ struct ByteWindow {
   std::vector<std::int64_t> at, to, distances;
 };
 
+// Of several numbers the least and the greatest, and the greatest of their bits without the signs: NaN and
+// infinity have greater ones than all others.
+struct Extremes {
+  Floats lows, highs;
+  Ints bits;
+
+  explicit Extremes(const Floats& lanes)
+      : lows(lanes), highs(lanes), bits(reinterpret_cast<const Ints&>(lanes) & 0x7FFFFFFF) {}
+
+  void take(const Extremes& other) {
+    lows = other.lows < lows ? other.lows : lows;
+    highs = other.highs > highs ? other.highs : highs;
+    bits = other.bits > bits ? other.bits : bits;
+  }
+
+  template <int... kLane>
+  void take_lanes() {
+    Extremes other = *this;
+    pick<kLane...>(lows, lows, other.lows);
+    pick<kLane...>(highs, highs, other.highs);
+    pick<kLane...>(bits, bits, other.bits);
+    take(other);
+  }
+};
+
 struct Range {
-  float low, high;
+  float low, high;  // zero between them
   bool finite;
 };
 
 Range range_of(const float* values, std::int64_t channels) {
-  Floats lows = Floats{} + std::numeric_limits<float>::infinity(), highs = -lows, zeros{};
-  std::int64_t c = 0;
-  for (; c + kLanes <= channels; c += kLanes) {
+  Extremes first(Floats{}), second(Floats{});  // of two, so that each need not wait for the other
+  const auto next = [&](std::int64_t c, Extremes& extremes) {
     Floats lanes;
     get(values + c, lanes);
-    lows = lanes < lows ? lanes : lows;
-    highs = lanes > highs ? lanes : highs;
-    zeros += lanes * 0.0f;  // NaN once one is NaN or infinite
+    extremes.take(Extremes(lanes));
+  };
+  std::int64_t c = 0;
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) {
+    next(c, first);
+    next(c + kLanes, second);
   }
-  Range range{lows[0], highs[0], true};
-  float zero = 0;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    range.low = std::min(range.low, lows[lane]);
-    range.high = std::max(range.high, highs[lane]);
-    zero += zeros[lane];
+  if (c + kLanes <= channels) {
+    next(c, first);
+    c += kLanes;
   }
-  for (; c < channels; ++c) {
-    range.low = std::min(range.low, values[c]);
-    range.high = std::max(range.high, values[c]);
-    zero += values[c] * 0.0f;
+  if (c < channels) {
+    Floats rest{};
+    std::memcpy(&rest, values + c, static_cast<std::size_t>(channels - c) * sizeof(float));
+    second.take(Extremes(rest));
   }
-  range.finite = zero == 0;
-  return range;
+  first.take(second);
+  first.take_lanes<4, 5, 6, 7, 0, 1, 2, 3>();
+  first.take_lanes<2, 3, 0, 1, 6, 7, 4, 5>();
+  first.take_lanes<1, 0, 3, 2, 5, 4, 7, 6>();
+  constexpr std::int32_t kInfinity = 0x7F800000;
+  return {first.lows[0], first.highs[0], first.bits[0] < kInfinity};
 }
 
 // Bytes of a row: from zero, or from its least value where that is negative, to its greatest.
 void quantize_row(const float* values, std::int64_t channels, std::int64_t row_bytes, std::uint8_t* bytes,
                   float& step, float& low) {
   const Range range = range_of(values, channels);
-  low = std::min(range.low, 0.0f);
-  step = std::max(range.high, 0.0f) / 255 - low / 255;
+  low = range.low;
+  step = range.high / 255 - low / 255;
   const float inverse = 1 / step;
   if (!range.finite || !std::isfinite(inverse)) {  // no numbers, or all of them zero
     step = range.finite ? 0.0f : std::numeric_limits<float>::quiet_NaN();
