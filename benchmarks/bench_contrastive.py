@@ -122,7 +122,9 @@ OTHERS = {
 def test_other_losses(benchmark, loss, form, dtype, threads):
     ours, dense = OTHERS[loss]
     views = make_views(len(LABELS), 512, dtype)
-    torch.testing.assert_close(ours(*views), dense(*views), rtol=1e-3, atol=1e-4)
+    tolerance = {"fp32": 1e-3, "bf16": 2e-2}[dtype]  # ours sums in float32
+    found, expected = (of_form(*views).detach().float() for of_form in (ours, dense))
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=1e-4)
     run = ours if form == "fastpose" else dense
     info = {"who": form, "case": f"{loss} N {len(LABELS)} D 512", "dtype": dtype, "clips": len(LABELS)}
     measure(benchmark, lambda: torch.autograd.grad(run(*views), views), SECTION, seconds=0.3, **info)

@@ -98,8 +98,9 @@ def _layers(model: nn.Module) -> dict[str, nn.Linear | ConvNorm]:
         if type(module) is nn.Linear or isinstance(module, ConvNorm)
     }
     names = list(layers)
-    head = getattr(model, "head_prefix", None) or (names[-1] if names else "")
-    return {name: layers[name] for name in names[1:] if not name.startswith(head) and _fits(layers[name])}
+    prefix = getattr(model, "head_prefix", None)
+    head = names[-1:] if prefix is None else [name for name in names if name.startswith(prefix)]
+    return {name: layers[name] for name in names[1:] if name not in head and _fits(layers[name])}
 
 
 def _fits(layer: nn.Linear | ConvNorm) -> bool:
