@@ -36,7 +36,7 @@ def main() -> None:
         xlabel="noise level α",
         ylabel="top-1 (%)",
         ylim=(0, 100),
-        title="Penn Action, PoseConv3D on skeletons",
+        title="Penn Action, skeletons (PoseConv3D where no model is named)",
     )
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
