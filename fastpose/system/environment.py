@@ -30,6 +30,11 @@ def cpu_has_bf16() -> bool:
     return bool(cpu_flags() & {"avx512_bf16", "amx_bf16"})
 
 
+def cpu_has_vnni() -> bool:
+    """Return whether the CPU has the instructions for products of bytes that int8 uses (AVX512-VNNI)."""
+    return "avx512_vnni" in cpu_flags()
+
+
 def cpu_instructions() -> str:
     """Return the widest vector instructions of the CPU, and those for bf16 and int8: "AVX-512, VNNI, bf16"."""
     flags = cpu_flags()

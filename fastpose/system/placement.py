@@ -1,5 +1,6 @@
 """Where a model runs: device, dtype of its matrix products, memory format, and what becomes of freed memory."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from fastpose.system.allocator import keep_freed_memory
-from fastpose.system.environment import cpu_has_bf16
+from fastpose.system.environment import cpu_has_bf16, cpu_has_vnni
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -45,6 +46,11 @@ class Placement:
             raise ValueError(f"precision = {precision!r}: expected {', '.join(known[:-1])} or {known[-1]}")
         if precision == "int8" and device != "cpu":
             raise ValueError("precision = 'int8' runs on the CPU alone: device = 'cpu' is expected beside it")
+        if precision == "int8" and not cpu_has_vnni():
+            warnings.warn(
+                "precision = 'int8' is slower than fp32 on this processor, which has no AVX512-VNNI",
+                stacklevel=3,
+            )
         if precision == "auto":
             precision = "bf16" if device == "cuda" or cpu_has_bf16() else "fp32"
         dtypes = {"bf16": torch.bfloat16, "fp32": torch.float32, "int8": torch.int8}

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fastpose.system import environment
 from fastpose.system.placement import Placement
 
 
@@ -23,6 +24,16 @@ def test_training_has_no_whole_numbers():
         Placement.choose("cpu", "int8")
     with pytest.raises(ValueError, match="precision = 'int4': expected auto, bf16, fp32 or int8"):
         Placement.choose("cpu", "int4", evaluates=True)
+
+
+def test_whole_numbers_without_their_instructions(monkeypatch, recwarn):
+    for flags, told in [({"avx2", "avx_vnni"}, 1), ({"avx512f", "avx512_vnni"}, 0)]:
+        monkeypatch.setattr(environment, "cpu_flags", lambda flags=flags: flags)
+        recwarn.clear()
+        Placement.choose("cpu", "int8", evaluates=True)
+        assert [str(each.message) for each in recwarn] == told * [
+            "precision = 'int8' is slower than fp32 on this processor, which has no AVX512-VNNI"
+        ]
 
 
 def test_whole_numbers_are_refused_on_a_gpu(monkeypatch):

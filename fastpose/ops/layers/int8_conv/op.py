@@ -28,8 +28,8 @@ def int8_conv3d(
     half the odd-sided kernel; T' is ⌈T / stride⌉, and so on. A place with NaN or infinity gives NaN.
 
     Args:
-        backend: "native" (C++, on the CPU; x is used and y made in channels_last_3d order; by the processor's
-            instructions for products of bytes (VNNI) four at a time, on others in pairs of 16 bits), "reference"
+        backend: "native" (C++, on the CPU; x is used and y made in channels_last_3d order; with AVX512-VNNI four
+            products of bytes at a time, elsewhere pairs of 16 bits, which is slower than float32), "reference"
             (torch, anywhere) or "auto": the first that can serve.
 
     Raises:
