@@ -96,6 +96,20 @@ def test_linear_maps_the_last_axis(shape):
     torch.testing.assert_close(y.reshape(-1, 40), rows)
 
 
+def test_the_default_dtype_does_not_count():
+    x, weight = sample((1, 5, 2, 3, 3), 4)
+    weights, rows = Int8Weights.of(weight), x[0, :, 0, 0].T
+    expected, of_rows = int8_conv3d(x, weights), int8_linear(rows, weights)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = int8_conv3d(x, weights), int8_linear(rows, weights)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for result, truth in zip(found, (expected, of_rows), strict=True):
+        assert result.dtype == torch.float32
+        assert torch.equal(result, truth)
+
+
 def test_a_clip_does_not_depend_on_its_batch():
     x, weight = sample((6, 20, 4, 5, 5), 33, (3, 3, 3))
     weights = Int8Weights.of(weight)

@@ -58,7 +58,7 @@ def int8_conv3d(
         return int8_conv3d_reference(x, weights, strides, residual, relu)
     x = x.contiguous(memory_format=CHANNELS_LAST)
     residual = None if residual is None else residual.contiguous(memory_format=CHANNELS_LAST)
-    y = torch.empty(shape, memory_format=CHANNELS_LAST)
+    y = torch.empty(shape, dtype=x.dtype, memory_format=CHANNELS_LAST)
     _convolve(tuple(x.shape), x, weights, kernel, strides, residual, relu, y)
     return y
 
@@ -82,7 +82,7 @@ def int8_linear(x: Tensor, weights: Int8Weights, *, backend: str = "auto") -> Te
     if backend == "reference":
         volume = rows.T[None, :, :, None, None]
         return int8_conv3d_reference(volume, weights, (1, 1, 1), None, False)[0, ..., 0, 0].T.reshape(shape)
-    y = torch.empty(len(rows), out_channels)
+    y = x.new_empty(len(rows), out_channels)
     _convolve((1, channels, len(rows), 1, 1), rows.contiguous(), weights, kernel, (1, 1, 1), None, False, y)
     return y.view(shape)
 
