@@ -31,16 +31,31 @@ Send = Callable[..., None]
 
 
 class SentBar:
-    """Takes the place of a progress bar of tqdm in a process without a screen: sends where it is."""
+    """Takes the place of a progress bar of tqdm in a process without a screen: sends where it is.
 
-    def __init__(self, send: Send, *, total: int, initial: int = 0, unit: str, **_shown: object) -> None:
+    Once ``told_to_end`` is set, the next step that it counts raises KeyboardInterrupt.
+    """
+
+    def __init__(
+        self,
+        send: Send,
+        told_to_end: threading.Event,
+        *,
+        total: int,
+        initial: int = 0,
+        unit: str,
+        **_shown: object,
+    ) -> None:
         self._send, self._total, self._first, self._unit = send, total, initial, unit
+        self._told_to_end = told_to_end
         self._done, self._postfix = initial, {}
         self._tell()
 
     def update(self, count: int = 1) -> None:
         """Go on by ``count``."""
         self._done += count
+        if self._told_to_end.is_set():
+            raise KeyboardInterrupt
         if time.monotonic() - self._sent >= SEND_SECONDS:
             self._tell()
 
@@ -64,10 +79,13 @@ class SentBar:
 def work(connection: Connection, threads: int) -> None:
     """Train the runs that come through ``connection``, pickled ``RunTask``, one by one, until its other end is closed.
 
-    SIGTERM ends a run as Ctrl-C does. Ctrl-C itself is for the process that hands out the runs.
+    SIGTERM ends a run after the step that it is at, as Ctrl-C does. Ctrl-C itself is for the process that hands out
+    the runs.
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)
-    signal.signal(signal.SIGTERM, _stop)
+    told_to_end = threading.Event()
+    # an error raised here would be lost wherever Python may not raise, as in the callback of a weak reference
+    signal.signal(signal.SIGTERM, lambda number, frame: told_to_end.set())
     lock = threading.Lock()  # the thread that draws batches may warn
 
     def send(kind: str, *values: Any) -> None:
@@ -82,21 +100,16 @@ def work(connection: Connection, threads: int) -> None:
     warnings.showwarning = send_warning
     try:
         while True:
-            _train(connection.recv_bytes(), send)
+            _train(connection.recv_bytes(), send, told_to_end)
     except (KeyboardInterrupt, EOFError, ConnectionError):  # told to end, or nobody is there any more
         pass
 
 
-def _stop(number: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once, so that what is begun is put in order
-    raise KeyboardInterrupt
-
-
-def _train(pickled: bytes, send: Send) -> None:
+def _train(pickled: bytes, send: Send, told_to_end: threading.Event) -> None:
     """Train one run; send its curve, or why there is none."""
     try:
         task = pickle.loads(pickled)
-        curve = task(lambda **of_bar: SentBar(send, **of_bar), lambda text: send(SAY, text))
+        curve = task(lambda **of_bar: SentBar(send, told_to_end, **of_bar), lambda text: send(SAY, text))
     except ConnectionError:
         raise
     except (ValueError, OSError) as error:
