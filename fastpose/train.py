@@ -44,7 +44,8 @@ class Arguments:
     """Look through noise: off, auto (by held-out clips), means, filter, full. Each but off and auto stands for settings
     of --help data; filter-windows and full-windows also show random stretches of the clips. Default: as --preset."""
     arms: tuple[Arm, ...] = ("contrastive",)
-    """One run for each: supervised (clean clips), augmented (noisy clips), contrastive (both, contrasted)."""
+    """One run each: clean, noisy, both clips; supervised is trained on clean ones, augmented on noisy ones, and
+    contrastive contrasts both."""
     seeds: tuple[int, ...] = (0,)
     """One run of each arm for each seed."""
     leave_one_out: bool = False

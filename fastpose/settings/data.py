@@ -23,13 +23,37 @@ class DataConfig:
     """Where the final curve is measured: the test split, or the held-out clips while making choices."""
     limit: int | None = None
     """Use only this many clips of each split."""
+    label_fraction: float = 1.0
+    """Share of the training clips whose labels are used, of every class; the others are unlabelled."""
+    labels_per_class: int | None = None
+    """The same as a number of clips of each class."""
+    label_seed: int | None = None
+    """Draws which clips those are; by default the seed of the run."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
     def __post_init__(self) -> None:
         check_words(self)
         check(self, "0 or more clips", lambda n: n >= 0, "val_clips")
-        check(self, "at least 1 clip, or none for all", lambda n: n is None or n >= 1, "limit")
+        check(
+            self,
+            "at least 1 clip, or none for all",
+            lambda n: n is None or n >= 1,
+            "limit",
+            "labels_per_class",
+        )
+        check(self, "0 < share ≤ 1", lambda x: 0 < x <= 1, "label_fraction")
+        check(self, "a seed from 0 to 2^63 - 1", lambda n: n is None or 0 <= n < 2**63, "label_seed")
+        require(
+            self.label_fraction == 1 or self.labels_per_class is None,
+            f"label_fraction = {self.label_fraction:g}, labels_per_class = {self.labels_per_class}: expected one of "
+            "them",
+        )
         require(
             self.test_on == "test" or self.val_clips > 0,
             "test_on = 'val': expected val_clips > 0, so that there are clips to measure on",
         )
+
+    @property
+    def few_labels(self) -> bool:
+        """Whether labels of some training clips are put aside."""
+        return self.label_fraction < 1 or self.labels_per_class is not None

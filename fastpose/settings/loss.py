@@ -35,6 +35,12 @@ class LossConfig:
     """Products of the instance and supervised contrastive losses on CUDA; auto: bf16 where training is in bf16."""
     label_smoothing: float = 0.0
     """Smoothing of the cross-entropy's targets."""
+    class_weights: Literal["none", "sqrt", "balanced"] = "none"
+    """Weight of a clip's cross-entropy; balanced: in proportion to 1 / the clips of its class, sqrt: to its root."""
+    pseudo_threshold: float = 0.7
+    """Unlabelled clips: probability of the clean view's best class from which on it counts as their label; 1: never."""
+    pseudo_after: int = 5
+    """Epochs before the first such label."""
     ce_views: Literal["clean", "noisy", "both"] = "clean"
     """Views under the cross-entropy in the contrastive arm (the augmented arm: noisy, or both)."""
 
@@ -44,4 +50,5 @@ class LossConfig:
         check(self, "a weight ≥ 0", lambda x: 0 <= x < math.inf, *weights)
         check(self, "a number > 0", lambda x: 0 < x < math.inf, "temperature", "supcon_temperature")
         check(self, "0 ≤ smoothing < 1", lambda x: 0 <= x < 1, "label_smoothing")
-        check(self, "0 or more epochs", lambda n: n >= 0, "sup_thresh")
+        check(self, "0 < probability ≤ 1", lambda x: 0 < x <= 1, "pseudo_threshold")
+        check(self, "0 or more epochs", lambda n: n >= 0, "sup_thresh", "pseudo_after")

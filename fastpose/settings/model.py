@@ -13,7 +13,7 @@ class ModelConfig:
     """Backbone and its input."""
 
     model: str = "posec3d"
-    """posec3d, posec3d_k400, c3d_light, x3d_shallow, dct_mlp, motionbert, motionbert_lite, or your own
+    """posec3d, x3d_shallow, dct_mlp, motionbert, or another; also posec3d_k400, c3d_light, motionbert_lite, or your own
     package.module:Class."""
     input: Literal["skeleton", "heatmap", "grayscale", "limb"] = "skeleton"
     """What the backbone sees."""

@@ -60,6 +60,13 @@ class OptimConfig:
     """Noise level of the noisy view, or a range such as 0:0.2; each clip then draws its own."""
     train_families: tuple[str, ...] = ("gaussian",)
     """Noise families of the noisy view, or all: each clip draws one of them in each epoch."""
+    views: Literal["noise", "tempo", "both"] = "noise"
+    """What sets the second view of the contrastive arm apart. noise; tempo: half the frames, each shown twice, as if it
+    was played at another speed (Singh et al. 2021, TCL); both."""
+    class_order: Literal["natural", "balanced"] = "natural"
+    """balanced: each class is met equally often; clips of small classes several times an epoch."""
+    labelled_share: float = 0.25
+    """Few labels: the least share of labelled clips in a batch; they then come several times an epoch."""
     share_clean: bool = True
     """One clean batch, and one forward pass, for the supervised and the contrastive clean stream."""
     joint_pass: bool = False
@@ -90,7 +97,7 @@ class OptimConfig:
         check(self, "a number > 0", lambda x: 0 < x < math.inf, "lr", "grad_clip")
         check(self, "a number > 0, or none for lr", lambda x: x is None or 0 < x < math.inf, "head_lr")
         check(self, "0 < factor ≤ 1", lambda x: 0 < x <= 1, "lr_decay")
-        check(self, "0 < share < 1", lambda x: 0 < x < 1, "pct_start")
+        check(self, "0 < share < 1", lambda x: 0 < x < 1, "pct_start", "labelled_share")
         check(self, "a number ≥ 1", lambda x: 1 <= x < math.inf, "div_factor", "final_div_factor")
         check(self, "a number ≥ 0", lambda x: 0 <= x < math.inf, "weight_decay")
         check(self, "0 ≤ ema < 1", lambda x: 0 <= x < 1, "ema")

@@ -37,6 +37,17 @@ class RunConfig:
             f"val_every = {self.optim.val_every}: expected val_clips > 0, so that there are clips to validate on",
         )
 
+    @property
+    def uses_unlabelled(self) -> bool:
+        """Whether training clips without labels are trained on: in contrast, or where they get pseudo-labels.
+
+        In the augmented arm that takes a clean view, on which these are found.
+        """
+        if not self.data.few_labels or self.arm == "supervised":
+            return False
+        guesses = self.loss.pseudo_threshold < 1
+        return self.arm == "contrastive" or (guesses and self.loss.ce_views == "both")
+
     def idle_settings(self) -> list[str]:
         """Return changed settings that another setting keeps from having any effect, each as a sentence."""
         idle = []
@@ -52,6 +63,14 @@ class RunConfig:
                 idle += [(name, reason) for name in names if is_changed(self.optim, name)]
         if self.arm == "supervised" and is_changed(self.optim, "train_families"):
             idle.append(("train_families", "arm = 'supervised', which sees clean clips only"))
+        if not self.data.few_labels:
+            of_few_labels = {"label_seed": self.data, "labelled_share": self.optim} | dict.fromkeys(
+                ("pseudo_threshold", "pseudo_after"), self.loss
+            )
+            reason = "no label_fraction or labels_per_class"
+            idle += [(name, reason) for name, part in of_few_labels.items() if is_changed(part, name)]
+        if self.arm != "contrastive" and is_changed(self.optim, "views"):
+            idle.append(("views", f"arm = {self.arm!r}"))
         if not self.optim.val_every and is_changed(self.optim, "val_alphas"):
             idle.append(("val_alphas", "val_every = 0"))
         micro, batch = self.optim.micro_batch, self.optim.batch_size

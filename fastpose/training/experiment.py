@@ -26,7 +26,7 @@ from fastpose.evaluation.families import compare_families, read_families
 from fastpose.evaluation.metrics import format_interval, majority_percent, tell_chances
 from fastpose.evaluation.scores import GAUSSIAN
 from fastpose.models.registry import MODELS
-from fastpose.settings import Arm, OptimConfig, RunConfig
+from fastpose.settings import Arm, DataConfig, OptimConfig, RunConfig
 from fastpose.settings.families import FAMILIES
 from fastpose.training.batch_size import choose_batch_size
 from fastpose.training.header import experiment_header, views_by_run
@@ -48,9 +48,8 @@ def plan_runs(base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int]) -> dic
     plan = {}
     for arm in dict.fromkeys(arms):
         for seed in dict.fromkeys(seeds):
-            plan["-".join([arm, *_noise_words(arm, base.optim), f"s{seed}"])] = replace(
-                base, arm=arm, seed=seed
-            )
+            words = [arm, *_noise_words(arm, base.optim), *_label_words(base.data)]
+            plan["-".join([*words, f"s{seed}"])] = replace(base, arm=arm, seed=seed)
     return plan
 
 
@@ -58,8 +57,22 @@ def _noise_words(arm: Arm, optim: OptimConfig) -> tuple[str, ...]:
     """Return what a run's name says of the noise that it is trained on."""
     if arm == "supervised":
         return ()
+    if arm == "contrastive" and optim.views == "tempo":
+        return ("tempo",)
     families = {(GAUSSIAN,): (), FAMILIES: ("all",)}.get(optim.train_families, optim.train_families)
-    return optim.alpha.replace(":", "-"), *families
+    second = ("tempo",) if arm == "contrastive" and optim.views == "both" else ()
+    return *second, optim.alpha.replace(":", "-"), *families
+
+
+def _label_words(data: DataConfig) -> tuple[str, ...]:
+    """Return what a run's name says of the labels that it is trained on."""
+    if not data.few_labels:
+        return ()
+    share = (
+        f"{data.label_fraction:g}" if data.labels_per_class is None else f"{data.labels_per_class}-a-class"
+    )
+    draw = () if data.label_seed is None else (f"draw-{data.label_seed}",)
+    return "labels", share, *draw
 
 
 def new_folder(base: RunConfig) -> Path:

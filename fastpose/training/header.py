@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fastpose.data.pack.splits import TEST_NAMES, TRAIN_NAMES, choose_split
-from fastpose.data.sampling.order import epoch_batches
 from fastpose.settings import RunConfig
 from fastpose.training.expected_time import expected_views, format_duration, seconds_at_once, seconds_per_view
 from fastpose.training.setup import Setup
@@ -32,12 +31,26 @@ def experiment_header(
         "data": f"{config.data.data}: {_count(len(setup.train_indices), 'clip')} to train on ({names[0]}), "
         f"{len(setup.test_indices)} to measure on ({names[1]}), {_count(packed.num_classes, 'class', 'classes')}, "
         f"layout {packed.layout.name}",
+        "labels": _labels(setup),
         "model": f"{config.model.model}, input {config.model.input}, {parameters:,} parameters, {setup.placement}",
         "runs": _runs(plan, setup),
         "folder": str(out),
         "time": _expected(setup, views_by_run(setup, plan, out if resume else None), jobs),
     }
-    return "\n".join(f"{name:<8}{text}" for name, text in lines.items())
+    return "\n".join(f"{name:<8}{text}" for name, text in lines.items() if text)
+
+
+def _labels(setup: Setup) -> str:
+    """Return what to say of labels where few are used."""
+    if not setup.config.data.few_labels:
+        return ""
+    others = len(setup.train_indices) - setup.num_labelled
+    text = f"those of {_count(setup.num_labelled, 'training clip')}"
+    return (
+        f"{text}; {_count(others, 'other')} unlabelled"
+        if others
+        else f"{text}; the others are not trained on"
+    )
 
 
 def _runs(plan: Mapping[str, RunConfig], setup: Setup) -> str:
@@ -46,9 +59,9 @@ def _runs(plan: Mapping[str, RunConfig], setup: Setup) -> str:
     kinds = f"{_count(len(arms), 'arm')} ({', '.join(arms)}) × {_count(len(seeds), 'seed')}"
     if len(plan) != len(arms) * len(seeds):
         kinds = f"{_count(len(plan), 'run')} of {kinds}"
-    batch_size, clips = setup.config.optim.batch_size, len(setup.train_indices)
+    batch_size, clips = setup.config.optim.batch_size, len(setup.order)
     assert isinstance(batch_size, int)
-    steps = len(epoch_batches(clips, batch_size))
+    steps = len(setup.order.batches)
     text = (
         f"{kinds}, {_count(setup.config.optim.epochs, 'epoch')} of {_count(steps, 'step')} "
         f"on {_count(min(batch_size, clips), 'clip')}"
@@ -65,7 +78,7 @@ def views_by_run(
 
     ``setup`` is of any of them; ``begun`` is the folder in which they go on.
     """
-    sizes = [len(part) for part in (setup.train_indices, setup.test_indices, setup.val_indices)]
+    sizes = [len(part) for part in (setup.order, setup.test_indices, setup.val_indices)]
     return {
         name: expected_views(config, epochs_logged(begun / name) if begun else 0, *sizes)
         for name, config in plan.items()

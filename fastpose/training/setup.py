@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from fastpose.data.pack.few_labels import labelled_clips
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.splits import held_out_clips, select_clips
+from fastpose.data.sampling.batch import PoseBatch
 from fastpose.data.sampling.device import DeviceClipSampler, sampler_on
+from fastpose.data.sampling.order import TrainingOrder
 from fastpose.data.sampling.sample_prior import SamplePrior
 from fastpose.data.sampling.sampler import ClipSampler
 from fastpose.models.inputs.protocol import PoseModule
@@ -20,12 +23,15 @@ from fastpose.settings import RunConfig
 from fastpose.system.placement import Placement
 from fastpose.training.averaging import MovingAverage
 from fastpose.training.fitting import StepMemory
+from fastpose.training.losses import class_weights
 from fastpose.training.optimizer import make_optimizer
 from fastpose.training.step import TrainingStep, compiles, graphs
-from fastpose.training.task import PoseTask, Views
+from fastpose.training.task import SLOW, PoseTask, Views
 from fastpose.weights.card import ModelCard, build_model
 from fastpose.weights.loading import CheckpointReport, load_checkpoint
 from fastpose.weights.runs import weights_file
+
+NEXT_PASS = 2**20  # epochs from the numbers of a clip to those of its next time in the same epoch
 
 
 class Setup:
@@ -34,6 +40,8 @@ class Setup:
     Attributes:
         packed: the clips as the model expects them.
         train_indices, test_indices, val_indices: int64, of the clips to train, to be measured and to validate on.
+        num_labelled: how many of the clips to train on are so with their labels.
+        order: of the clips to train on in each epoch.
         report: what was loaded from ``config.model.init``, where weights were.
         average: of the weights, where ``config.optim.ema`` asks for it.
 
@@ -58,14 +66,24 @@ class Setup:
             )
         if optim.threads is not None:
             torch.set_num_threads(optim.threads)
-        self.train_indices, self.test_indices = select_clips(packed, config.data)
+        train, self.test_indices = select_clips(packed, config.data)
         self.val_indices = held_out_clips(packed, config.data)
-        self.task = PoseTask(config, self.placement.dtype)
+        labelled = labelled_clips(packed, train, config.data, config.seed)
+        self.train_indices = train if config.uses_unlabelled else train[labelled]
+        self.num_labelled = int(labelled.sum())
+        self._labels = np.full(packed.num_clips, -1)  # those that may be known
+        self._labels[train[labelled]] = packed.labels[train[labelled]]
+        self.order = TrainingOrder(
+            self.train_indices, self._labels[self.train_indices], optim.batch_size, config.seed,
+            labelled_share=optim.labelled_share, balanced=optim.class_order == "balanced",
+        )  # fmt: skip
+        weights = class_weights(self._labels[train[labelled]], packed.num_classes, config.loss.class_weights)
+        self.task = PoseTask(config, self.placement.dtype, weights)
         torch.manual_seed(config.seed)
         max_persons = config.data.sampling.max_persons or packed.max_persons
         card = ModelCard(config, packed.layout, packed.class_names, max_persons)
         self.packed = card.clips(packed)
-        self.card = replace(card, prior=self._learned_prior())
+        self.card = replace(card, prior=self._learned_prior(train))
         model = build_model(self.card)
         self.report = None if config.model.init is None else _load_first_weights(model, config.model.init)
         self.model = self.placement.place(model)
@@ -84,8 +102,8 @@ class Setup:
         """The model to evaluate: the moving average of the weights where there is one."""
         return self.model if self.average is None else cast(PoseModule, self.average.module)
 
-    def _learned_prior(self) -> SamplePrior | None:
-        """Return what the clips to train on say of body motion, for the filter in front of the model.
+    def _learned_prior(self, train: np.ndarray) -> SamplePrior | None:
+        """Return what clips to train on, labelled or not, say of body motion, for the filter in front of the model.
 
         Raises:
             ValueError: they show fewer than two persons.
@@ -94,34 +112,65 @@ class Setup:
         if sampling.motion_filter == "off":
             return None
         try:
-            return SamplePrior.fit(self.packed, self.train_indices, sampling.clip_len)
+            return SamplePrior.fit(self.packed, train, sampling.clip_len)
         except ValueError as error:
             raise ValueError(
                 f"motion_filter = {sampling.motion_filter!r}: {error} among the clips to train on; --front-end means "
                 "trains without the filter"
             ) from error
 
-    def draw(self, clips: np.ndarray, epoch: int) -> Views:
-        """Draw the views of some ``clips`` of the pack."""
-        families = self.config.optim.train_families
-        return {
-            view: self._sampler.batch(clips, epoch=epoch, stream=stream, alpha=alpha, families=families)
-            for view, (stream, alpha) in self.task.views.items()
-        }
+    def draw(self, clips: np.ndarray, epoch: int, passes: np.ndarray | None = None) -> Views:
+        """Draw the views of some ``clips`` of the pack, without the labels that are not to be known.
+
+        Args:
+            clips: int64 [B].
+            epoch: from 0.
+            passes: int64 [B], how often each clip came before in this epoch; never by default. Clips that come as
+                often stand together in the batch.
+        """
+        rounds = [(epoch, clips)]
+        if passes is not None and passes.any():
+            rounds = [
+                (epoch + NEXT_PASS * number, clips[passes == number]) for number in np.unique(passes).tolist()
+            ]
+        drawn = [
+            {view: self._draw_view(view, part, number) for view in self.task.views} for number, part in rounds
+        ]
+        if len(drawn) == 1:
+            return drawn[0]
+        return {view: PoseBatch.cat([views[view] for views in drawn]) for view in drawn[0]}
+
+    def _draw_view(self, view: str, clips: np.ndarray, epoch: int) -> PoseBatch:
+        stream, alpha = self.task.views[view]
+        sampler = self._slow_sampler if view == SLOW else self._sampler
+        batch = sampler.batch(
+            clips, epoch=epoch, stream=stream, alpha=alpha, families=self.config.optim.train_families
+        )
+        if view == SLOW:
+            batch = batch.slowed(self.config.data.sampling.clip_len)
+        if self.num_labelled < len(self.train_indices):
+            known = torch.from_numpy(self._labels[clips])
+            batch = replace(batch, labels=known.to(batch.labels.device, non_blocking=True))
+        return batch
 
     @functools.cached_property
     def _sampler(self) -> ClipSampler | DeviceClipSampler:
         return self._sampler_of(train=True)
 
     @functools.cached_property
+    def _slow_sampler(self) -> ClipSampler | DeviceClipSampler:
+        """Draws clips at half the frames."""
+        return self._sampler_of(train=True, clip_len=-(-self.config.data.sampling.clip_len // 2))
+
+    @functools.cached_property
     def evaluation_sampler(self) -> ClipSampler | DeviceClipSampler:
         """Draws the clips that are not trained on."""
         return self._sampler_of(train=False)
 
-    def _sampler_of(self, *, train: bool) -> ClipSampler | DeviceClipSampler:
+    def _sampler_of(self, *, train: bool, **changes: int) -> ClipSampler | DeviceClipSampler:
         return sampler_on(
             self.placement.device, self.packed, self.config.data.sampling, train=train, seed=self.config.seed,
-            max_persons=self.card.max_persons, prior=self.card.prior,
+            max_persons=self.card.max_persons, prior=self.card.prior, **changes,
         )  # fmt: skip
 
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from fastpose.data.sampling.order import epoch_batches, epoch_order
 from fastpose.evaluation.curves import Curve, Families, measure_families
 from fastpose.evaluation.scores import GAUSSIAN, count_levels
 from fastpose.models.recompute import kept_statistics
@@ -99,7 +98,7 @@ class Trainer:
         board = TensorBoardLog(self.folder, first)
         begin_peak(self._device)  # not in every epoch: steps that are replayed allocate nothing
         saved_at = time.monotonic()
-        steps = len(self._batch_slices())
+        steps = len(self.setup.order.batches)
         with self._make_bar(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
                             disable=self.quiet, mininterval=0.5) as bar:  # fmt: skip
             for epoch in range(first, epochs):
@@ -185,18 +184,16 @@ class Trainer:
 
     def batches(self, epoch: int, steps: int) -> Iterator[Views]:
         """Draw the views of one epoch's batches."""
-        order = epoch_order(self.setup.train_indices, self.config.seed, epoch)
-        return (self.setup.draw(order[part], epoch) for part in self._batch_slices()[:steps])
-
-    def _batch_slices(self) -> list[slice]:
-        batch_size = self.config.optim.batch_size
-        assert isinstance(batch_size, int)  # "auto" was settled before
-        return epoch_batches(len(self.setup.train_indices), batch_size)
+        order = self.setup.order.epoch(epoch)
+        return (
+            self.setup.draw(order.clips[part], epoch, order.passes[part])
+            for part in self.setup.order.batches[:steps]
+        )
 
     def _refuse_lone_clips(self) -> None:
         """Raise ValueError where a single clip passes through a model that cannot train on one."""
         setup, most = self.setup, self.config.optim.micro_batch
-        sizes = [part.stop - part.start for part in self._batch_slices()]
+        sizes = [part.stop - part.start for part in self.setup.order.batches]
         if min(size // (1 if most is None else math.ceil(size / most)) for size in sizes) > 1:
             return
         views = setup.draw(setup.train_indices[:1], 0)
@@ -225,7 +222,7 @@ class Trainer:
         self.setup.model.train()
         started = time.perf_counter()
         sums: dict[str, Tensor] = {}
-        correct = torch.zeros((), device=self._device)
+        correct, known = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
         source, side = self.batches(epoch, steps), self._side_stream
         with Prefetcher[Any](source if side is None else side.draw(source)) as prefetcher:
             for step, drawn in enumerate(prefetcher):
@@ -237,10 +234,11 @@ class Trainer:
                 result = self.setup.step(batches, epoch, rate)
                 labels = next(iter(batches.values())).labels
                 correct += (result.pop("output").argmax(dim=1) == labels).sum()
+                known += (labels >= 0).sum()
                 for name, value in result.items():
                     sums[name] = sums.get(name, 0) + value * len(labels)
                 bar.update()
-        count = len(self.setup.train_indices)
+        count = len(self.setup.order)
         means = {name: float(value) / count for name, value in sums.items()}
         if not math.isfinite(means["loss"]):
             raise ValueError(
@@ -250,7 +248,7 @@ class Trainer:
         return {
             "epoch": epoch,
             **means,
-            "train_top1_percent": 100 * float(correct) / count,
+            "train_top1_percent": 100 * float(correct) / float(known),
             "lr": rate,
             "epoch_s": seconds,
             "clips_per_s": count / seconds,

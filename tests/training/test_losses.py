@@ -1,5 +1,6 @@
 """The objective is the weighted sum of the operators, each fed what the settings say."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from fastpose.models import ModelOutput
 from fastpose.ops import contrastive_loss, group_contrastive_loss, supervised_contrastive_loss
 from fastpose.settings import LossConfig, RunConfig
 from fastpose.training import losses
-from fastpose.training.losses import PoseLoss
+from fastpose.training.losses import PoseLoss, class_weights
 from fastpose.training.task import PoseTask
 
 LABELS = torch.tensor([0, 2, 2, 1, 0])
@@ -102,6 +103,66 @@ def test_views_of_other_clips_bring_their_labels(views):
         loss(supervised, torch.tensor([0, 1]), *views)
 
 
+UNKNOWN = torch.tensor([0, -1, 2, -1, 0])
+
+
+def partial_loss(**settings):
+    return PoseLoss(LossConfig(**{"gamma1": 0.0, "gamma2": 0.0, **settings}), partial=True)
+
+
+def test_clips_without_a_label_are_no_part_of_the_cross_entropy(views):
+    known = UNKNOWN >= 0
+    result = partial_loss(label_smoothing=0.1)(views[0], UNKNOWN)
+    expected = F.cross_entropy(views[0].logits[known], UNKNOWN[known], label_smoothing=0.1)
+    torch.testing.assert_close(result["loss"], expected)
+    result["loss"].backward()
+    assert (views[0].logits.grad[~known] == 0).all()
+    none = partial_loss()(output(4), torch.full((5,), -1))["loss"]
+    none.backward()
+    assert none == 0
+
+
+def test_sure_answers_count_as_labels(views):
+    logits = torch.tensor([[9.0, 0, 0], [0, 9, 0], [0, 0, 9], [0, 0.5, 0], [0, 9, 0]])
+    loss = partial_loss(pseudo_threshold=0.9)
+    guessed = loss.guess(logits, UNKNOWN)
+    assert guessed.tolist() == [0, 1, 2, -1, 0]  # a label that is known stays, whatever the model says
+    result = loss(views[0], UNKNOWN, guessed=guessed)["loss"]
+    each = F.cross_entropy(views[0].logits, guessed.clamp_min(0), reduction="none")
+    torch.testing.assert_close(result, each[[0, 2, 4]].mean() + each[1] / 2)
+
+
+def test_clips_without_a_label_are_no_part_of_the_groups(views):
+    known = UNKNOWN >= 0
+    result = partial_loss(gamma2=1.0, temperature=0.5, symmetric=True)(views[0], UNKNOWN, *views)
+    o, n = (view.features[known] for view in views)
+    expected = group_contrastive_loss(o, n, UNKNOWN[known], 3, temperature=0.5, symmetric=True)
+    torch.testing.assert_close(result["loss_group"], expected.detach())
+
+
+def test_views_of_a_clip_without_a_label_have_each_other_alone(views):
+    result = partial_loss(supcon_weight=1.0)(views[0], UNKNOWN, *views)
+    alone = torch.tensor([0, 7, 2, 8, 0])
+    z = torch.cat([view.features for view in views])
+    torch.testing.assert_close(
+        result["loss_supcon"], supervised_contrastive_loss(z, alone.repeat(2), 0.1).detach()
+    )
+
+
+def test_weights_of_classes(views):
+    labels = np.array([0, 0, 0, 0, 2])
+    for rule, ratio in (("balanced", 4.0), ("sqrt", 2.0)):
+        weights = class_weights(labels, 3, rule)
+        assert weights[2] / weights[0] == pytest.approx(ratio)
+        assert weights[labels].mean() == pytest.approx(1.0)
+        assert weights[1] == 0
+    assert class_weights(labels, 3, "none") is None
+    weights = torch.tensor([0.5, 2.0, 3.0])
+    result = PoseLoss(LossConfig(gamma1=0.0, gamma2=0.0), class_weights=weights)(views[0], LABELS)["loss"]
+    each = F.cross_entropy(views[0].logits, LABELS, reduction="none")
+    torch.testing.assert_close(result, (weights[LABELS] * each).mean())
+
+
 def test_half_precision_outputs(views):
     clean, noisy = (ModelOutput(v.logits.bfloat16(), v.features.bfloat16()) for v in views)
     result = loss_of(gamma1=1, gamma2=1, supcon_weight=1)(clean, LABELS, clean, noisy)
@@ -141,6 +202,9 @@ def test_contrast_follows_the_precision_of_training():
     ("settings", "message"),
     [
         ({"gamma1": -1.0}, "gamma1 = -1.0: expected a weight ≥ 0"),
+        ({"pseudo_threshold": 0.0}, "pseudo_threshold = 0.0: expected 0 < probability ≤ 1"),
+        ({"pseudo_after": -1}, "pseudo_after = -1: expected 0 or more epochs"),
+        ({"class_weights": "equal"}, "class_weights = 'equal': expected one of none, sqrt, balanced"),
         ({"supcon_weight": float("nan")}, "supcon_weight = nan: expected a weight ≥ 0"),
         ({"temperature": 0.0}, "temperature = 0.0: expected a number > 0"),
         ({"label_smoothing": 1.0}, "label_smoothing = 1.0: expected 0 ≤ smoothing < 1"),

@@ -1,7 +1,7 @@
 """What samplers return, and the noise strengths that they take."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ class PoseBatch:
     Attributes:
         keypoints: float32 [B, M, T, V, 3]: x, y in input pixels, score. Missing joints and absent persons
             are all 0; never NaN or infinite.
-        labels: int64 [B].
+        labels: int64 [B], -1 of a clip in training whose label is not to be known.
         frames: int32 [B, T], the frames of the clip that were sampled.
         indices: int64 [B], the clips of the pack.
         draws: float32 [B, 12] in [0, 1), each clip's random numbers for augmentation by the model's input;
@@ -51,6 +51,19 @@ class PoseBatch:
     def part(self, begin: int, end: int) -> "PoseBatch":
         """Return clips ``begin`` to ``end`` - 1 of the batch, in the same memory."""
         return self._map(lambda tensor: tensor[begin:end])
+
+    def slowed(self, clip_len: int) -> "PoseBatch":
+        """Return the same batch played at half its speed: ``clip_len`` frames, each shown twice."""
+
+        def twice(tensor: torch.Tensor, axis: int) -> torch.Tensor:
+            return tensor.repeat_interleave(2, axis).narrow(axis, 0, clip_len)
+
+        return replace(
+            self,
+            keypoints=twice(self.keypoints, 2).contiguous(),
+            frames=twice(self.frames, 1).contiguous(),
+            presence=None if self.presence is None else twice(self.presence, 2).contiguous(),
+        )
 
     def clone(self) -> "PoseBatch":
         """Return the same batch in memory of its own."""

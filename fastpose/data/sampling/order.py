@@ -1,14 +1,122 @@
 """The order of clips in an epoch, and the batches that it is cut into."""
 
 import itertools
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+Clips = NDArray[np.int64]
 
-def epoch_order(indices: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+
+@dataclass(frozen=True, slots=True)
+class EpochOrder:
+    """The clips of one epoch.
+
+    Attributes:
+        clips: int64 [n], in their order.
+        passes: int64 [n], how often each clip came before in the same epoch; it is then drawn with other numbers.
+    """
+
+    clips: Clips
+    passes: Clips
+
+
+class TrainingOrder:
+    """In which order clips are trained on; each epoch's depends on the seed and its number alone.
+
+    By default each clip comes once. Labelled clips come more often where they would be less than ``labelled_share`` of
+    a batch: each batch then holds so many of them, and each other clip comes once. With ``balanced``, labelled clips
+    are drawn so that each class comes equally often.
+
+    Args:
+        clips: to train on, int64 [N].
+        labels: their classes, int64 [N], -1 where a clip is unlabelled.
+        batch_size: clips of a batch.
+        seed: of the run.
+        labelled_share: of a batch, at least.
+        balanced: whether each class is to come equally often.
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        labels: Clips,
+        batch_size: int,
+        seed: int,
+        *,
+        labelled_share: float = 0.25,
+        balanced: bool = False,
+    ) -> None:
+        self._clips, self._batch_size, self._seed, self._balanced = clips, batch_size, seed, balanced
+        known = labels >= 0
+        self._labelled, self._labels, self._unlabelled = clips[known], labels[known], clips[~known]
+        self._in_batch = 0  # labelled clips of each batch; 0 where they come as they are among all
+        wanted = min(max(round(labelled_share * batch_size), 1), len(self._labelled), batch_size - 1)
+        natural = len(self._labelled) * batch_size // len(clips)
+        if len(self._unlabelled) and (natural < wanted or balanced):
+            self._in_batch = min(max(wanted, natural), batch_size - 1)
+        self._steps = -(-len(self._unlabelled) // (batch_size - self._in_batch)) if self._in_batch else 0
+
+    def __len__(self) -> int:
+        """The number of clips of an epoch, each as often as it comes."""
+        return len(self._unlabelled) + self._steps * self._in_batch if self._in_batch else len(self._clips)
+
+    @property
+    def batches(self) -> list[slice]:
+        """The batches of an epoch, as parts of its order."""
+        return epoch_batches(len(self), self._batch_size)
+
+    def epoch(self, number: int) -> EpochOrder:
+        """Return the order of an epoch."""
+        rng = _generator(self._seed, number)
+        if not self._in_batch and not self._balanced:
+            return EpochOrder(rng.permutation(self._clips), np.zeros(len(self._clips), np.int64))
+        if not self._in_batch:
+            return self._cycled(len(self._clips), rng)
+        unlabelled = rng.permutation(self._unlabelled)
+        labelled = self._cycled(self._steps * self._in_batch, rng)
+        size = self._batch_size - self._in_batch
+        clips, passes = [], []
+        for step in range(self._steps):
+            others = unlabelled[step * size : (step + 1) * size]
+            known = slice(step * self._in_batch, (step + 1) * self._in_batch)
+            clips += [labelled.clips[known], others]
+            passes += [labelled.passes[known], np.zeros(len(others), np.int64)]
+        return EpochOrder(np.concatenate(clips), np.concatenate(passes))
+
+    def _cycled(self, count: int, rng: np.random.Generator) -> EpochOrder:
+        """Return ``count`` labelled clips, each as often as any other, or each class as often as any other."""
+        if not self._balanced:
+            return _repeated(self._labelled, count, rng)
+        classes = rng.permutation(np.unique(self._labels))
+        shares = [count // len(classes) + (i < count % len(classes)) for i in range(len(classes))]
+        parts = [
+            _repeated(self._labelled[self._labels == label], share, rng)
+            for label, share in zip(classes, shares, strict=True)
+        ]
+        order = rng.permutation(count)
+        return EpochOrder(
+            np.concatenate([part.clips for part in parts])[order],
+            np.concatenate([part.passes for part in parts])[order],
+        )
+
+
+def _repeated(clips: Clips, count: int, rng: np.random.Generator) -> EpochOrder:
+    """Return ``count`` of ``clips``: all in a random order, then all in another one, and so on."""
+    rounds = -(-count // len(clips))
+    order = [rng.permutation(clips) for _ in range(rounds)]
+    passes = np.repeat(np.arange(rounds), len(clips))
+    return EpochOrder(np.concatenate([clips[:0], *order])[:count], passes[:count])
+
+
+def _generator(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch]))
+
+
+def epoch_order(indices: Clips, seed: int, epoch: int) -> Clips:
     """Return ``indices`` in the random order of one epoch, which depends on nothing else."""
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(indices)
+    return _generator(seed, epoch).permutation(indices)
 
 
 def epoch_batches(num_clips: int, batch_size: int) -> list[slice]:
