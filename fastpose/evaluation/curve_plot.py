@@ -18,7 +18,11 @@ LABEL_WIDTH, LABEL_HEIGHT = 0.06, 0.025  # of a noise level's label, as shares o
 
 
 def plot_curves(
-    path: Path, curves: Mapping[str, Curve], title: str = "", chances: Iterable[float] = ()
+    path: Path,
+    curves: Mapping[str, Curve],
+    title: str = "",
+    chances: Iterable[float] = (),
+    published: Mapping[str, Mapping[float, float]] | None = None,
 ) -> None:
     """Draw top-1 over the noise level: a line per run, or of several seeds their mean, banded from lowest to highest.
 
@@ -27,6 +31,8 @@ def plot_curves(
         curves: by the name of the run; seeds are those whose names differ in ``-s0`` alone, at the same noise levels.
         title: above it.
         chances: percentages that the largest class alone would reach, a dotted line each.
+        published: top-1 in percent by noise level that is to compare with, by the name of the run or of its seeds
+            together, dashed in its colour.
     """
     from matplotlib.figure import Figure
 
@@ -35,16 +41,29 @@ def plot_curves(
     groups: dict[tuple[Any, ...], dict[str, Curve]] = {}
     for name, curve in curves.items():
         groups.setdefault((without_seed(name), *sorted(curve)), {})[name] = curve
-    for members, colour, marker in zip(
-        groups.values(), itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False
-    ):
-        _draw_group(axes, members, colour, marker)
+    published = published or {}
+    styles = zip(itertools.cycle(COLOURS), itertools.cycle(MARKERS), strict=False)
+    used: dict[Any, tuple[str, str]] = {}
+    for (name, *_), members in groups.items():
+        style = next(styles)
+        _draw_group(axes, members, *style)
+        used.setdefault(name, style)
+    for name, tops in published.items():
+        colour, marker = used.get(name) or next(styles)
+        label = None if name in used else f"{name}, published"
+        axes.plot(sorted(tops), [tops[alpha] for alpha in sorted(tops)], color=colour, marker=marker, markersize=4,
+                  markerfacecolor="white", linewidth=1.2, linestyle="--", label=label,
+                  clip_on=False)  # fmt: skip
+    if published:
+        axes.plot([], [], color="gray", linewidth=1.2, linestyle="--", label="dashed: published")
     if any(len(members) > 1 for members in groups.values()):
         axes.fill_between([], [], [], color="gray", alpha=0.2, label="band: lowest to highest seed")
     for chance in sorted(set(chances)):
         label = f"always the largest class: {chance:.1f} %"
         axes.axhline(chance, color="0.4", linestyle=":", linewidth=1.2, label=label)
-    scale = _spread_levels(axes, sorted({alpha for curve in curves.values() for alpha in curve}))
+    scale = _spread_levels(
+        axes, sorted({alpha for curve in (*curves.values(), *published.values()) for alpha in curve})
+    )
     axes.set_xlabel(
         f"noise level α{scale}\n(standard deviation over the frame's size, times the clip's motion c)"
     )
@@ -52,7 +71,11 @@ def plot_curves(
     axes.set_ylim(0, 100)
     axes.grid(alpha=0.3)
     axes.set_title(textwrap.fill(title, 80), fontsize="medium")
-    axes.legend(fontsize="small")
+    if published:  # twice as many curves leave no room between them
+        figure.set_size_inches(7.5, 6)
+        figure.legend(fontsize="small", loc="outside lower center", ncols=3)
+    else:
+        axes.legend(fontsize="small")
     with atomic_path(path) as partial:
         figure.savefig(partial, format="png", dpi=130)
 

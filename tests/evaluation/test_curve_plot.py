@@ -92,3 +92,22 @@ def test_titles_name_clips_and_their_number():
     assert curve_title("penn", {"a": curve}) == "Top-1 accuracy over noise: penn (8 test clips)"
     other = {0.0: Accuracy(50, 100, 50, 6)}
     assert curve_title("", {"a": curve, "b": other}).endswith("clips (6 or 8 test clips)")
+
+
+def test_published_curves_are_dashed_in_the_colour_of_their_runs(monkeypatch, tmp_path):
+    curves = {f"a-s{i}": {0.0: Accuracy(top, 100, 50, 40)} for i, top in enumerate((80.0, 90.0))}
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **named: figures.append(self))
+    plot_curves(tmp_path / "x.png", curves, published={"b": {0.0: 9.0}, "a": {0.2: 7.0, 0.0: 70.0}})
+    axes = figures[0].axes[0]
+    mean, other, own = axes.get_lines()[:3]
+    assert own.get_ydata().tolist() == [70, 7]
+    assert own.get_color() == mean.get_color() != other.get_color()
+    assert [line.get_linestyle() for line in (mean, other, own)] == ["-", "--", "--"]
+    assert {text.get_text() for text in figures[0].legends[0].get_texts()} == {
+        "a, mean of 2 seeds",
+        "b, published",
+        "dashed: published",
+        "band: lowest to highest seed",
+    }
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "0.2"]
