@@ -18,6 +18,7 @@ FOLDERS = (
     "weights",
     "evaluation",
     "training",
+    "reproduction",
     "prediction",
     "commands",
 )
