@@ -32,7 +32,7 @@ from fastpose.settings import DataConfig, EvalConfig
 from fastpose.settings.checks import is_changed
 from fastpose.system.placement import Placement
 from fastpose.weights.card import ModelCard
-from fastpose.weights.runs import load_card, load_model
+from fastpose.weights.runs import COMPLETE, load_card, load_model
 
 FUSED = "fused"
 
@@ -276,7 +276,7 @@ def evaluate_runs(
         curves[FUSED] = fused[GAUSSIAN]
         by_family[FUSED] = {family: fused[family] for family in settings.families}
     out.mkdir(parents=True, exist_ok=True)
-    write_curve(out / "robustness.csv", curves)
+    write_curve(out / COMPLETE, curves)
     source = ", ".join(dict.fromkeys(candidate.packed.source for candidate in candidates.values()))
     title = curve_title(source, curves)
     chances = [majority_percent(each.packed.labels[each.indices]) for each in candidates.values()]

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -103,6 +104,19 @@ def by_name(values: Any) -> dict[str, Any]:
     for name, value in values.items() if isinstance(values, dict) else ():
         found |= by_name(value) if isinstance(value, dict) else {name: value}
     return found
+
+
+def by_dotted_name(config: RunConfig) -> dict[str, object]:
+    """Return all settings by their names with those of their sections, such as "optim.lr"."""
+    return dict(_flattened(dataclasses.asdict(config)))
+
+
+def _flattened(values: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flattened(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def to_json(config: RunConfig) -> str:

@@ -32,11 +32,12 @@ from fastpose.training.batch_size import choose_batch_size
 from fastpose.training.header import experiment_header, views_by_run
 from fastpose.training.jobs import Outcome, settle_jobs, train_at_once
 from fastpose.training.leave_one_out import join_left_out
-from fastpose.training.one_run import BY_FAMILY, COMPLETE, RunTask, train_run
-from fastpose.training.run_folder import CONFIG, check_folder, continued
+from fastpose.training.one_run import RunTask, train_run
+from fastpose.training.run_folder import check_folder, continued
 from fastpose.training.setup import Setup
 from fastpose.training.task import PoseTask
 from fastpose.training.trainer import Trainer
+from fastpose.weights.runs import BY_FAMILY, COMPLETE, CONFIG
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from fastpose.data.pack.splits import TEST_NAMES, TRAIN_NAMES, choose_split
 from fastpose.settings import RunConfig
 from fastpose.training.expected_time import expected_views, format_duration, seconds_at_once, seconds_per_view
 from fastpose.training.setup import Setup
-from fastpose.training.trainer import METRICS
+from fastpose.weights.runs import METRICS
 
 
 def experiment_header(

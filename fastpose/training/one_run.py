@@ -20,9 +20,7 @@ from fastpose.settings.checks import is_changed
 from fastpose.training.run_folder import open_folder
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
-
-COMPLETE = "robustness.csv"
-BY_FAMILY = "families.csv"  # where other noise than Gaussian was measured
+from fastpose.weights.runs import BY_FAMILY, COMPLETE
 
 
 def train_run(

@@ -1,6 +1,5 @@
 """The folder of a run: its settings, when it may be gone on with, and the one process that writes it."""
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -9,16 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastpose.settings import RunConfig
-from fastpose.settings.files import from_file, to_json
+from fastpose.settings.files import by_dotted_name, from_file, to_json
 from fastpose.system.environment import describe
 from fastpose.system.files import write_text
 from fastpose.system.lock import LOCK, locked_folder
 from fastpose.system.placement import Placement
 from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
 from fastpose.training.schedules import depends_on_epochs
-from fastpose.weights.runs import WEIGHTS
-
-CONFIG = "config.json"
+from fastpose.weights.runs import CONFIG, WEIGHTS
 
 
 def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
@@ -37,7 +34,7 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bo
         pass
     if overwrite or not (folder / CONFIG).exists():
         return
-    written, wanted = _settings(from_file(folder / CONFIG)), _settings(config)
+    written, wanted = by_dotted_name(from_file(folder / CONFIG)), by_dotted_name(config)
     changed = [
         f"{name} ({written[name]!r} there)"
         for name in wanted
@@ -62,19 +59,6 @@ def _may_change(name: str, config: RunConfig) -> bool:
     if name == "eval.denoise":
         return not config.optim.val_every  # validations filter too, and may end a run
     return name == "optim.epochs" or name.startswith("eval.")
-
-
-def _settings(config: RunConfig) -> dict[str, object]:
-    """Return all settings by their dotted names."""
-    return dict(_flattened(dataclasses.asdict(config)))
-
-
-def _flattened(values: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in values.items():
-        if isinstance(value, dict):
-            yield from _flattened(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def continued(folder: Path, config: RunConfig) -> tuple[RunConfig, list[str]]:

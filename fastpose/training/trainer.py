@@ -26,9 +26,7 @@ from fastpose.training.schedules import learning_rate_factor
 from fastpose.training.setup import Setup
 from fastpose.training.side_stream import SideStream
 from fastpose.training.task import Views
-from fastpose.weights.runs import WEIGHTS, write_weights
-
-METRICS = "metrics.csv"
+from fastpose.weights.runs import METRICS, WEIGHTS, write_weights
 
 
 def _summary(row: dict[str, float | int]) -> dict[str, str]:

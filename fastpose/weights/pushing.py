@@ -12,7 +12,7 @@ from torch import Tensor
 from fastpose.weights.card import ModelCard
 from fastpose.weights.describing import describe, without_folders
 from fastpose.weights.hub import FORM, HubAddress, hub_errors, hub_package
-from fastpose.weights.runs import load_card, weights_file, write_weights
+from fastpose.weights.runs import COMPLETE, load_card, weights_file, write_weights
 
 
 def push(run: str | Path, address: str, *, private: bool | None = None) -> str:
@@ -78,7 +78,7 @@ def upload(
 def _read_top1(run: Path) -> dict[float, float] | None:
     """Return top-1 in percent by noise level, as training measured it; None where it did not."""
     try:
-        with open(run / "robustness.csv", newline="", encoding="utf-8") as file:
+        with open(run / COMPLETE, newline="", encoding="utf-8") as file:
             return {float(row["alpha"]): float(row["top1_percent"]) for row in csv.DictReader(file)}
     except (OSError, KeyError, ValueError):
         return None

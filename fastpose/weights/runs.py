@@ -18,6 +18,12 @@ from fastpose.weights.named import hint, locate
 
 T = TypeVar("T")
 
+# What else the folder of a run holds.
+CONFIG = "config.json"
+METRICS = "metrics.csv"  # a row for each epoch
+COMPLETE = "robustness.csv"  # accuracy over noise, with which a run is finished
+BY_FAMILY = "families.csv"  # where other noise than Gaussian was measured
+
 
 def write_weights(
     path: Path, weights: Mapping[str, Tensor], card: ModelCard, facts: Mapping[str, str] | None = None

@@ -13,7 +13,7 @@ from fastpose.settings import EvalConfig, ModelConfig
 from fastpose.system.lock import LOCK, locked_folder
 from fastpose.training.checkpoint import CHECKPOINT
 from fastpose.training.experiment import run_experiment
-from fastpose.training.run_folder import CONFIG
+from fastpose.weights.runs import CONFIG
 
 PACKED = waving_clips(12)
 QUICK = replace(
