@@ -13,7 +13,7 @@ and / or ``flop``. Its group is its section. In a section, rows of ``role`` "pee
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ UNITS = {
     "flop": (1e9, "GFLOP/s"),
 }
 WIDTH = 100  # columns of a printed table
+NAME_AND_NOTE = (0, -1)  # columns of words in a table of benchmarks
 MACHINE = "fastpose"  # where a saved run has the words for its machine, in what pytest-benchmark says of it
 
 
@@ -176,13 +177,16 @@ def _digits(value: float, digits: int = 3) -> str:
     return f"{value:,.{places}f}"
 
 
-def format_table(cells: list[list[str]], width: int = WIDTH) -> str:
-    """Return cells as aligned text, names left, numbers right; what is beyond ``width`` columns is cut."""
+def format_table(cells: list[list[str]], width: int = WIDTH, left: Sequence[int] = NAME_AND_NOTE) -> str:
+    """Return cells as aligned text; what is beyond ``width`` columns is cut.
+
+    The columns ``left`` are aligned left, by default the first and the last, the others right.
+    """
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    last = len(widths) - 1
+    named = {i % len(widths) for i in left}
     lines = (
         "  ".join(
-            cell.ljust(width) if i in (0, last) else cell.rjust(width)
+            cell.ljust(width) if i in named else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in cells
@@ -190,9 +194,11 @@ def format_table(cells: list[list[str]], width: int = WIDTH) -> str:
     return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in lines)
 
 
-def markdown_table(cells: list[list[str]]) -> str:
-    """Return cells as a Markdown table."""
-    lines = [cells[0], ["---", *("---:" for _ in cells[0][1:-1]), "---"], *cells[1:]]
+def markdown_table(cells: list[list[str]], left: Sequence[int] = NAME_AND_NOTE) -> str:
+    """Return cells as a Markdown table, aligned as by ``format_table``."""
+    named = {i % len(cells[0]) for i in left}
+    rule = ["---" if i in named else "---:" for i in range(len(cells[0]))]
+    lines = [cells[0], rule, *cells[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 

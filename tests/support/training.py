@@ -1,11 +1,16 @@
-"""A training run of seconds, and how two runs are compared."""
+"""A training run of seconds, the folder of one that was never trained, and how two runs are compared."""
 
 import csv
 
 import torch
 
+from fastpose.evaluation.curves import write_curve
+from fastpose.evaluation.families import write_families
+from fastpose.evaluation.metrics import Accuracy
 from fastpose.settings import DataConfig, EvalConfig, ModelConfig, OptimConfig, RunConfig, SamplingConfig
-from fastpose.weights.runs import load_model
+from fastpose.settings.files import to_json
+from fastpose.training.loggers import CsvLog
+from fastpose.weights.runs import BY_FAMILY, COMPLETE, CONFIG, METRICS, load_model
 
 TINY = RunConfig(
     arm="contrastive",
@@ -34,3 +39,23 @@ def assert_equal_runs(one, two):
     first, second = weights_of(one), weights_of(two)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def write_finished_run(folder, config, curve, families=None, epoch_s=()):
+    """Write what a finished run leaves, untrained: top-1 by noise level, of other families too, seconds by epoch."""
+    folder.mkdir(parents=True)
+    (folder / CONFIG).write_text(to_json(config))
+    write_curve(folder / COMPLETE, {folder.name: accuracies(curve)})
+    if families:
+        named = {family: accuracies(levels) for family, levels in families.items()}
+        write_families(folder / BY_FAMILY, {folder.name: named})
+    if epoch_s:
+        log = CsvLog(folder / METRICS)
+        for epoch, seconds in enumerate(epoch_s):
+            log.write({"epoch": epoch, "epoch_s": seconds})
+    return folder
+
+
+def accuracies(top1):
+    """A curve of these top-1 in percent by noise level, whose top-5 is 5 more."""
+    return {alpha: Accuracy(share, share + 5, share - 1, num_clips=200) for alpha, share in top1.items()}
