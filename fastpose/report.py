@@ -1,6 +1,7 @@
-"""`fastpose report benchmarks`: tables and bar charts of a saved benchmark run."""
+"""`fastpose report`: tables of finished runs; tables and bar charts of a saved benchmark run."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,21 @@ Source = Positional[
             help="What `pytest benchmarks --benchmark-json=FILE` wrote; by default the newest autosaved run."
         ),
     ]
+]
+Runs = Positional[Annotated[Path, arg(help="A run, or a folder that holds runs at any depth.")]]
+By = Annotated[
+    str | None,
+    arg(
+        help="Settings to group runs by, such as lr,alpha or optim.lr; by default all in which they differ. "
+        "Others in which runs of a group differ, beside seed, threads and device, are added."
+    ),
+]
+Columns = Annotated[
+    str | None,
+    arg(
+        help="What to show: top1 (at all noise levels), noise levels such as 0,0.05, mean, top5, mca, time; by default "
+        "all that was measured. runs.csv has all."
+    ),
 ]
 OUT_TEXT = "Folder for `report.md` and one picture for each section."
 
@@ -57,12 +73,25 @@ def benchmarks(
     print(f"\nreport: {out / 'report.md'}")
 
 
-COMMANDS = {"benchmarks": benchmarks}
+def runs(
+    folder: Runs,
+    *,
+    by: By = None,
+    columns: Columns = None,
+    out: Annotated[Path, arg(help="Folder for `runs.md` and `runs.csv`.")] = Path("run-report"),
+) -> None:
+    """Print a table of finished runs, averaged over seeds; write it as Markdown and csv."""
+    from fastpose.evaluation.run_tables import report_runs
+
+    report_runs(folder, out, by, columns)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"benchmarks": benchmarks, "runs": runs}
 
 
 def main(argv: list[str] | None = None) -> int:
     with Command() as command:
-        run_one_of(COMMANDS, argv, "report", "Print a saved benchmark run.")
+        run_one_of(COMMANDS, argv, "report", "Print tables of finished runs, or of a saved benchmark run.")
     return command.status
 
 

@@ -15,7 +15,9 @@ from fastpose._command import load_command, program_name
 
 SCREEN_LINES, SCREEN_COLUMNS = 50, 100
 WITH_OPTIONS = ["train", "evaluate", "predict", "show", "export", "env"]
-HELPS = [[name] for name in console.COMMANDS] + [["pack", source] for source in load_command("pack").COMMANDS]
+HELPS = [[name] for name in console.COMMANDS] + [
+    [name, what] for name in ("pack", "report") for what in load_command(name).COMMANDS
+]
 
 
 def text_of(arguments, capsys, status=0):

@@ -3,9 +3,11 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.training import TINY, write_finished_run
 
 from fastpose import report
 from fastpose.evaluation.benchmark_table import Row, format_table, markdown_table, read_run, sections, table
@@ -200,3 +202,46 @@ def test_what_is_wider_than_the_terminal_is_cut():
 def test_instructions(monkeypatch, flags, words):
     monkeypatch.setattr(environment, "cpu_flags", lambda: frozenset(flags.split()))
     assert environment.cpu_instructions() == words
+
+
+def test_finished_runs_are_printed_and_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for seed, top1 in enumerate((80.0, 84.0)):
+        for lr in (0.01, 0.002):
+            config = replace(TINY, seed=seed, optim=replace(TINY.optim, lr=lr))
+            write_finished_run(Path("runs") / f"{lr}-s{seed}", config, {0.0: top1 + 100 * lr, 0.1: 40.0})
+    Path("runs/begun").mkdir()
+    Path("runs/begun/config.json").write_text("{}")
+    assert report.main(["runs", "runs", "--by", "lr", "--columns=top1,mean"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "note: left out: runs/begun: is unfinished, it has no robustness.csv"
+    assert lines[-5:] == [
+        "lr     runs       α 0     α 0.1      mean",
+        "0.002     2  82.2±2.8  40.0±0.0  61.1±1.4",
+        "0.01      2  83.0±2.8  40.0±0.0  61.5±1.4",
+        "",
+        "report: run-report/runs.md, run-report/runs.csv",
+    ]
+    assert max(map(len, lines)) <= 100
+    assert "| 0.01 | 2 | 83.0±2.8 | 40.0±0.0 | 61.5±1.4 |" in Path("run-report/runs.md").read_text()
+    assert sorted(path.name for path in Path("run-report").iterdir()) == ["runs.csv", "runs.md"]
+    assert report.main(["runs", "runs", "--out", "elsewhere"]) == 0
+    assert Path("elsewhere/runs.csv").read_text() == Path("run-report/runs.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: no such folder; expected one that holds runs of fastpose train"),
+        (["."], ".: holds no finished run, which is a folder with config.json and robustness.csv"),
+        (["run", "--by", "weight-decoy"], "--by weight-decoy: no such setting; did you mean 'weight_decay'?"),
+        (["run", "--by", ""], "--by '': expected names with commas between, such as lr,alpha"),
+    ],
+)
+def test_mistakes_about_runs_end_in_one_line(tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    if arguments[0] == "run":
+        write_finished_run(Path("run"), TINY, {0.0: 80.0, 0.1: 40.0})
+    assert report.main(["runs", *arguments]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+    assert not Path("run-report").exists()
