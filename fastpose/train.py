@@ -124,6 +124,7 @@ def main(argv: list[str] | None = None) -> int:
         from fastpose.training.experiment import new_folder, plan_runs, run_experiment
         from fastpose.training.front_end_choice import choose_front_end
         from fastpose.training.leave_one_out import leave_one_out
+        from fastpose.training.run_folder import told_apart
 
         base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
         if arguments.leave_one_out and not is_changed(base.optim, "train_families"):
@@ -137,6 +138,10 @@ def main(argv: list[str] | None = None) -> int:
         if arguments.leave_one_out:
             plan = leave_one_out(plan)
         out = arguments.out or new_folder(base)
+        if not arguments.overwrite:
+            plan, said = told_apart(plan, out, resume=arguments.resume)
+            for sentence in said:
+                print(f"note: {sentence}")
         try:
             run_experiment(
                 packed,

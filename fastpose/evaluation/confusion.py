@@ -1,5 +1,6 @@
 """Which classes are taken for which: the confusion matrix, its worst pairs, and how each class fares."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,16 @@ class ClassRow:
     recall_percent: float | None
     precision_percent: float | None
     taken_for: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfusedPair:
+    """Clips of one class that were taken for another."""
+
+    true: str
+    predicted: str
+    clips: int
+    percent_of_true: float
 
 
 def class_rows(accuracy: Accuracy, names: Sequence[str]) -> list[ClassRow]:
@@ -102,7 +113,13 @@ def write_confusion(stem: Path, accuracy: Accuracy, names: Sequence[str], title:
     rows = [",".join([name, *map(str, row)]) for name, row in zip(quoted, counts.tolist(), strict=True)]
     write_text(_beside(stem, ".csv"), "\n".join([",".join(["true", *quoted]), *rows]) + "\n")
     write_csv(_beside(stem, "-classes.csv"), [_class_cells(row) for row in class_rows(accuracy, names)])
-    sizes = counts.sum(axis=1)
+    write_pairs(_beside(stem, "-pairs.csv"), accuracy, names)
+    _plot(_beside(stem, ".png"), counts, names, f"{title}: top-1 {accuracy.top1_percent:.1f} %")
+
+
+def write_pairs(path: Path, accuracy: Accuracy, names: Sequence[str]) -> None:
+    """Write a row for each pair of classes that was confused, most clips first."""
+    sizes = _matrix(accuracy).sum(axis=1)
     cells: list[dict[str, object]] = [
         {
             "true": names[true],
@@ -112,8 +129,32 @@ def write_confusion(stem: Path, accuracy: Accuracy, names: Sequence[str], title:
         }
         for true, predicted, count in confused_pairs(accuracy)
     ]
-    write_csv(_beside(stem, "-pairs.csv"), cells, columns=PAIR_COLUMNS)
-    _plot(_beside(stem, ".png"), counts, names, f"{title}: top-1 {accuracy.top1_percent:.1f} %")
+    write_csv(path, cells, columns=PAIR_COLUMNS)
+
+
+def read_pairs(path: Path) -> list[ConfusedPair]:
+    """Read what ``write_pairs`` wrote.
+
+    Raises:
+        ValueError: the file holds no such table.
+        OSError: it cannot be read.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ()) != PAIR_COLUMNS:
+                raise ValueError(f"expected the columns {', '.join(PAIR_COLUMNS)}")
+            return [
+                ConfusedPair(
+                    true=row["true"],
+                    predicted=row["predicted"],
+                    clips=int(row["clips"]),
+                    percent_of_true=float(row["percent_of_true"]),
+                )
+                for row in rows
+            ]
+    except (TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"{path}: is no table of confused classes ({error})") from error
 
 
 def _matrix(accuracy: Accuracy) -> NDArray[np.int64]:

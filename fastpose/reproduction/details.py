@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fastpose.evaluation.confusion import ConfusedPair
 from fastpose.evaluation.families import accuracy_table
-from fastpose.reproduction.results import ConfusedPair, RowResult
+from fastpose.reproduction.results import RowResult
 from fastpose.reproduction.tables import Spread
 
 MOST_PAIRS = 5

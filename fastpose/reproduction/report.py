@@ -10,6 +10,7 @@ from fastpose.reproduction.results import Reproduction, Section
 from fastpose.reproduction.tables import REPORT, Line, has_curves, section_names, table_of
 from fastpose.system.files import write_csv, write_text
 
+PAGE = "report.html"
 COLUMNS = (
     "section",
     "row",
@@ -41,8 +42,8 @@ def write_report(reproduction: Reproduction, folder: str | Path) -> list[Path]:
             pictures[name] = file
     write_csv(folder / "report.csv", csv_rows(reproduction), columns=COLUMNS)
     write_text(folder / "report.md", format_markdown(reproduction, pictures))
-    write_text(folder / "report.html", format_page(reproduction))
-    return [folder / name for name in ("report.html", "report.md", "report.csv", *pictures.values())]
+    write_text(folder / PAGE, format_page(reproduction))
+    return [folder / name for name in (PAGE, "report.md", "report.csv", *pictures.values())]
 
 
 def csv_rows(reproduction: Reproduction) -> list[dict[str, str]]:

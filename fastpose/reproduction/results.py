@@ -3,17 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from fastpose.evaluation.confusion import ConfusedPair
 from fastpose.evaluation.curves import Curve, Families
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfusedPair:
-    """Clips of one class that were taken for another."""
-
-    true: str
-    predicted: str
-    clips: int
-    percent_of_true: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

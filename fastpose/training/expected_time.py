@@ -16,7 +16,7 @@ from fastpose.training.setup import Setup
 from fastpose.training.task import PoseTask
 
 FEW_CLIPS, MORE_CLIPS = 2, 8
-LONG = 1.0  # seconds that the few clips may take before more are tried
+LONG = 1.0  # seconds that clips may take for more to be tried
 SHARE_OF_SCORING = 1 / 3  # of a training pass, whose backward takes about twice as long as its forward
 
 
@@ -28,19 +28,21 @@ def seconds_per_view(setup: Setup) -> float | None:
     """
     if setup.placement.device.type != "cpu":
         return None
-    seconds = 0.0
-    for size in (FEW_CLIPS, FEW_CLIPS, MORE_CLIPS):  # the first warms up
-        if seconds > LONG:
+    batch_size = setup.config.optim.batch_size
+    assert isinstance(batch_size, int)  # "auto" was settled before
+    measured, seconds = FEW_CLIPS, 0.0
+    for size in (FEW_CLIPS, FEW_CLIPS, MORE_CLIPS, max(batch_size, MORE_CLIPS)):  # the first warms up
+        if seconds > LONG or (size > MORE_CLIPS and seconds / measured * size > LONG):
             break
         try:
-            seconds = _time_pass(setup, np.resize(setup.train_indices, size))
+            seconds, measured = _time_pass(setup, np.resize(setup.train_indices, size)), size
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             return None
         finally:
             setup.optimizer.zero_grad(set_to_none=True)
-    return seconds / (size * len(setup.task.views))
+    return seconds / (measured * len(setup.task.views))
 
 
 def _time_pass(setup: Setup, clips: np.ndarray) -> float:

@@ -165,7 +165,7 @@ def _train_at_once(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the run itself warns
         setup = Trainer(Setup(config, packed), out / name, quiet=True).setup  # or refused
-    if (fitting := _jobs_that_fit(setup, jobs)) < jobs:
+    if (fitting := jobs_that_fit(setup, jobs)) < jobs:
         echo(f"note: {fitting} of {jobs} runs at a time, for which there is memory")
         jobs = fitting
     resumed = resume and not overwrite
@@ -184,10 +184,11 @@ def _train_at_once(
         )
         for name, config in plan.items()
     ]
+    tasks.sort(key=lambda task: -sum(views[task.folder.name]))  # the longest first, so that none is left over
     return train_at_once(tasks, jobs, threads, views, echo)
 
 
-def _jobs_that_fit(setup: Setup, jobs: int) -> int:
+def jobs_that_fit(setup: Setup, jobs: int) -> int:
     """Return how many of ``jobs`` processes the memory holds; on a GPU, whose memory refuses by itself, all."""
     if setup.placement.device.type != "cpu":
         return jobs

@@ -136,35 +136,44 @@ def train_at_once(
     threads: int,
     views: Mapping[str, tuple[float, float]],
     echo: Callable[[str], object],
+    admit: Callable[[str], bool] = lambda run: True,
 ) -> Outcome:
     """Train runs in ``jobs`` processes, with one display; one that fails leaves the others alone.
 
     Ctrl-C and SIGTERM end them all as Ctrl-C ends a run, which can go on from its last checkpoint.
 
     Args:
-        tasks: the runs.
+        tasks: the runs, in the order in which they begin.
         jobs: how many at a time.
         threads: of a process.
-        views: what each run has before it, by its name, to train and to be measured; those with the most begin.
+        views: what each run has before it, by its name, to train and to be measured.
         echo: is given what there is to say.
+        admit: is asked by its name before a run begins whether there is time for it; one that it refuses is left out.
 
     Raises:
         ValueError: a model that other processes cannot be given.
     """
-    tasks = sorted(tasks, key=lambda task: -sum(views[task.folder.name]))
     waiting = deque((task.folder.name, _pickled(task)) for task in tasks)
     outcome, warned = Outcome(), dict[Any, Any]()
     workers: dict[Any, _Worker] = {}  # by connection
+
+    def take_next() -> tuple[str, bytes] | None:
+        while waiting:
+            run = waiting.popleft()
+            if admit(run[0]):
+                return run
+            progress.leave_out(run[0])
+        return None
 
     def warn(text: str, category: type[Warning], file: str, line: int) -> None:
         warnings.warn_explicit(text, category, file, line, registry=warned)  # once, whoever says it
 
     with _sigterm_leaves(), Progress(views) as progress:
         try:
-            for _ in range(min(jobs, len(waiting))):
+            while len(workers) < jobs and (run := take_next()) is not None:
                 worker = _Worker(threads)
                 workers[worker.connection] = worker
-                worker.train(*waiting.popleft())
+                worker.train(*run)
             while workers:
                 for connection in wait(list(workers)):
                     worker = workers[connection]
@@ -182,10 +191,10 @@ def train_at_once(
                     else:
                         (outcome.faults if kind == FAULT else outcome.failed)[worker.run] = values[0]
                         progress.say(echo, f"{worker.run}: failed{'; the others go on' if workers else ''}")
-                    if waiting:
+                    if (run := take_next()) is not None:
                         worker = _Worker(threads) if kind == DIED else worker
                         workers[worker.connection] = worker
-                        worker.train(*waiting.popleft())
+                        worker.train(*run)
                     else:
                         worker.end()
         finally:

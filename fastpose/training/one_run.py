@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fastpose.data.synthetic.builtin import open_clips
+from fastpose.evaluation.confusion import write_pairs
 from fastpose.evaluation.curve_plot import curve_title, plot_curves
 from fastpose.evaluation.curves import Curve, write_curve
 from fastpose.evaluation.families import write_families
@@ -20,7 +21,7 @@ from fastpose.settings.checks import is_changed
 from fastpose.training.run_folder import open_folder
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
-from fastpose.weights.runs import BY_FAMILY, COMPLETE
+from fastpose.weights.runs import BY_FAMILY, COMPLETE, CONFUSED
 
 
 def train_run(
@@ -49,9 +50,11 @@ def train_run(
         if is_changed(config.eval, "families"):
             families = {family: measured[family] for family in config.eval.families}
             write_families(folder / BY_FAMILY, {folder.name: families})
-        write_curve(folder / COMPLETE, curve)
+        least_noisy = measured[GAUSSIAN][min(config.eval.alphas)]
+        write_pairs(folder / CONFUSED, least_noisy, trainer.setup.packed.class_names)
         title = curve_title(trainer.setup.packed.source, curve)
         plot_curves(folder / "robustness.png", curve, title, [chance])
+        write_curve(folder / COMPLETE, curve)  # the last: it tells that the run is finished
     num_levels = count_levels(config.eval.alphas, measured)
     speed = format_speed(len(trainer.setup.test_indices), num_levels, scored - trained)
     spent = f"{trained - started:.0f} s ({trainer.setup.placement})"

@@ -62,6 +62,13 @@ class Progress:
         self._ended += 1
         self._advance(name, sum(self._views[name]))
 
+    def leave_out(self, name: str) -> None:
+        """Count a run no longer, which will not begin."""
+        del self._views[name], self._done[name]
+        self._total.total = max(sum(map(sum, self._views.values())), 1.0)
+        self._total.set_description(f"{len(self._views)} runs", refresh=False)
+        self._tell()
+
     def say(self, echo: Callable[..., object], *values: Any) -> None:
         """Call ``echo``, which prints, between the bars."""
         with tqdm.external_write_mode():

@@ -2,20 +2,21 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from fastpose.settings import RunConfig
 from fastpose.settings.files import by_dotted_name, from_file, to_json
+from fastpose.settings.identity import settings_hash
 from fastpose.system.environment import describe
 from fastpose.system.files import write_text
 from fastpose.system.lock import LOCK, locked_folder
 from fastpose.system.placement import Placement
 from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
 from fastpose.training.schedules import depends_on_epochs
-from fastpose.weights.runs import CONFIG, WEIGHTS
+from fastpose.weights.runs import CONFIG, ENVIRONMENT, WEIGHTS
 
 
 def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
@@ -34,13 +35,7 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bo
         pass
     if overwrite or not (folder / CONFIG).exists():
         return
-    written, wanted = by_dotted_name(from_file(folder / CONFIG)), by_dotted_name(config)
-    changed = [
-        f"{name} ({written[name]!r} there)"
-        for name in wanted
-        if written[name] != wanted[name] and not _may_change(name, config)
-    ]
-    if changed:
+    if changed := _differences(from_file(folder / CONFIG), config):
         raise ValueError(
             f"{folder}: its settings differ in {', '.join(changed)}; --resume needs the same ones"
         )
@@ -52,6 +47,51 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bo
 
 def _exists(folder: Path) -> ValueError:
     return ValueError(f"{folder} exists; use --resume to go on, --overwrite to start anew, or another --out")
+
+
+def told_apart(
+    plan: Mapping[str, RunConfig], out: Path, *, resume: bool
+) -> tuple[dict[str, RunConfig], list[str]]:
+    """Return the runs of ``plan`` under names that no run of other settings has in ``out``, and what to say of it.
+
+    So any grid of settings fits one folder: where a name is taken, a hash of the settings stands before the seed.
+    With ``resume`` only where there is such a run to go on with.
+    """
+    named, said = {}, []
+    for name, config in plan.items():
+        taken = _taken_by(out / name, config)
+        if taken:
+            stem, _, seed = name.rpartition("-")
+            other = f"{stem}-{settings_hash(config, config.data.data)}-{seed}"
+            if resume:  # with other epochs than it was begun with, as it may be
+                others = sorted(out.glob(f"{stem}-*-{seed}"))
+                other = next((path.name for path in others if _taken_by(path, config) == ""), None)
+            if other is not None:
+                said.append(f"{name} is a run with other settings ({taken}); this one is {other}")
+                name = other
+        named[name] = config
+    return named, said
+
+
+def _taken_by(folder: Path, config: RunConfig) -> str | None:
+    """Return in what the settings of the run in ``folder`` differ from ``config``, empty where it could go on so.
+
+    None where there is no run, or one whose settings cannot be read.
+    """
+    try:
+        return ", ".join(_differences(from_file(folder / CONFIG), continued(folder, config)[0]))
+    except ValueError:
+        return None
+
+
+def _differences(written: RunConfig, wanted: RunConfig) -> list[str]:
+    """Return the settings in which a run differs from what it is to go on with, but for those that may."""
+    there, here = by_dotted_name(written), by_dotted_name(wanted)
+    return [
+        f"{name} ({there[name]!r} there)"
+        for name in here
+        if there[name] != here[name] and not _may_change(name, wanted)
+    ]
 
 
 def _may_change(name: str, config: RunConfig) -> bool:
@@ -115,7 +155,7 @@ def open_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: boo
         write_text(folder / CONFIG, to_json(config))
         placement = Placement.choose(config.optim.device, config.optim.precision)
         environment = {**describe(), "placement": str(placement)}
-        write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+        write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
         yield
 
 

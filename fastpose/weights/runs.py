@@ -20,8 +20,10 @@ T = TypeVar("T")
 
 # What else the folder of a run holds.
 CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
 METRICS = "metrics.csv"  # a row for each epoch
 COMPLETE = "robustness.csv"  # accuracy over noise, with which a run is finished
+CONFUSED = "confused-pairs.csv"  # classes taken for others at the lowest noise level
 BY_FAMILY = "families.csv"  # where other noise than Gaussian was measured
 
 

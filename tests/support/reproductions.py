@@ -1,7 +1,8 @@
 """Reproductions whose figures are known by hand."""
 
+from fastpose.evaluation.confusion import ConfusedPair
 from fastpose.evaluation.metrics import Accuracy
-from fastpose.reproduction.results import ConfusedPair, Reproduction, RowResult, RunResult, Section
+from fastpose.reproduction.results import Reproduction, RowResult, RunResult, Section
 
 NASTY = "<script>alert(1)</script> a|b `c` *d* $x$ &amp; \u202eü\n# \"'"
 

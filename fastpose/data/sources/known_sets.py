@@ -1,0 +1,54 @@
+"""Data sets that are recognised by their files, packed without being told what they are."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fastpose.data.pack.packed import PackedClips
+from fastpose.data.sources.pack_log import PackLog, pack_to_file
+from fastpose.data.synthetic.builtin import BUILT_IN
+
+PICKLES = (".pkl", ".pickle")
+EXPECTED = (
+    "expected a packed file, or what fastpose knows by its files: a pickle of PYSKL, a folder of NTU's .skeleton "
+    "files, or of Penn Action; fastpose pack takes others"
+)
+
+
+def packed_path(data: str, folder: Path, echo: Callable[[str], object] = print) -> str:
+    """Return the packed file of ``data``: its own where it is packed, else one made in ``folder``, once.
+
+    Args:
+        data: a packed file, "synthetic", PYSKL's pickle, or the folder of NTU RGB+D's or Penn Action's files.
+        folder: for the packed file, which is named after ``data``.
+        echo: is told what was packed.
+
+    Raises:
+        ValueError: it is nothing of the kind, or cannot be read.
+    """
+    source = Path(data)
+    if data == BUILT_IN or (source.is_file() and source.suffix not in PICKLES):
+        return data
+    if not source.exists():
+        raise ValueError(f"--data {data}: no such file or folder; {EXPECTED}")
+    target = folder / f"{source.resolve().stem}.safetensors"
+    if not target.exists():
+        read = _reader(source)
+        folder.mkdir(parents=True, exist_ok=True)
+        echo(pack_to_file(target, read, source, progress=True).text)
+    return str(target)
+
+
+def _reader(source: Path) -> Callable[..., tuple[PackedClips, PackLog]]:
+    if source.is_file():
+        from fastpose.data.sources.pyskl import pack_pyskl
+
+        return pack_pyskl
+    if next(source.rglob("*.skeleton"), None) is not None:
+        from fastpose.data.sources.ntu import pack_ntu
+
+        return pack_ntu
+    if next(source.rglob("*.mat"), None) is not None:
+        from fastpose.data.sources.penn_action import pack_penn_action
+
+        return pack_penn_action
+    raise ValueError(f"--data {source}: {EXPECTED}")
