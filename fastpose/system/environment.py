@@ -84,4 +84,7 @@ def describe() -> dict[str, object]:
 def summary() -> str:
     """Return the processor, its instructions, cores and threads, and torch's version, in one line."""
     cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
-    return f"{cpu_name()} ({cpu_instructions()}), {cores} cores, {threads} threads, torch {torch.__version__}"
+    counts = ", ".join(
+        f"{count} {what}{'' if count == 1 else 's'}" for count, what in ((cores, "core"), (threads, "thread"))
+    )
+    return f"{cpu_name()} ({cpu_instructions()}), {counts}, torch {torch.__version__}"
