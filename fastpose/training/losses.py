@@ -25,7 +25,7 @@ class PoseLoss:
             ``contrastive_loss``, where the settings say "auto". The rows themselves, each positive's cosine and
             the group term, whose means are few, stay float32; so does the CPU.
         partial: whether labels may be unknown, -1.
-        class_weights: of the cross-entropy of the clips of each class, float32 [K]; 1 by default.
+        class_weights: of the cross-entropy of the clips of each class, float32 [K] where the logits are; 1 by default.
 
     A label of -1 is unknown: such a clip is no part of the cross-entropy and of the groups; in the supervised contrast
     its two views are a class of their own.
@@ -109,7 +109,7 @@ class PoseLoss:
         classes = (labels if guessed is None else guessed).clamp_min(0)
         each = F.cross_entropy(logits, classes, label_smoothing=smoothing, reduction="none")
         if self.class_weights is not None:
-            each = each * self.class_weights.to(each.device)[classes]
+            each = each * self.class_weights[classes]
         loss = torch.where(known, each, 0).sum() / known.sum().clamp_min(1)
         if guessed is None:
             return loss

@@ -78,6 +78,8 @@ class Setup:
             labelled_share=optim.labelled_share, balanced=optim.class_order == "balanced",
         )  # fmt: skip
         weights = class_weights(self._labels[train[labelled]], packed.num_classes, config.loss.class_weights)
+        if weights is not None:
+            weights = weights.to(self.placement.device)
         self.task = PoseTask(config, self.placement.dtype, weights)
         torch.manual_seed(config.seed)
         max_persons = config.data.sampling.max_persons or packed.max_persons

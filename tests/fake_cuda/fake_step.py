@@ -1,5 +1,7 @@
 """Training steps as a GPU would be given them: nothing crosses from the host, and how many operators work."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.clips import waving_clips
@@ -58,3 +60,12 @@ def test_steps_of_three_streams(name):
 @pytest.mark.parametrize("name", OTHERS)
 def test_steps_of_other_models(name):
     assert trace_step(config_of(OTHERS[name]), waving_clips()).copies == []
+
+
+@pytest.mark.parametrize("views", ["noise", "tempo"])
+def test_steps_with_few_labels_and_weighted_classes(views):
+    """What is unlabelled, and what the model is sure of, is for the device alone to know."""
+    config = config_of(ModelConfig(model="dct_mlp"), views=views, joint_pass=True)
+    loss = replace(LOSS, ce_views="both", pseudo_after=0, class_weights="balanced")
+    config = replace(config, data=replace(config.data, labels_per_class=2), loss=loss)
+    assert trace_step(config, waving_clips()).copies == []

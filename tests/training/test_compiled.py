@@ -156,6 +156,40 @@ def test_compiled_steps_for_one_size_and_both_phases(tmp_path):
     assert len(graphs) == 2
 
 
+def test_compiled_steps_with_few_labels(tmp_path):
+    """Which clips are labelled, and of which the model is sure, differs from step to step; the program does not."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    config = replace(
+        CONFIG,
+        data=replace(CONFIG.data, labels_per_class=2),
+        loss=replace(
+            CONFIG.loss, pseudo_threshold=0.3, pseudo_after=1, supcon_weight=0.2, class_weights="sqrt"
+        ),
+    )
+    trainer = trainer_of(tmp_path, config)
+    torch.compiler.reset()
+    task = trainer.setup.task
+    objective = CompiledObjective(task, backend=count)
+    model = trainer.setup.model.eval()
+    guessed = []
+    for epoch, seed in [(0, 0), (1, 1), (1, 2), (2, 3), (4, 4)]:
+        views = views_of(trainer, seed)
+        assert -1 in views["clean"].labels
+        found = objective(model, views, epoch, trainer.setup.placement.autocast)
+        expected = task.step(model, views, epoch, trainer.setup.placement.autocast)
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+        guessed.append(float(found["pseudo_labelled_share"]))
+    assert not objective.failed
+    assert len(graphs) == 3  # of one phase each
+    assert guessed[0] == 0 < max(guessed)
+
+
 def test_a_compiler_that_fails_is_left_out(tmp_path):
     trainer = trainer_of(tmp_path)
 
