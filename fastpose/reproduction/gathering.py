@@ -49,6 +49,7 @@ def gather(
         choose_split(packed, data.test_split, TEST_NAMES),
     )
     facts = {
+        "data": Path(data.data).name,
         "clips": f"{len(train):,} to train on ({splits[0]}), {len(measured):,} to measure on ({splits[1]})",
         "classes": str(packed.num_classes),
         "keypoints": f"{packed.layout.name}, {packed.layout.num_joints} joints, up to {packed.max_persons} person"

@@ -9,6 +9,7 @@ from support.shared import shared_folder
 from fastpose import reproduce as command
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.known_sets import packed_path
+from fastpose.data.synthetic.builtin import pack_synthetic
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,10 @@ def test_data_sets_are_packed_once(tmp_path):
     assert packed_path(str(source), tmp_path / "out", said.append) == path
     assert Path(path).stat().st_mtime_ns == written
     assert len(said) == 1
+
+
+def test_files_of_ntu_are_packed_as_the_report_s_networks_see_them(tmp_path):
+    pack_synthetic(tmp_path / "skeletons", seed=1)
+    packed = PackedClips.load(packed_path(str(tmp_path / "skeletons"), tmp_path / "out", lambda text: None))
+    assert packed.layout.name == "coco17"
+    assert set(packed.splits) >= {"xsub_train", "xsub_val"}

@@ -1,12 +1,14 @@
 """Data sets that are recognised by their files, packed without being told what they are."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.pack_log import PackLog, pack_to_file
 from fastpose.data.synthetic.builtin import BUILT_IN
 
+NTU_LAYOUT = "coco17"  # of the report's networks, which see 17 joints
 PICKLES = (".pkl", ".pickle")
 EXPECTED = (
     "expected a packed file, or what fastpose knows by its files: a pickle of PYSKL, a folder of NTU's .skeleton "
@@ -46,7 +48,7 @@ def _reader(source: Path) -> Callable[..., tuple[PackedClips, PackLog]]:
     if next(source.rglob("*.skeleton"), None) is not None:
         from fastpose.data.sources.ntu import pack_ntu
 
-        return pack_ntu
+        return partial(pack_ntu, layout=NTU_LAYOUT)
     if next(source.rglob("*.mat"), None) is not None:
         from fastpose.data.sources.penn_action import pack_penn_action
 
