@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fastpose._command import Command, parse_arguments
+from fastpose.reproduction.rows import ALL, TABLES, tables_of
 from fastpose.settings import DataConfig
 
 SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -65,13 +66,19 @@ def main(argv: list[str] | None = None) -> int:
         for name in ("seeds", "jobs", "epochs"):
             if (value := getattr(arguments, name)) is not None and value < 1:
                 raise ValueError(f"--{name} {value}: expected at least 1")
+        if not arguments.tables:
+            raise ValueError(f"no table is named; expected some of {', '.join((*TABLES, ALL))}")
         from fastpose.data.sources.known_sets import packed_path
         from fastpose.data.synthetic.builtin import open_clips
-        from fastpose.reproduction.rows import tables_of
         from fastpose.reproduction.runner import Request, reproduce
 
-        out = arguments.out or Path("reproduction") / Path(arguments.data).stem
+        out = arguments.out or Path("reproduction") / Path(arguments.data).resolve().stem
         tables = tables_of(arguments.tables, inputs=arguments.inputs or None, epochs=arguments.epochs)
+        tables = [table for table in tables if table.rows]
+        if not tables:
+            raise ValueError(
+                f"--inputs {' '.join(arguments.inputs)}: no row of {', '.join(arguments.tables)} has such an input"
+            )
         data = DataConfig(
             data=packed_path(arguments.data, out),
             train_split=arguments.train_split,
@@ -80,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
         command.interrupted = f"stopped; {KEPT}"
         request = Request(
             data=data,
-            tables=[table for table in tables if table.rows],
+            tables=tables,
             seeds=arguments.seeds,
             budget=budget,
             jobs=arguments.jobs,

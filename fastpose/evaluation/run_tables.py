@@ -16,11 +16,12 @@ from fastpose.settings import RunConfig
 from fastpose.settings.checks import require
 from fastpose.settings.families import FAMILIES
 from fastpose.settings.files import by_dotted_name
+from fastpose.settings.identity import NOT_DECIDING
 from fastpose.settings.optim import parse_alpha
 from fastpose.system.files import write_csv, write_text
 
 SEED = "seed"
-NOT_DECISIVE = (SEED, "optim.threads", "optim.device")  # which are not of what is compared
+NOT_COMPARED = (SEED, *(name for name in NOT_DECIDING if name != "data.data"))
 TOP1 = "top1"  # at all noise levels
 SUMMARIES = {"mean": "mean", "top5": "top-5", "mca": "mCA", "time": "train s"}  # columns and their heads
 COLUMNS = (TOP1, *SUMMARIES)
@@ -146,7 +147,7 @@ def group_runs(
     """
     chosen = list(dict.fromkeys(by or ()))
     differing = [
-        name for name in runs[0].settings if name not in (*NOT_DECISIVE, *chosen) and _differ(runs, name)
+        name for name in runs[0].settings if name not in (*NOT_COMPARED, *chosen) and _differ(runs, name)
     ]
     alike = _gather(runs, chosen)
     added = [name for name in differing if any(_differ(members, name) for members in alike.values())]

@@ -37,13 +37,25 @@ def write_report(reproduction: Reproduction, folder: str | Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     for section, name in zip(reproduction.sections, section_names(reproduction), strict=True):
-        file = f"curves-{name}.png"
+        file = picture_name(name)
         if _draw(folder / file, section, reproduction.chance_percent):
             pictures[name] = file
     write_csv(folder / "report.csv", csv_rows(reproduction), columns=COLUMNS)
     write_text(folder / "report.md", format_markdown(reproduction, pictures))
     write_text(folder / PAGE, format_page(reproduction))
     return [folder / name for name in (PAGE, "report.md", "report.csv", *pictures.values())]
+
+
+def report_files(reproduction: Reproduction) -> list[str]:
+    """Return the names of the files that ``write_report`` writes."""
+    named = zip(reproduction.sections, section_names(reproduction), strict=True)
+    pictures = [picture_name(name) for section, name in named if has_curves(table_of(section))]
+    return [PAGE, "report.md", "report.csv", *pictures]
+
+
+def picture_name(section: str) -> str:
+    """Return the file of the curves of a section."""
+    return f"curves-{section}.png"
 
 
 def csv_rows(reproduction: Reproduction) -> list[dict[str, str]]:

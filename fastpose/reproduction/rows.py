@@ -265,6 +265,9 @@ def _chosen(table: TableRows, inputs: Sequence[str] | None, epochs: int | None) 
 
 
 def _shortened(row: Row, epochs: int) -> Row:
+    if epochs == row.config.optim.epochs:
+        return row
     config = adapted(row.config, {"epochs": epochs})[0]
-    text = f"{row.text}; {epochs} epochs in place of {row.config.optim.epochs}"
+    told = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    text = f"{row.text}; {told} in place of {row.config.optim.epochs}"
     return replace(row, config=replace(config, optim=replace(config.optim, epochs=epochs)), text=text)

@@ -66,6 +66,8 @@ def read_result(folder: Path, run: PlannedRun) -> RunResult | None:
     path = folder / run.name
     try:
         found = read_run(path, note=lambda sentence: None)
+        if found.train_s is None:
+            return None  # without its metrics
         if deciding_settings(found.settings) != deciding_settings(by_dotted_name(run.config)):
             return None  # of a version with other defaults
         families = {}
@@ -78,5 +80,5 @@ def read_result(folder: Path, run: PlannedRun) -> RunResult | None:
         return None
     return RunResult(
         folder=run.name, seed=run.config.seed, curve=found.curve, families=families, pairs=pairs,
-        train_seconds=found.train_s or 0.0, threads=threads,
+        train_seconds=found.train_s, threads=threads,
     )  # fmt: skip

@@ -15,12 +15,13 @@ from fastpose.data.pack.splits import select_clips
 from fastpose.evaluation.metrics import majority_percent
 from fastpose.reproduction.gathering import gather
 from fastpose.reproduction.page import format_page
-from fastpose.reproduction.report import PAGE, write_report
+from fastpose.reproduction.report import PAGE, report_files, write_report
 from fastpose.reproduction.results import Reproduction, RunResult
 from fastpose.reproduction.rows import TableRows
 from fastpose.reproduction.run_plan import PlannedRun, fingerprint, plan_tables, read_result
 from fastpose.settings import DataConfig, RunConfig
-from fastpose.system.lock import locked_folder
+from fastpose.settings.identity import NOT_DECIDING
+from fastpose.system.lock import FolderInUseError, locked_folder
 from fastpose.system.placement import Placement
 from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
 from fastpose.training.expected_time import expected_views, format_duration, seconds_at_once, seconds_per_view
@@ -30,6 +31,7 @@ from fastpose.training.jobs import train_at_once
 from fastpose.training.one_run import RunTask
 from fastpose.training.run_folder import check_folder
 from fastpose.training.setup import Setup
+from fastpose.weights.runs import METRICS
 
 RUNS = "runs"  # where in the folder the runs are
 BESIDE_OTHERS = 1.3  # how much longer a run takes than alone, where several share the memory
@@ -145,7 +147,8 @@ def _finished(plan: Mapping[str, list[PlannedRun]], folder: Path) -> dict[str, R
 def _write(found: Reproduction, out: Path, echo: Callable[[str], object]) -> bool:
     """Write the report unless it is there already, and say whether it was written."""
     try:
-        if (out / PAGE).read_text(encoding="utf-8") == format_page(found):
+        same = (out / PAGE).read_text(encoding="utf-8") == format_page(found)
+        if same and all((out / file).exists() for file in report_files(found)):
             return False
     except (OSError, ValueError):
         pass
@@ -167,18 +170,23 @@ def _train(
     if not state.waiting():
         return
     jobs, threads = _share_cores(request.jobs, state.waiting())
+    echo(f"{len(state.waiting())} runs are not there; looking how long they will take")
     _estimate(packed, state, folder, jobs, threads, echo)
-    waiting = state.waiting()
+    waiting = {name: run for name, run in state.waiting().items() if name in state.seconds}
     if not waiting:
         return
     slower = BESIDE_OTHERS if jobs > 1 else 1.0
     expected = {name: slower * sum(state.seconds[name]) for name in waiting}
-    told = f"{len(waiting)} runs to do, {jobs} at a time on {threads} thread{'s' if threads > 1 else ''} each"
+    told = f"{len(waiting)} run{'s' if len(waiting) > 1 else ''} to do, {jobs} at a time on {threads} "
+    told += f"thread{'s' if threads > 1 else ''} each"
     if any(expected.values()):
         told += f", about {format_duration(seconds_at_once(expected.values(), jobs))}"
     limit = None if request.budget is None else started + request.budget
     echo(told if request.budget is None else f"{told}; --budget {format_duration(request.budget)}")
     names = list(waiting)
+    for name in names:  # where nothing tells beforehand, as on a GPU, the row's finished runs do
+        if not expected[name]:
+            expected[name] = _seconds_of_others(state, name)
     if limit is None:
         names.sort(key=lambda name: -expected[name])  # the longest first, so that none is left over
     else:
@@ -195,14 +203,30 @@ def _train(
         group = [name for name in names if state.fitting[name] == at_once]
         if not any(admit(name) for name in group):
             continue
-        tasks = [_task(waiting[name].config, folder / name, threads, chance, echo) for name in group]
-        views = {name: state.seconds[name] if expected[name] else (1.0, 0.1) for name in group}
+        tasks = []
+        for name in group:
+            try:
+                tasks.append(_task(waiting[name].config, folder / name, threads, chance, echo))
+            except (ValueError, OSError) as error:
+                state.cut[state.label_of(name)] = " ".join(str(error).split())
+        views = {
+            task.folder.name: state.seconds[task.folder.name] if expected[task.folder.name] else (1.0, 0.1)
+            for task in tasks
+        }
         try:
             outcome = train_at_once(tasks, at_once, threads, views, echo, admit)
         finally:
             state.done |= _finished(state.runs, folder)
+        for name in outcome.curves.keys() - state.done.keys():
+            state.cut[state.label_of(name)] = f"{name}: its files do not fit each other; delete the folder"
         for name, why in (outcome.failed | outcome.faults).items():
             state.cut[state.label_of(name)] = f"{name} failed: {why.strip().splitlines()[-1]}"
+
+
+def _seconds_of_others(state: _State, name: str) -> float:
+    """Return the mean time in which finished runs of the same row were trained, 0 where there is none."""
+    others = [state.done[run.name] for run in state.runs[state.label_of(name)] if run.name in state.done]
+    return sum(run.train_seconds for run in others) / len(others) if others else 0.0
 
 
 def _share_cores(jobs: int | None, waiting: Mapping[str, PlannedRun]) -> tuple[int, int]:
@@ -239,9 +263,12 @@ def _estimate(
                     setup = Setup(left[0].config, packed)
                 per_view = seconds_per_view(setup) or 0.0
                 fitting = jobs_that_fit(setup, jobs)
-            except (ValueError, OSError) as error:
+            except ValueError as error:
                 state.impossible[label] = " ".join(str(error).split())
                 echo(f"{label}: left out, {state.impossible[label]}")
+                continue
+            except Exception as error:  # of this row alone, whatever it is
+                state.cut[label] = f"{type(error).__name__}: {' '.join(str(error).split())}"
                 continue
             sizes = len(setup.order), len(setup.test_indices), len(setup.val_indices)
             for run in left:
@@ -255,13 +282,24 @@ def _estimate(
 def _task(
     config: RunConfig, folder: Path, threads: int, chance: float, echo: Callable[[str], object]
 ) -> RunTask:
-    """Return a run that goes on from its checkpoint, or begins anew where there is none that fits."""
+    """Return a run that goes on from its checkpoint, or begins anew where there is none that fits.
+
+    Raises:
+        ValueError: another process is at work in the folder, or there is a file in its place.
+        OSError: the folder cannot be read.
+    """
     anew = False
     if folder.exists():
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: is no folder; expected that of a run, or nothing")
         try:
-            check_folder(folder, config, resume=True, overwrite=False)
+            check_folder(folder, config, resume=True, overwrite=False, may_differ=NOT_DECIDING)
             if (folder / CHECKPOINT).exists():
-                read_checkpoint(folder)
+                done = int(read_checkpoint(folder)["epochs_done"])
+                if epochs_logged(folder) < done:
+                    raise ValueError(f"{folder / METRICS}: lacks some of the {done} epochs that are done")
+        except FolderInUseError:
+            raise
         except ValueError as error:
             echo(f"{folder.name}: begins anew, {error}")
             anew = True

@@ -63,6 +63,14 @@ class RunConfig:
                 idle += [(name, reason) for name in names if is_changed(self.optim, name)]
         if self.arm == "supervised" and is_changed(self.optim, "train_families"):
             idle.append(("train_families", "arm = 'supervised', which sees clean clips only"))
+        if (
+            self.arm == "contrastive"
+            and self.optim.views == "tempo"
+            and is_changed(self.optim, "train_families")
+        ):
+            idle.append(("train_families", "views = 'tempo', which are clean; views = 'both' are noisy too"))
+        if self.uses_unlabelled and self.loss.pseudo_threshold == 1 and is_changed(self.loss, "pseudo_after"):
+            idle.append(("pseudo_after", "pseudo_threshold = 1"))
         if not self.data.few_labels:
             of_few_labels = {"label_seed": self.data, "labelled_share": self.optim} | dict.fromkeys(
                 ("pseudo_threshold", "pseudo_after"), self.loss

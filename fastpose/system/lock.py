@@ -9,6 +9,10 @@ from pathlib import Path
 LOCK = ".lock"
 
 
+class FolderInUseError(ValueError):
+    """Another process is at work in a folder."""
+
+
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
     """Keep other processes out of ``folder`` while the body runs.
@@ -17,7 +21,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
     system knows no locks there is none.
 
     Raises:
-        ValueError: another process has it.
+        FolderInUseError: another process has it.
     """
     with open(folder / LOCK, "a+", encoding="ascii") as file:
         try:
@@ -25,7 +29,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             holder = f"process {file.read().strip()}".strip()
-            raise ValueError(
+            raise FolderInUseError(
                 f"{folder}: {holder} is at work in it; wait for its end, or name another folder"
             ) from None
         except OSError:  # no locks here

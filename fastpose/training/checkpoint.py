@@ -11,9 +11,19 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
-    """Write the state of an unfinished run (tensors and plain values only), atomically."""
+    """Write the state of an unfinished run (tensors and plain values only), atomically.
+
+    Raises:
+        OSError: it cannot be written, as where the disk is full.
+    """
     with atomic_path(folder / CHECKPOINT) as partial:
-        torch.save(state, partial)
+        try:
+            torch.save(state, partial)
+        except RuntimeError as error:  # of torch's own writer, which does not say which file
+            reason = str(error).partition("\n")[0]
+            raise OSError(
+                f"{folder / CHECKPOINT}: cannot be written; is the disk full? ({reason})"
+            ) from error
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:

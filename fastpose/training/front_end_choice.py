@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastpose.data.pack.few_labels import labelled_clips
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.splits import select_clips
 from fastpose.settings import EvalConfig, ModelConfig, RunConfig
@@ -28,11 +29,18 @@ def choose_front_end(
 ) -> RunConfig:
     """Return ``config`` with the front end that is best on held-out clips of the training split, and say why.
 
+    With few labels, both these clips and those of the trials are labelled ones.
+
     ``dct_mlp`` is trained with each of ``FRONT_ENDS`` on noise as strong as that of ``config``; of those that cost no
     more than a point of accuracy on clean clips against "off", the one with the best mean over noise levels is taken.
     """
-    train, _ = select_clips(packed, replace(config.data, val_clips=0, test_on="test"))
+    data = replace(config.data, val_clips=0, test_on="test")
+    train, _ = select_clips(packed, data)
     count = config.data.val_clips or max(1, len(train) // HELD_OUT)
+    if config.data.few_labels:  # the others are not to be known
+        train = train[labelled_clips(packed, train, data, config.seed)]
+        packed, count = packed.subset(train), max(1, len(train) // HELD_OUT)
+        data = replace(data, label_fraction=1.0, labels_per_class=None, label_seed=None, limit=None)
     strongest = parse_alpha(config.optim.alpha)[1]
     alphas = tuple(dict.fromkeys(level * strongest for level in LEVELS))
     preset = from_preset("dct_mlp")
@@ -43,7 +51,7 @@ def choose_front_end(
         device=config.optim.device,
         threads=config.optim.threads,
     )
-    data = replace(config.data, val_clips=count, test_on="val")
+    data = replace(data, val_clips=count, test_on="val")
     found: dict[str, np.ndarray] = {}  # top-1 at each level
     for name in FRONT_ENDS:
         sampling = with_front_end(config.data.sampling, name)

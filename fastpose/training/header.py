@@ -27,8 +27,9 @@ def experiment_header(
     if config.data.test_on == "test":
         names = names[0], choose_split(packed, config.data.test_split, TEST_NAMES)
     parameters = sum(parameter.numel() for parameter in setup.model.parameters())
+    clips = setup.num_labelled + setup.num_unlabelled
     lines = {
-        "data": f"{config.data.data}: {_count(len(setup.train_indices), 'clip')} to train on ({names[0]}), "
+        "data": f"{config.data.data}: {_count(clips, 'clip')} to train on ({names[0]}), "
         f"{len(setup.test_indices)} to measure on ({names[1]}), {_count(packed.num_classes, 'class', 'classes')}, "
         f"layout {packed.layout.name}",
         "labels": _labels(setup),
@@ -44,13 +45,8 @@ def _labels(setup: Setup) -> str:
     """Return what to say of labels where few are used."""
     if not setup.config.data.few_labels:
         return ""
-    others = len(setup.train_indices) - setup.num_labelled
-    text = f"those of {_count(setup.num_labelled, 'training clip')}"
-    return (
-        f"{text}; {_count(others, 'other')} unlabelled"
-        if others
-        else f"{text}; the others are not trained on"
-    )
+    labelled, others = setup.num_labelled, setup.num_unlabelled
+    return f"of {_count(labelled, 'clip')}; {_count(others, 'other')} unlabelled, for arms that contrast or guess"
 
 
 def _runs(plan: Mapping[str, RunConfig], setup: Setup) -> str:
@@ -95,11 +91,11 @@ def _expected(setup: Setup, views: Mapping[str, tuple[float, float]], jobs: int)
 
 
 def epochs_logged(folder: Path) -> int:
-    """Return how many epochs the metrics of a run hold, 0 where there are none."""
+    """Return how many epochs the metrics of a run hold, 0 where there are none, or none that can be read."""
     try:
         with open(folder / METRICS, newline="", encoding="utf-8") as file:
-            return sum(1 for _ in csv.DictReader(file))
-    except FileNotFoundError:
+            return sum(1 for row in csv.DictReader(file) if int(row["epoch"]) >= 0)
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):
         return 0
 
 

@@ -16,7 +16,7 @@ WITHOUT = "-without-"
 def leave_one_out(plan: Mapping[str, RunConfig]) -> dict[str, RunConfig]:
     """Return a run for each of ``plan`` and each of its noise families, trained on the others, measured on this one.
 
-    Of the arm "supervised", which is trained on no noise, one run is measured on all.
+    Of an arm that is trained on no noise, "supervised" or at two speeds, one run is measured on all.
 
     Raises:
         ValueError: a run has no family to train on beside the one left out.
@@ -31,7 +31,7 @@ def leave_one_out(plan: Mapping[str, RunConfig]) -> dict[str, RunConfig]:
                 f"train_families = {', '.join(families)}: expected two noise families or more, one to leave out and "
                 "others to train on"
             )
-        if config.arm == "supervised":
+        if config.arm == "supervised" or (config.arm == "contrastive" and config.optim.views == "tempo"):
             runs[name] = _with_families(config, (GAUSSIAN,), families)
             continue
         stem, _, seed = name.rpartition("-")

@@ -33,7 +33,7 @@ class Progress:
         self._shown: dict[str, _Shown] = {}
         self._terminal = sys.stderr.isatty()
         self._total = tqdm(
-            total=max(sum(map(sum, views.values())), 1.0), desc=f"{len(views)} runs", bar_format=TOTAL, smoothing=0,
+            total=sum(map(sum, views.values())) or 1.0, desc=f"{len(views)} runs", bar_format=TOTAL, smoothing=0,
             mininterval=0.5 if self._terminal else LOG_SECONDS, miniters=0,
         )  # fmt: skip
         self._tell()
@@ -65,7 +65,7 @@ class Progress:
     def leave_out(self, name: str) -> None:
         """Count a run no longer, which will not begin."""
         del self._views[name], self._done[name]
-        self._total.total = max(sum(map(sum, self._views.values())), 1.0)
+        self._total.total = sum(map(sum, self._views.values())) or 1.0
         self._total.set_description(f"{len(self._views)} runs", refresh=False)
         self._tell()
 

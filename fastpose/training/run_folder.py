@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,10 +19,18 @@ from fastpose.training.schedules import depends_on_epochs
 from fastpose.weights.runs import CONFIG, ENVIRONMENT, WEIGHTS
 
 
-def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bool) -> None:
+def check_folder(
+    folder: Path,
+    config: RunConfig,
+    *,
+    resume: bool,
+    overwrite: bool,
+    may_differ: Collection[str] = (),
+) -> None:
     """Refuse a run folder that exists, unless it is to be overwritten, or resumed with settings that allow it.
 
-    A run may be resumed with another number of epochs, and measured in another way.
+    A run may be resumed with another number of epochs, and measured in another way; and with others of the settings
+    ``may_differ``, by their dotted names.
 
     Raises:
         ValueError: it exists, its settings are not ``config``, they cannot be read, or another process works in it.
@@ -35,7 +43,7 @@ def check_folder(folder: Path, config: RunConfig, *, resume: bool, overwrite: bo
         pass
     if overwrite or not (folder / CONFIG).exists():
         return
-    if changed := _differences(from_file(folder / CONFIG), config):
+    if changed := _differences(from_file(folder / CONFIG), config, may_differ):
         raise ValueError(
             f"{folder}: its settings differ in {', '.join(changed)}; --resume needs the same ones"
         )
@@ -84,13 +92,13 @@ def _taken_by(folder: Path, config: RunConfig) -> str | None:
         return None
 
 
-def _differences(written: RunConfig, wanted: RunConfig) -> list[str]:
+def _differences(written: RunConfig, wanted: RunConfig, may_differ: Collection[str] = ()) -> list[str]:
     """Return the settings in which a run differs from what it is to go on with, but for those that may."""
     there, here = by_dotted_name(written), by_dotted_name(wanted)
     return [
         f"{name} ({there[name]!r} there)"
         for name in here
-        if there[name] != here[name] and not _may_change(name, wanted)
+        if there[name] != here[name] and name not in may_differ and not _may_change(name, wanted)
     ]
 
 

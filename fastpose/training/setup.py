@@ -40,7 +40,7 @@ class Setup:
     Attributes:
         packed: the clips as the model expects them.
         train_indices, test_indices, val_indices: int64, of the clips to train, to be measured and to validate on.
-        num_labelled: how many of the clips to train on are so with their labels.
+        num_labelled, num_unlabelled: training clips with a label, and those without, whether these are used or not.
         order: of the clips to train on in each epoch.
         report: what was loaded from ``config.model.init``, where weights were.
         average: of the weights, where ``config.optim.ema`` asks for it.
@@ -70,12 +70,12 @@ class Setup:
         self.val_indices = held_out_clips(packed, config.data)
         labelled = labelled_clips(packed, train, config.data, config.seed)
         self.train_indices = train if config.uses_unlabelled else train[labelled]
-        self.num_labelled = int(labelled.sum())
+        self.num_labelled, self.num_unlabelled = int(labelled.sum()), int((~labelled).sum())
         self._labels = np.full(packed.num_clips, -1)  # those that may be known
         self._labels[train[labelled]] = packed.labels[train[labelled]]
         self.order = TrainingOrder(
-            self.train_indices, self._labels[self.train_indices], optim.batch_size, config.seed,
-            labelled_share=optim.labelled_share, balanced=optim.class_order == "balanced",
+            train, self._labels[train], optim.batch_size, config.seed, labelled_share=optim.labelled_share,
+            balanced=optim.class_order == "balanced", labelled_alone=not config.uses_unlabelled,
         )  # fmt: skip
         weights = class_weights(self._labels[train[labelled]], packed.num_classes, config.loss.class_weights)
         if weights is not None:

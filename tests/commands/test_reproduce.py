@@ -78,3 +78,15 @@ def test_files_of_ntu_are_packed_as_the_report_s_networks_see_them(tmp_path):
     packed = PackedClips.load(packed_path(str(tmp_path / "skeletons"), tmp_path / "out", lambda text: None))
     assert packed.layout.name == "coco17"
     assert set(packed.splits) >= {"xsub_train", "xsub_val"}
+
+
+def test_another_data_set_of_the_same_name_is_refused(tmp_path):
+    """As is the same one after it has gained files."""
+    pack_synthetic(tmp_path / "skeletons", seed=1)
+    out = tmp_path / "out"
+    packed_path(str(tmp_path / "skeletons"), out, lambda text: None)
+    first = next((tmp_path / "skeletons").rglob("*.skeleton"))
+    first.rename(first.with_name("S099" + first.name[4:]))
+    first.with_name("S099" + first.name[4:]).write_bytes(b"")
+    with pytest.raises(ValueError, match="is not, or no longer, what --data .*skeletons holds"):
+        packed_path(str(tmp_path / "skeletons"), out, lambda text: None)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from fastpose.reproduction.runner import Request, reproduce
 from fastpose.settings import DataConfig, ModelConfig
 from fastpose.settings.identity import settings_hash
 from fastpose.system.lock import locked_folder
+from fastpose.training.checkpoint import save_checkpoint
 
 QUICK = replace(TINY, model=ModelConfig(model="dct_mlp", dropout=0.2), optim=replace(TINY.optim, epochs=2))
 ROWS = (
@@ -103,14 +105,26 @@ def test_more_seeds_and_rows_are_added_to_what_is_there(packed, tmp_path):
     assert before.items() <= after.items()
 
 
-@pytest.mark.parametrize(
-    "damage", ["no curve", "half a curve", "half a checkpoint", "half the settings", "empty folder"]
-)
+def cut_metrics(path):
+    path.write_text("\n".join(path.read_text().splitlines()[:2]) + "\n")
+
+
+METRICS_DAMAGES = {
+    "cut metrics": cut_metrics,
+    "no metrics": Path.unlink,
+    "foreign metrics": lambda path: path.write_bytes(b"\0\xff" * 99),
+}
+ANEW = {*METRICS_DAMAGES, "half a checkpoint", "half the settings"}
+
+
+@pytest.mark.parametrize("damage", sorted({*ANEW, "no curve", "half a curve", "empty folder"}))
 def test_a_damaged_run_is_done_again(packed, tmp_path, damage):
     run(packed, tmp_path)
     run(packed, tmp_path, out="whole")
     folder = tmp_path / "out/runs" / names_of(tmp_path, packed)[3]
-    if damage == "half a curve":
+    if damage in METRICS_DAMAGES:
+        METRICS_DAMAGES[damage](folder / "metrics.csv")
+    elif damage == "half a curve":
         (folder / "robustness.csv").write_text("run,alpha\nboth,0\n")
     else:
         (folder / "robustness.csv").unlink()
@@ -124,8 +138,8 @@ def test_a_damaged_run_is_done_again(packed, tmp_path, damage):
             path.unlink()
     whole, said = run(packed, tmp_path)
     assert whole
-    assert "1 runs to do" in said
-    assert ("begins anew" in said) == (damage in ("half a checkpoint", "half the settings"))
+    assert "1 run to do" in said
+    assert ("begins anew" in said) == (damage in ANEW)
     assert_equal_runs(folder, tmp_path / "whole/runs" / folder.name)
     whole = tmp_path / "whole/runs" / folder.name
     assert (folder / "families.csv").read_bytes() == (whole / "families.csv").read_bytes()
@@ -177,6 +191,59 @@ def test_two_reproductions_into_one_folder(packed, tmp_path):
     ):
         run(packed, tmp_path)
     assert not (tmp_path / "out/runs").exists()
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(packed, tmp_path):
+    run(packed, tmp_path, seeds=1)
+    folder = tmp_path / "out/runs" / names_of(tmp_path, packed)[0]
+    (folder / "robustness.csv").unlink()
+    with locked_folder(folder):
+        whole, said = run(packed, tmp_path, seeds=1)
+    assert not whole
+    assert "is at work in it" in said
+    assert "begins anew" not in said
+    assert (folder / "checkpoint.pt").exists()
+    assert run(packed, tmp_path, seeds=1)[0]
+
+
+def test_a_file_in_place_of_a_run_concerns_its_row_alone(packed, tmp_path):
+    (tmp_path / "out/runs").mkdir(parents=True)
+    (tmp_path / "out/runs" / names_of(tmp_path, packed)[0]).write_text("")
+    whole, said = run(packed, tmp_path, seeds=1)
+    assert not whole
+    assert "is no folder; expected that of a run, or nothing" in said
+    assert {row["row"]: row["runs"] for row in rows_of(tmp_path / "out")} == {"clean": "0", "both": "1"}
+
+
+def test_a_run_goes_on_wherever_its_data_has_moved(packed, tmp_path):
+    run(packed, tmp_path, seeds=1)
+    folder = tmp_path / "out/runs" / names_of(tmp_path, packed)[0]
+    (folder / "robustness.csv").unlink()
+    waving_clips(18).save(tmp_path / "moved.safetensors")
+    whole, said = run(packed, tmp_path, seeds=1, data=DataConfig(data=str(tmp_path / "moved.safetensors")))
+    assert whole
+    assert "begins anew" not in said
+
+
+def test_a_report_that_lacks_a_file_is_written_again(packed, tmp_path):
+    run(packed, tmp_path, seeds=1)
+    for file in ("report.md", "report.csv", "curves-tiny.png"):
+        before = (tmp_path / "out" / file).read_bytes()
+        (tmp_path / "out" / file).unlink()
+        whole, said = run(packed, tmp_path, seeds=1)
+        assert whole
+        assert "report: " in said
+        assert (tmp_path / "out" / file).read_bytes() == before
+
+
+def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
+    def fail(state, path):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 70784 vs 70678\nmore")
+
+    monkeypatch.setattr("torch.save", fail)
+    with pytest.raises(OSError, match=r"checkpoint.pt: cannot be written; is the disk full\? \(\[enforce"):
+        save_checkpoint(tmp_path, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_folders_are_named_by_what_decides_the_result(packed):

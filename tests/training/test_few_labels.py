@@ -8,10 +8,12 @@ import torch
 from support.clips import waving_clips
 from support.training import TINY, assert_equal_runs, rows_of, weights_of
 
+from fastpose.data.pack.few_labels import labelled_clips
 from fastpose.models import ModelOutput
 from fastpose.settings import LossConfig, ModelConfig
 from fastpose.training.accumulation import accumulate_gradient
 from fastpose.training.experiment import plan_runs, run_experiment
+from fastpose.training.front_end_choice import choose_front_end
 from fastpose.training.setup import Setup
 from fastpose.training.task import PoseTask
 from fastpose.training.trainer import Trainer
@@ -38,21 +40,44 @@ def hidden_clips(setup):
     return setup.train_indices[labels < 0]
 
 
-def test_hidden_labels_change_nothing(tmp_path):
+@pytest.mark.parametrize("order", ["natural", "balanced"])
+def test_hidden_labels_change_nothing(tmp_path, monkeypatch, order):
     packed = waving_clips(30)
+    config = replace(with_optim(class_order=order), loss=replace(FEW.loss, class_weights="balanced"))
+    hidden = hidden_clips(Setup(config, packed))
+    assert len(hidden) == 14
+    kept = labelled_clips(packed, packed.split("train"), config.data, config.seed)
+    monkeypatch.setattr(
+        "fastpose.training.setup.labelled_clips", lambda *_: kept
+    )  # labels have a part in the draw
     for folder, shift in (("one", 0), ("two", 1)):
-        setup = Setup(FEW, packed)
-        hidden = hidden_clips(Setup(FEW, packed))
-        assert setup.num_labelled == 6
-        assert len(hidden) == 14
         labels = packed.labels.copy()
         labels[hidden] = (labels[hidden] + shift) % 3
-        setup.packed = replace(setup.packed, labels=labels)  # what its samplers are made of
+        setup = Setup(config, replace(packed, labels=labels))
+        assert setup.num_labelled == 6
         (tmp_path / folder).mkdir()
         Trainer(setup, tmp_path / folder, quiet=True).fit()
     assert_equal_runs(tmp_path / "one", tmp_path / "two")
     shares = [float(row["pseudo_labelled_share"]) for row in rows_of(tmp_path / "one/metrics.csv")]
     assert shares[0] == 0 < max(shares) <= 1
+
+
+def test_a_front_end_is_chosen_by_known_labels(monkeypatch):
+    packed, met = waving_clips(60), []
+
+    def measure(config, clips):
+        setup = Setup(config, clips)
+        met.append({clips.names[i] for i in [*setup.train_indices, *setup.test_indices]})
+        return np.ones(6)
+
+    monkeypatch.setattr("fastpose.training.front_end_choice._measure", measure)
+    config = replace(FEW, data=replace(FEW.data, labels_per_class=4))
+    chosen = choose_front_end(config, packed, echo=lambda text: None)
+    assert chosen.data.labels_per_class == 4
+    train = packed.split("train")
+    known = train[labelled_clips(packed, train, config.data, config.seed)]
+    assert all(names == {packed.names[i] for i in known} for names in met)
+    assert len(met) >= 6
 
 
 def test_arms_that_use_no_others_train_on_labelled_clips_alone():
@@ -63,7 +88,9 @@ def test_arms_that_use_no_others_train_on_labelled_clips_alone():
         with_arm("augmented", ce_views="noisy"),
     ):
         setup = Setup(config, packed)
-        assert len(setup.train_indices) == setup.num_labelled == len(setup.order) == 6
+        assert len(setup.train_indices) == setup.num_labelled == 6
+        assert set(setup.order.epoch(0).clips) == set(setup.train_indices)
+        assert len(setup.order) == len(Setup(FEW, packed).order)
         view = "noisy" if config.loss.ce_views == "noisy" else "clean"
         assert np.bincount(setup.draw(setup.train_indices, 0)[view].labels).tolist() == [2, 2, 2]
     for config in (with_arm("contrastive", pseudo_threshold=1.0), with_arm("augmented")):

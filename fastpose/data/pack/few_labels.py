@@ -16,7 +16,7 @@ def labelled_clips(
     """Return which of the training clips ``train`` [n] keep their labels, bool [n].
 
     They are spread over the classes in proportion to their sizes, or as many of each class as ``config`` says. With
-    one ``config.label_seed`` (by default ``seed``), those of a smaller share are among those of a larger one.
+    one ``config.label_seed`` (by default ``seed``), those of a smaller number of a class are among those of a larger.
 
     Raises:
         ValueError: a class would be left without a label.
@@ -29,6 +29,8 @@ def labelled_clips(
     if config.labels_per_class is not None:
         return _of_each_class(packed, labels, config.labels_per_class, draw)
     count = round(config.label_fraction * len(train))
+    if count >= len(train):
+        return np.ones(len(train), bool)
     chosen = stratified_holdout(labels, count, draw)
     kept = np.bincount(labels[chosen], minlength=packed.num_classes)[classes]
     if not kept.all():

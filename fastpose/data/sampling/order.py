@@ -26,8 +26,9 @@ class TrainingOrder:
     """In which order clips are trained on; each epoch's depends on the seed and its number alone.
 
     By default each clip comes once. Labelled clips come more often where they would be less than ``labelled_share`` of
-    a batch: each batch then holds so many of them, and each other clip comes once. With ``balanced``, labelled clips
-    are drawn so that each class comes equally often.
+    a batch, or all of them if these are fewer; each other clip comes once. With ``balanced``, labelled clips are drawn
+    so that each class comes equally often. Where the others are left out, labelled ones take their places, so that an
+    epoch has as many steps.
 
     Args:
         clips: to train on, int64 [N].
@@ -36,6 +37,7 @@ class TrainingOrder:
         seed: of the run.
         labelled_share: of a batch, at least.
         balanced: whether each class is to come equally often.
+        labelled_alone: whether unlabelled clips are left out.
     """
 
     def __init__(
@@ -47,20 +49,22 @@ class TrainingOrder:
         *,
         labelled_share: float = 0.25,
         balanced: bool = False,
+        labelled_alone: bool = False,
     ) -> None:
         self._clips, self._batch_size, self._seed, self._balanced = clips, batch_size, seed, balanced
         known = labels >= 0
         self._labelled, self._labels, self._unlabelled = clips[known], labels[known], clips[~known]
-        self._in_batch = 0  # labelled clips of each batch; 0 where they come as they are among all
+        others = len(self._unlabelled)
+        self._alone = labelled_alone and others > 0
         wanted = min(max(round(labelled_share * batch_size), 1), len(self._labelled), batch_size - 1)
-        natural = len(self._labelled) * batch_size // len(clips)
-        if len(self._unlabelled) and (natural < wanted or balanced):
-            self._in_batch = min(max(wanted, natural), batch_size - 1)
-        self._steps = -(-len(self._unlabelled) // (batch_size - self._in_batch)) if self._in_batch else 0
+        too_few = len(self._labelled) * batch_size < wanted * len(clips)
+        self._steps = 0  # in which labelled and other clips are mixed; 0 where they come as they are
+        if others and (too_few or balanced):
+            self._steps = max(-(-others // (batch_size - wanted)), -(-len(clips) // batch_size))
 
     def __len__(self) -> int:
         """The number of clips of an epoch, each as often as it comes."""
-        return len(self._unlabelled) + self._steps * self._in_batch if self._in_batch else len(self._clips)
+        return self._steps * self._batch_size or len(self._clips)
 
     @property
     def batches(self) -> list[slice]:
@@ -70,20 +74,20 @@ class TrainingOrder:
     def epoch(self, number: int) -> EpochOrder:
         """Return the order of an epoch."""
         rng = _generator(self._seed, number)
-        if not self._in_batch and not self._balanced:
-            return EpochOrder(rng.permutation(self._clips), np.zeros(len(self._clips), np.int64))
-        if not self._in_batch:
-            return self._cycled(len(self._clips), rng)
-        unlabelled = rng.permutation(self._unlabelled)
-        labelled = self._cycled(self._steps * self._in_batch, rng)
-        size = self._batch_size - self._in_batch
-        clips, passes = [], []
-        for step in range(self._steps):
-            others = unlabelled[step * size : (step + 1) * size]
-            known = slice(step * self._in_batch, (step + 1) * self._in_batch)
-            clips += [labelled.clips[known], others]
-            passes += [labelled.passes[known], np.zeros(len(others), np.int64)]
-        return EpochOrder(np.concatenate(clips), np.concatenate(passes))
+        if self._balanced or self._steps or self._alone:
+            return self._mixed(rng)
+        return EpochOrder(rng.permutation(self._clips), np.zeros(len(self._clips), np.int64))
+
+    def _mixed(self, rng: np.random.Generator) -> EpochOrder:
+        """Return labelled clips, and in each batch its part of the others behind them."""
+        others = self._unlabelled[:0] if self._alone else rng.permutation(self._unlabelled)
+        if not len(others):
+            return self._cycled(len(self), rng)
+        labelled = self._cycled(len(self) - len(others), rng)
+        edges = np.arange(self._steps + 1) * len(others) // self._steps  # of the part of each batch
+        before = np.arange(1, self._steps + 1) * self._batch_size - edges[1:]  # labelled clips up to its end
+        places = np.repeat(before, np.diff(edges))
+        return EpochOrder(np.insert(labelled.clips, places, others), np.insert(labelled.passes, places, 0))
 
     def _cycled(self, count: int, rng: np.random.Generator) -> EpochOrder:
         """Return ``count`` labelled clips, each as often as any other, or each class as often as any other."""

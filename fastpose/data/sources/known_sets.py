@@ -1,5 +1,6 @@
 """Data sets that are recognised by their files, packed without being told what they are."""
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.pack_log import PackLog, pack_to_file
 from fastpose.data.synthetic.builtin import BUILT_IN
+from fastpose.system.files import write_text
 
 NTU_LAYOUT = "coco17"  # of the report's networks, which see 17 joints
 PICKLES = (".pkl", ".pickle")
@@ -25,7 +27,7 @@ def packed_path(data: str, folder: Path, echo: Callable[[str], object] = print) 
         echo: is told what was packed.
 
     Raises:
-        ValueError: it is nothing of the kind, or cannot be read.
+        ValueError: it is nothing of the kind, or cannot be read; or the packed file that is there is of other data.
     """
     source = Path(data)
     if data == BUILT_IN or (source.is_file() and source.suffix not in PICKLES):
@@ -33,11 +35,31 @@ def packed_path(data: str, folder: Path, echo: Callable[[str], object] = print) 
     if not source.exists():
         raise ValueError(f"--data {data}: no such file or folder; {EXPECTED}")
     target = folder / f"{source.resolve().stem}.safetensors"
+    record, facts = target.with_suffix(".source.json"), _facts(source)
     if not target.exists():
         read = _reader(source)
         folder.mkdir(parents=True, exist_ok=True)
         echo(pack_to_file(target, read, source, progress=True).text)
+        write_text(record, json.dumps(facts, indent=2) + "\n")
+    elif _recorded(record) != facts:
+        raise ValueError(
+            f"{target}: is not, or no longer, what --data {data} holds (see {record}); name another --out, or delete it"
+        )
     return str(target)
+
+
+def _facts(source: Path) -> dict[str, object]:
+    """Return what tells one data set from another, and from itself after a change."""
+    files = [path for path in source.rglob("*") if path.is_file()] if source.is_dir() else [source]
+    sizes = [path.stat().st_size for path in files]
+    return {"source": str(source.resolve()), "files": len(files), "bytes": sum(sizes)}
+
+
+def _recorded(record: Path) -> object:
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def _reader(source: Path) -> Callable[..., tuple[PackedClips, PackLog]]:

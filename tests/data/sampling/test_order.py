@@ -37,7 +37,7 @@ def test_with_all_labels_each_clip_comes_once():
 @given(
     num_clips=st.integers(4, 120),
     num_labelled=st.integers(1, 119),
-    batch_size=st.integers(2, 40),
+    batch_size=st.integers(1, 40),
     share=st.floats(0.05, 0.9),
     balanced=st.booleans(),
 )
@@ -48,17 +48,40 @@ def test_each_batch_has_its_share_of_labelled_clips(num_clips, num_labelled, bat
     order = TrainingOrder(clips, labels, batch_size, 1, labelled_share=share, balanced=balanced)
     drawn, batches = parts_of(order, 0)
     unlabelled = drawn.clips[drawn.clips >= 10 + num_labelled]
-    assert sorted(unlabelled.tolist()) == clips[num_labelled:].tolist()
+    assert sorted(unlabelled.tolist()) == clips[num_labelled:].tolist()  # each once
     keys = list(zip(drawn.clips.tolist(), drawn.passes.tolist(), strict=True))
     assert len(set(keys)) == len(keys)  # a clip that comes again has another pass
+    assert len(order) >= num_clips
+    if len(order) == num_clips and not balanced:
+        assert set(drawn.clips) == set(clips)
+        return
+    if not balanced:
+        assert set(drawn.clips) == set(clips)
+        counts = np.bincount(drawn.clips - 10)[:num_labelled]
+        assert counts.max() - counts.min() <= 1
     wanted = min(max(round(share * batch_size), 1), num_labelled, batch_size - 1)
-    labelled = [int((part < 10 + num_labelled).sum()) for part, _ in batches]
-    if len(order) > num_clips or balanced:
-        assert min(labelled) >= wanted
-        assert len(set(labelled)) == 1
-        assert all(len(part) > count for (part, _), count in zip(batches, labelled, strict=True))
-    else:
-        assert num_labelled * batch_size // num_clips >= wanted or len(order) == num_clips
+    for part, _ in batches:
+        assert len(part) == batch_size or len(batches) == 1 or batch_size == 1
+        assert (part < 10 + num_labelled).sum() >= wanted
+
+
+@given(
+    num_labelled=st.integers(2, 60),
+    others=st.integers(1, 90),
+    batch_size=st.integers(2, 32),
+    share=st.floats(0.1, 0.9),
+)
+def test_labelled_clips_alone_take_as_many_steps(num_labelled, others, batch_size, share):
+    labels = np.repeat([1, -1], [num_labelled, others])
+    clips = np.arange(len(labels))
+    mixed, alone = (
+        TrainingOrder(clips, labels, batch_size, 0, labelled_share=share, labelled_alone=only)
+        for only in (False, True)
+    )
+    assert alone.batches == mixed.batches
+    counts = np.bincount(parts_of(alone, 3)[0].clips, minlength=len(clips))
+    assert counts[num_labelled:].sum() == 0
+    assert counts[:num_labelled].max() - counts[:num_labelled].min() <= 1
 
 
 def test_classes_come_equally_often():
