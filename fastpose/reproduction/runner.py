@@ -170,7 +170,8 @@ def _train(
     if not state.waiting():
         return
     jobs, threads = _share_cores(request.jobs, state.waiting())
-    echo(f"{len(state.waiting())} runs are not there; looking how long they will take")
+    total = sum(map(len, state.runs.values()))
+    echo(f"runs to do: {len(state.waiting())} of {total}; looking how long they take")
     _estimate(packed, state, folder, jobs, threads, echo)
     waiting = {name: run for name, run in state.waiting().items() if name in state.seconds}
     if not waiting:
@@ -210,8 +211,8 @@ def _train(
             except (ValueError, OSError) as error:
                 state.cut[state.label_of(name)] = " ".join(str(error).split())
         views = {
-            task.folder.name: state.seconds[task.folder.name] if expected[task.folder.name] else (1.0, 0.1)
-            for task in tasks
+            name: state.seconds[name] if any(state.seconds[name]) else (expected[name] or 1.0, 0.1)
+            for name in (task.folder.name for task in tasks)
         }
         try:
             outcome = train_at_once(tasks, at_once, threads, views, echo, admit)
