@@ -136,9 +136,9 @@ def group_runs(
 ) -> tuple[list[str], list[Group]]:
     """Return the dotted names of the settings that tell groups of runs apart, and the groups in the order of these.
 
-    To the settings ``by`` come those others in which runs of equal ``by`` differ, but for the seed, the threads and
-    the device; without ``by`` these are all settings that differ. Of runs that share their seed too, the first
-    counts.
+    To the settings ``by`` come those others in which runs of equal ``by`` differ, but for the seed and those that
+    decide no result (``NOT_DECIDING``); without ``by`` these are all settings that differ. Of runs that share their
+    seed too, the first counts.
 
     Args:
         by: dotted names; None for all that differ.
