@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from fastpose.models.inputs.pose_input import ImplicitHeatmaps, is_drawn
 from fastpose.models.row_chain import can_chain, forward_chain, has_hooks
 from fastpose.ops.layers.batch_norm import batch_norm_relu, update_running_statistics
+from fastpose.ops.layers.batch_norm.across import batch_norm_across
 from fastpose.ops.layers.depthwise import depthwise_conv3d
 from fastpose.ops.layers.norm_depthwise import batch_norm_depthwise
 from fastpose.ops.layers.row_conv import norm_conv3d, norm_conv_obstacle
@@ -29,6 +30,9 @@ class BatchNorm(nn.BatchNorm3d):
     Attributes:
         views: V, of each clip, which in training follow each other in a batch of B = N·V. Each view is normalised by
             its own statistics, and moves the running ones in turn, as if it passed alone.
+        synchronized: whether in training the statistics are those of all processes' clips.
+        absent: whether in training this process has no clips, and what passes only stands in for them. Without
+            common statistics, the running ones normalise it then, and stay as they are.
     """
 
     running_mean: Tensor
@@ -36,6 +40,12 @@ class BatchNorm(nn.BatchNorm3d):
     num_batches_tracked: Tensor  # which nn.BatchNorm3d may do without, as without a momentum
     momentum: float
     views = 1
+    synchronized = absent = False
+
+    @property
+    def own(self) -> bool:
+        """Whether in training the statistics are those of what passes, as one batch."""
+        return self.views == 1 and not (self.synchronized or self.absent)
 
     def _check_input_dim(self, input: Tensor) -> None:
         if input.dim() not in (2, 5):
@@ -51,7 +61,9 @@ class BatchNorm(nn.BatchNorm3d):
     ) -> Tensor:
         """Normalise, add ``residual``, then apply ReLU on request; ``statistics`` are those of x, where known."""
         self._check_input_dim(x)
-        training = self.training and not (x.dim() == 2 and len(x) == self.views)
+        if self.training and self.synchronized:
+            return self._normalize_across(x, relu, residual)
+        training = self.training and not self.absent and not (x.dim() == 2 and len(x) == self.views)
         if training and self.views > 1:
             return self._normalize_views(x, relu, residual)
         weight, bias = self._affine_parts()
@@ -71,6 +83,14 @@ class BatchNorm(nn.BatchNorm3d):
         if self.affine:
             return self.weight, self.bias
         return torch.ones_like(self.running_mean), torch.zeros_like(self.running_mean)
+
+    def _normalize_across(self, x: Tensor, relu: bool, residual: Tensor | None) -> Tensor:
+        """Do it by the statistics of all processes' clips."""
+        y = batch_norm_across(
+            x, *self._affine_parts(), self.running_mean, self.running_var, self.momentum, self.eps, absent=self.absent
+        )  # fmt: skip
+        y = y if residual is None else y + residual
+        return y.relu() if relu else y
 
     def _normalize_views(self, x: Tensor, relu: bool, residual: Tensor | None) -> Tensor:
         """Do it as batch norm of the clips, whose channels are those of all views."""
@@ -283,7 +303,7 @@ class ResidualBlock(nn.Module):
     def _forward_narrow(self, x: Tensor) -> Tensor:
         first, second = self.conv1, self.conv2
         fuses = self.training or not torch.is_grad_enabled()  # one operator, without gradients in evaluation
-        if not (second.conv.depthwise and fuses and x.device.type == "cpu" and first.bn.views == 1):
+        if not (second.conv.depthwise and fuses and x.device.type == "cpu" and first.bn.own):
             return second(first(x))
         if first.quantized is not None or has_hooks(first, first.bn, second, second.conv):  # not called below
             return second(first(x))

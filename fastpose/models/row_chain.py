@@ -46,7 +46,7 @@ def can_chain(layers: Sequence[Layer], x: Tensor) -> bool:
         and not conv.depthwise
         and layer.quantized is None
         and bn.training == training
-        and bn.views == 1
+        and bn.own
         and not has_hooks(layer, conv, bn)
         for layer in layers
         for conv, bn in [(layer.conv, layer.bn)]
