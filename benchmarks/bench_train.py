@@ -60,7 +60,7 @@ def fastpose_step(clips: list[PoseClip], kind: str, arm: str, dtype: str, folder
     trainer.setup.model.train()
 
     def step() -> float:
-        (batches,) = trainer.batches(epoch=0, steps=1)
+        batches = next(trainer.batches(epoch=0))
         return float(trainer.setup.step(batches, epoch=0, rate=1e-3)["loss"])
 
     return step

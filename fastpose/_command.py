@@ -4,6 +4,7 @@ import argparse
 import difflib
 import importlib
 import inspect
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -125,8 +126,8 @@ class Command:
     """What happens in the body of ``with Command() as command:``, and ``command.status``, its exit status.
 
     The status is 0 unless the body sets it. A ``ValueError`` or ``OSError`` is printed as one line "error: …" (2),
-    Ctrl-C as ``interrupted`` (130), which the body may set; any other error is a fault of the program and keeps its
-    traceback. A warning is printed as one line "warning: …".
+    Ctrl-C as ``interrupted`` (130), which the body may set, or empty for nothing; any other error is a fault of the
+    program and keeps its traceback. A warning is printed as one line "warning: …".
     """
 
     def __init__(self) -> None:
@@ -158,14 +159,21 @@ class Command:
     ) -> bool:
         warnings.formatwarning = self._format_warning
         if isinstance(error, ValueError | OSError):
-            print(f"error: {error_sentence(error)}", file=sys.stderr)
+            print(f"error: {_rank()}{error_sentence(error)}", file=sys.stderr)
             self.status = 2
         elif isinstance(error, KeyboardInterrupt):
-            print(f"\n{self.interrupted}", file=sys.stderr)
+            if self.interrupted:
+                print(f"\n{self.interrupted}", file=sys.stderr)
             self.status = 130
         else:
             return False
         return True
+
+
+def _rank() -> str:
+    """Return "rank 1: " in one of several processes, as a launcher such as torchrun numbers them; else nothing."""
+    several = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    return f"rank {os.environ.get('RANK', '?')}: " if several else ""
 
 
 def load_command(name: str) -> ModuleType:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastpose._command import Command, parse_arguments, program_name, read_first
 from fastpose.settings import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
@@ -20,6 +21,9 @@ from fastpose.settings.checks import is_changed
 from fastpose.settings.families import FAMILIES
 from fastpose.settings.front_ends import AUTO, with_front_end
 from fastpose.settings.presets import FIRST_RUN, OWN_DATA, PRESET_ARMS, REPORT
+
+if TYPE_CHECKING:  # it imports torch, for which --help need not wait
+    from fastpose.data.pack.packed import PackedClips
 
 SECTIONS = ("data", "model", "loss", "optim", "eval")
 # The settings that --help explains; it only names the others.
@@ -91,16 +95,6 @@ def parse(argv: list[str] | None = None) -> Arguments:
     return parse_arguments(Arguments, argv, "train", default=default, common=COMMON)
 
 
-def refuse_many_processes() -> None:
-    """Raise ValueError where a launcher such as torchrun started this process as one of several."""
-    count = os.environ.get("WORLD_SIZE", "1")
-    if count.isdecimal() and int(count) > 1:
-        raise ValueError(
-            f"WORLD_SIZE = {count}: fastpose trains in one process only; start it without torchrun, or each arm and "
-            "seed by itself (--arms, --seeds) on a device of its own"
-        )
-
-
 def resume_command(argv: Sequence[str] | None, out: Path) -> str:
     """Return the command that goes on with the runs in ``out``, for a shell: this one, to resume."""
     given = sys.argv[1:] if argv is None else argv
@@ -109,55 +103,75 @@ def resume_command(argv: Sequence[str] | None, out: Path) -> str:
     ]
     if read_first(argv, "--out").out is None:
         words += ["--out", str(out)]
-    return shlex.join([*program_name("train").split(), *words, "--resume"])
+    program = program_name("train").split()
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        program = [
+            "torchrun",
+            "--nproc-per-node",
+            os.environ.get("LOCAL_WORLD_SIZE", "…"),
+            "-m",
+            "fastpose.train",
+        ]
+    return shlex.join([*program, *words, "--resume"])
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; return its exit status."""
+    """Run the command; return its exit status. Of several processes the first one plans, writes and speaks."""
     with Command() as command:
-        refuse_many_processes()
         arguments = parse(argv)
         if arguments.out is None and (arguments.resume or arguments.overwrite):
             raise ValueError("--resume and --overwrite need --out, the folder they are about")
         from fastpose.data.synthetic.builtin import open_clips
         from fastpose.models.registry import import_model
-        from fastpose.training.experiment import new_folder, plan_runs, run_experiment
-        from fastpose.training.front_end_choice import choose_front_end
-        from fastpose.training.leave_one_out import leave_one_out
-        from fastpose.training.run_folder import told_apart
+        from fastpose.system.processes import joined_processes
+        from fastpose.training.experiment import run_experiment
 
-        base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
-        if arguments.leave_one_out and not is_changed(base.optim, "train_families"):
-            base = replace(base, optim=replace(base.optim, train_families=FAMILIES))
-        typed = read_first(argv, "--model").model  # a --config file alone imports nothing
-        import_model(typed or "")
-        packed = open_clips(base.data.data)
-        if arguments.front_end == AUTO:
-            base = choose_front_end(base, packed)
-        plan = plan_runs(base, arguments.arms, arguments.seeds)
-        if arguments.leave_one_out:
-            plan = leave_one_out(plan)
-        out = arguments.out or new_folder(base)
-        if not arguments.overwrite:
-            plan, said = told_apart(plan, out, resume=arguments.resume)
-            for sentence in said:
-                print(f"note: {sentence}")
-        try:
-            run_experiment(
-                packed,
-                plan,
-                out,
-                resume=arguments.resume,
-                overwrite=arguments.overwrite,
-                jobs=arguments.jobs,
-            )
-        except KeyboardInterrupt:
-            if any((out / name).exists() for name in plan):
-                command.interrupted = (
-                    f"stopped; to go on from the last checkpoint:\n{resume_command(argv, out)}"
-                )
-            raise
+        import_model(read_first(argv, "--model").model or "")  # a --config file alone imports nothing
+        with joined_processes(arguments.optim.device) as processes:
+            if not processes.leads:
+                command.interrupted = ""
+                warnings.simplefilter("ignore", UserWarning)  # the first process warns
+            processes.first(
+                lambda: open_clips(arguments.data.data) and None
+            )  # which makes the built-in set once
+            packed = open_clips(arguments.data.data)
+            plan, out = processes.first(lambda: _plan(arguments, packed))
+            try:
+                run_experiment(
+                    packed, plan, out, resume=arguments.resume, overwrite=arguments.overwrite,
+                    jobs=arguments.jobs, processes=processes,
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                if processes.leads and any((out / name).exists() for name in plan):
+                    command.interrupted = (
+                        f"stopped; to go on from the last checkpoint:\n{resume_command(argv, out)}"
+                    )
+                raise
     return command.status
+
+
+def _plan(arguments: Arguments, packed: "PackedClips") -> tuple[dict[str, RunConfig], Path]:
+    """Return the settings of each run by the name of its folder, and the folder that holds those; print notes."""
+    from fastpose.data.pack.fingerprint import fingerprint
+    from fastpose.training.experiment import new_folder, plan_runs
+    from fastpose.training.front_end_choice import choose_front_end
+    from fastpose.training.leave_one_out import leave_one_out
+    from fastpose.training.run_folder import told_apart
+
+    base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
+    if arguments.leave_one_out and not is_changed(base.optim, "train_families"):
+        base = replace(base, optim=replace(base.optim, train_families=FAMILIES))
+    if arguments.front_end == AUTO:
+        base = choose_front_end(base, packed)
+    plan = plan_runs(base, arguments.arms, arguments.seeds)
+    if arguments.leave_one_out:
+        plan = leave_one_out(plan)
+    out = arguments.out or new_folder(base)
+    if not arguments.overwrite:
+        plan, said = told_apart(plan, out, fingerprint(packed), resume=arguments.resume)
+        for sentence in said:
+            print(f"note: {sentence}")
+    return plan, out
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,17 @@ Curve = dict[float, Accuracy]  # by noise level
 Families = dict[str, Curve]  # by noise family
 
 
-def curve_of(scores: ClipScores) -> Curve:
-    """Return the accuracy of scored clips at each noise level."""
+def curve_of(scores: ClipScores, add_up: Callable[..., object] | None = None) -> Curve:
+    """Return the accuracy of scored clips at each noise level.
+
+    ``add_up`` adds to integer tensors, in place, those of other processes, which have scored other clips.
+    """
     curve = {}
     for alpha, level in scores.by_alpha.items():
         meter = AccuracyMeter(level.shape[1], level.device)
         meter.update(level, scores.labels)
+        if add_up is not None:
+            add_up(*meter.counts)
         curve[alpha] = meter.compute()
     return curve
 
@@ -36,14 +41,20 @@ def measure_curve(model: nn.Module, packed: PackedClips, *arguments: Any, **sett
     return curve_of(score_clips(model, packed, *arguments, **settings))
 
 
-def measure_families(model: nn.Module, packed: PackedClips, *arguments: Any, **settings: Any) -> Families:
+def measure_families(
+    model: nn.Module,
+    packed: PackedClips,
+    *arguments: Any,
+    add_up: Callable[..., object] | None = None,
+    **settings: Any,
+) -> Families:
     """Score clips as ``score_families`` does, whose arguments these are, and return a curve for each noise family.
 
     ``measure_families(model, packed, families=FAMILIES)`` measures any network that has ``prepare_input`` on all clips
-    of a pack, with all the noise that there is (``fastpose.settings.families``).
+    of a pack, with all the noise that there is (``fastpose.settings.families``). ``add_up`` is as for ``curve_of``.
     """
     scores = score_families(model, packed, *arguments, **settings)
-    return {family: curve_of(scored) for family, scored in scores.items()}
+    return {family: curve_of(scored, add_up) for family, scored in scores.items()}
 
 
 def mean_accuracy(curve: Curve) -> float:

@@ -48,6 +48,11 @@ class AccuracyMeter:
         self._cells.scatter_add_(0, cell, ones)
         self._class_sizes.scatter_add_(0, labels, ones)
 
+    @property
+    def counts(self) -> tuple[Tensor, ...]:
+        """All that is counted, int64, to which others' counts may be added in place."""
+        return self._cells, self._class_sizes, self._top5
+
     def compute(self) -> Accuracy:
         """Return the accuracies so far; mean class accuracy is over the classes that occur."""
         confusion = self._cells[:-1].view(self.num_classes, self.num_classes).cpu()

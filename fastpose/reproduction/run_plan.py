@@ -1,15 +1,11 @@
 """The runs behind the tables: their folders, named by their settings, and which of them are finished."""
 
-import hashlib
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from fastpose.data.pack.packed import PackedClips
 from fastpose.evaluation.confusion import read_pairs
 from fastpose.evaluation.families import read_families
 from fastpose.evaluation.finished_runs import read_run
@@ -33,16 +29,6 @@ class PlannedRun:
 
     name: str
     config: RunConfig
-
-
-def fingerprint(packed: PackedClips) -> str:
-    """Return a hash of the clips, their classes and splits, wherever their file lies."""
-    found = hashlib.sha256()
-    for column in (packed.name_hashes, packed.labels, packed.num_frames, packed.total_difference):
-        found.update(np.ascontiguousarray(column).tobytes())
-    for name in sorted(packed.splits):
-        found.update(name.encode() + np.ascontiguousarray(packed.split(name)).tobytes())
-    return found.hexdigest()
 
 
 def plan_row(row: Row, data: DataConfig, fingerprint: str, seeds: int) -> list[PlannedRun]:

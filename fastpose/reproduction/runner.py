@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from fastpose.data.core import core
+from fastpose.data.pack.fingerprint import fingerprint
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.split_checks import odd_splits
 from fastpose.data.pack.splits import select_clips
@@ -18,12 +19,12 @@ from fastpose.reproduction.page import format_page
 from fastpose.reproduction.report import PAGE, report_files, write_report
 from fastpose.reproduction.results import Reproduction, RunResult
 from fastpose.reproduction.rows import TableRows
-from fastpose.reproduction.run_plan import PlannedRun, fingerprint, plan_tables, read_result
+from fastpose.reproduction.run_plan import PlannedRun, plan_tables, read_result
 from fastpose.settings import DataConfig, RunConfig
 from fastpose.settings.identity import NOT_DECIDING
 from fastpose.system.lock import FolderInUseError, locked_folder
 from fastpose.system.placement import Placement
-from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
+from fastpose.training.checkpoint import has_checkpoint, read_checkpoint
 from fastpose.training.expected_time import expected_views, format_duration, seconds_at_once, seconds_per_view
 from fastpose.training.experiment import jobs_that_fit
 from fastpose.training.header import epochs_logged
@@ -295,7 +296,7 @@ def _task(
             raise ValueError(f"{folder}: is no folder; expected that of a run, or nothing")
         try:
             check_folder(folder, config, resume=True, overwrite=False, may_differ=NOT_DECIDING)
-            if (folder / CHECKPOINT).exists():
+            if has_checkpoint(folder):
                 done = int(read_checkpoint(folder)["epochs_done"])
                 if epochs_logged(folder) < done:
                     raise ValueError(f"{folder / METRICS}: lacks some of the {done} epochs that are done")

@@ -8,7 +8,13 @@ from fastpose.settings.files import by_dotted_name
 from fastpose.settings.run import RunConfig
 
 DIGITS = 10  # of the name
-NOT_DECIDING = ("data.data", "optim.threads", "optim.device", "eval.eval_batch_size")
+NOT_DECIDING = (
+    "data.data",
+    "optim.threads",
+    "optim.device",
+    "optim.checkpoint_minutes",
+    "eval.eval_batch_size",
+)
 
 
 def deciding_settings(settings: Mapping[str, object]) -> dict[str, object]:

@@ -65,6 +65,8 @@ class OptimConfig:
     was played at another speed (Singh et al. 2021, TCL); both."""
     class_order: Literal["natural", "balanced"] = "natural"
     """balanced: each class is met equally often; clips of small classes several times an epoch."""
+    sync_batch_norm: bool = False
+    """Several processes: batch norms take statistics of all their clips; without, each of its own."""
     labelled_share: float = 0.25
     """Few labels: the least share of labelled clips in a batch; they then come several times an epoch."""
     share_clean: bool = True
@@ -80,6 +82,9 @@ class OptimConfig:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """auto: bf16 on GPUs and on CPUs with bf16 instructions, else fp32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_minutes: float = 0.5
+    """From one checkpoint to the next, at least; there is one at the end, and after the step in hand when a run is told
+    to end."""
     threads: int | None = None
     """CPU threads of a run; all by default, of several at a time (--jobs) its share."""
 
@@ -108,6 +113,7 @@ class OptimConfig:
             "warmup_epochs",
         )
         check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
+        check(self, "a number of minutes ≥ 0", lambda x: 0 <= x < math.inf, "checkpoint_minutes")
         check(self, "0 or more", lambda n: n >= 0, "val_every", "patience")
         settle_levels(self, "val_alphas")
         require(

@@ -42,7 +42,7 @@ def accumulate_gradient(
         else:
             result = objective(model, batches, epoch, autocast)
         result["loss"].backward()
-        return _detached(result)
+        return detached(result)
     if task.couples_clips(epoch):
         return _from_cached_features(task, model, parts, labels_of(batches), epoch, autocast)
     return _from_each_part(task, model, parts, epoch, autocast)
@@ -69,7 +69,7 @@ def _from_each_part(
         share = len(labels_of(part)) / size
         result = task.step(model, part, epoch, autocast)
         (share * result["loss"]).backward()
-        result = _detached(result)
+        result = detached(result)
         logits.append(result.pop("output"))
         for name, value in result.items():
             means[name] = means.get(name, 0) + share * value
@@ -83,7 +83,7 @@ def _from_cached_features(
     states, cached = [], []
     with torch.no_grad(), kept_statistics(model):
         for part in parts:
-            states.append(_random_state(labels.device))
+            states.append(random_state(labels.device))
             with autocast():
                 cached.append(task.forward(model, part))
     outputs = {view: _joined([output[view] for output in cached]) for view in parts[0]}
@@ -93,16 +93,16 @@ def _from_cached_features(
     sizes = [len(labels_of(part)) for part in parts]
     by_part = zip(*(gradient.split(sizes) for gradient in gradients if gradient is not None), strict=True)
     for part, state, gradient in zip(parts, states, by_part, strict=True):
-        _set_random_state(labels.device, state)  # the same dropout in both passes
+        set_random_state(labels.device, state)  # the same dropout in both passes
         with autocast():
             again = task.forward(model, part)
         tensors = [tensor for output in again.values() for tensor in (output.logits, output.features)]
         used = [tensor for tensor, whole in zip(tensors, gradients, strict=True) if whole is not None]
         torch.autograd.backward(used, gradient)
-    return _detached(result)
+    return detached(result)
 
 
-def _detached(result: dict[str, Tensor]) -> dict[str, Tensor]:
+def detached(result: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in result.items()}
 
 
@@ -114,11 +114,11 @@ def _joined(outputs: list[ModelOutput]) -> ModelOutput:
     )
 
 
-def _random_state(device: torch.device) -> Tensor:
+def random_state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
-def _set_random_state(device: torch.device, state: Tensor) -> None:
+def set_random_state(device: torch.device, state: Tensor) -> None:
     if device.type == "cuda":
         torch.cuda.set_rng_state(state, device)
     else:

@@ -1,5 +1,8 @@
-"""The state of an unfinished run on disk."""
+"""The state of an unfinished run on disk: the newest checkpoint, and the one before it."""
 
+import os
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +11,15 @@ import torch
 from fastpose.system.files import atomic_path
 
 CHECKPOINT = "checkpoint.pt"
+BEFORE = "checkpoint-before.pt"  # the one that the newest took the place of
+
+
+class DamagedCheckpointError(ValueError):
+    """A checkpoint cannot be read, or its bytes are not those that were written."""
 
 
 def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
-    """Write the state of an unfinished run (tensors and plain values only), atomically.
+    """Write the state of an unfinished run (tensors and plain values only), atomically; keep the one before it.
 
     Raises:
         OSError: it cannot be written, as where the disk is full.
@@ -24,16 +32,68 @@ def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
             raise OSError(
                 f"{folder / CHECKPOINT}: cannot be written; is the disk full? ({reason})"
             ) from error
+        _keep_before(folder)
+
+
+def _keep_before(folder: Path) -> None:
+    """Give the newest checkpoint a second name, under which it stays when the next one takes the first."""
+    newest, second = folder / CHECKPOINT, folder / f".{BEFORE}.{os.getpid()}.partial"
+    if not newest.exists():
+        return
+    second.unlink(missing_ok=True)
+    try:
+        os.link(newest, second)
+    except OSError:  # a file system without second names
+        os.replace(newest, folder / BEFORE)
+        return
+    os.replace(second, folder / BEFORE)
+    second.unlink(missing_ok=True)  # which stays where both are one file already
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a run can go on from its folder."""
+    return (folder / CHECKPOINT).exists() or (folder / BEFORE).exists()
 
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
-    """Read what `save_checkpoint` wrote; ValueError where the file is damaged, foreign or holds code."""
-    path = folder / CHECKPOINT
+    """Read what `save_checkpoint` wrote; where the newest is damaged the one before it, with a warning.
+
+    Raises:
+        ValueError: there is none, all are damaged, or the newest is foreign or holds code.
+    """
+    there = [path for path in (folder / CHECKPOINT, folder / BEFORE) if path.exists()]
+    if not there:
+        raise ValueError(f"{folder}: has no {CHECKPOINT} to resume from")
+    newest, *others = there
+    try:
+        return _read(newest)
+    except DamagedCheckpointError as error:
+        for path in others:
+            try:
+                state = _read(path)
+            except ValueError:
+                continue
+            warnings.warn(f"{error}; the one before it is taken, {path.name}", stacklevel=2)
+            return state
+        raise
+
+
+def check_checkpoint(path: Path) -> None:
+    """Raise `DamagedCheckpointError` unless each part of a checkpoint has the checksum that was written with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise DamagedCheckpointError(f"{path}: is no checkpoint, or a damaged one ({error})") from error
+    if damaged is not None:
+        raise DamagedCheckpointError(f"{path}: is damaged, {damaged} in it has another checksum")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    check_checkpoint(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise ValueError(f"{folder}: has no {CHECKPOINT} to resume from") from None
-    except Exception as error:  # torch raises whatever a damaged file leads it to
+    except Exception as error:  # torch raises whatever a foreign file leads it to
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: is no checkpoint of a fastpose run ({reason})") from error
     if not isinstance(state, dict) or not state.keys() >= {"epochs_done", "model", "optimizer"}:

@@ -1,5 +1,6 @@
 """Several training runs that differ in arm and seed, measured side by side."""
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from fastpose.data.denoising.denoiser import Denoiser
+from fastpose.data.pack.fingerprint import fingerprint
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.split_checks import odd_splits
 from fastpose.data.pack.splits import select_clips
@@ -28,6 +30,8 @@ from fastpose.evaluation.scores import GAUSSIAN
 from fastpose.models.registry import MODELS
 from fastpose.settings import Arm, DataConfig, OptimConfig, RunConfig
 from fastpose.settings.families import FAMILIES
+from fastpose.system.processes import ALONE, Processes
+from fastpose.system.signals import end_requested
 from fastpose.training.batch_size import choose_batch_size
 from fastpose.training.header import experiment_header, views_by_run
 from fastpose.training.jobs import Outcome, settle_jobs, train_at_once
@@ -94,6 +98,7 @@ def run_experiment(
     overwrite: bool = False,
     jobs: int | None = 1,
     echo: Callable[[str], None] = print,
+    processes: Processes = ALONE,
 ) -> dict[str, Curve]:
     """Train and measure every run of ``plan`` in a folder of its own under ``out``; return their curves.
 
@@ -109,20 +114,29 @@ def run_experiment(
             for as many as ``settle_jobs`` finds. A script that asks for several keeps what it does under
             ``if __name__ == "__main__"``.
         echo: is given what there is to say.
+        processes: those that train each run together, and all call this; the first one writes and speaks.
 
     Raises:
         ValueError: a run's folder exists, or another process is at work in it; there is nothing to resume, or not with
             these settings; or the clips have no joints. Of several at a time, some failed; the others were compared.
     """
     resumed = resume and not overwrite
-    if resumed:
-        plan = _continued(plan, out, echo)
-    begun = [name for name in plan if resumed and (out / name / CONFIG).exists()]
-    plan, jobs, threads = settle_jobs(plan, jobs, begun)
-    for name, config in plan.items():  # refuse before the first run, not hours later
-        check_folder(out / name, config, resume=resume, overwrite=overwrite)
-        if (denoiser := Denoiser.open(config.eval.denoise)) is not None:
-            denoiser.check_layout(packed.layout)
+    if not processes.leads:
+        echo = _say_nothing
+    if processes.size > 1 and jobs not in (None, 1):
+        raise ValueError(f"jobs = {jobs}: expected 1 where several processes train each run together")
+
+    def settle() -> tuple[dict[str, RunConfig], int, int]:
+        settled = _continued(plan, out, echo) if resumed else plan
+        begun = [name for name in settled if resumed and (out / name / CONFIG).exists()]
+        settled, at_once, threads = settle_jobs(settled, 1 if processes.size > 1 else jobs, begun)
+        for name, config in settled.items():  # refuse before the first run, not hours later
+            check_folder(out / name, config, resume=resume, overwrite=overwrite, clips=fingerprint(packed))
+            if (denoiser := Denoiser.open(config.eval.denoise)) is not None:
+                denoiser.check_layout(packed.layout)
+        return settled, at_once, threads
+
+    plan, jobs, threads = processes.first(settle)
     train, measured = select_clips(packed, next(iter(plan.values())).data)
     for sentence in odd_splits(packed, train, measured):
         echo(f"note: {sentence}")
@@ -134,17 +148,28 @@ def run_experiment(
     else:
         outcome = Outcome()
         for name, config in plan.items():
-            if config.optim.batch_size == "auto":
+            if config.optim.batch_size == "auto" and processes.size == 1:
                 config, reason = choose_batch_size(config, packed)
                 echo(f"{name}: {reason}")
             # Settings that do not work leave no folder.
-            trainer = Trainer(Setup(config, packed), out / name, title=name)
-            if not outcome.curves:
+            told = threading.Event()
+            trainer = Trainer(Setup(config, packed, processes), out / name, title=name, told_to_end=told)
+            if not outcome.curves and processes.leads:
                 echo(experiment_header(trainer.setup, plan, out, resume=resumed))
-            outcome.curves[name] = train_run(trainer, chance, resume=resume, overwrite=overwrite, echo=echo)
-    _compare_all(packed, plan, out, outcome.curves, chance, echo)
+            with end_requested(told, insists=processes.size == 1):
+                outcome.curves[name] = train_run(
+                    trainer, chance, resume=resume, overwrite=overwrite, echo=echo
+                )
+            if told.is_set():
+                raise KeyboardInterrupt
+    if processes.leads:
+        _compare_all(packed, plan, out, outcome.curves, chance, echo)
     outcome.raise_failures()
     return {name: outcome.curves[name] for name in plan}
+
+
+def _say_nothing(text: str) -> None:
+    pass
 
 
 def _train_at_once(

@@ -62,6 +62,8 @@ def _runs(plan: Mapping[str, RunConfig], setup: Setup) -> str:
         f"{kinds}, {_count(setup.config.optim.epochs, 'epoch')} of {_count(steps, 'step')} "
         f"on {_count(min(batch_size, clips), 'clip')}"
     )
+    if setup.processes.size > 1:
+        text += f", shared by {setup.processes.size} processes"
     if steps * batch_size < clips:
         text += "; the last clip, which would be alone, joins the batch before it"
     return text

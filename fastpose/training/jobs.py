@@ -21,7 +21,7 @@ from fastpose.training.progress import Progress
 from fastpose.training.worker import BAR, DONE, FAULT, SAY, WARNING, work
 
 DIED = "died"  # beside the kinds of messages: there is none any more
-END_SECONDS = 10.0  # that a process has to put its files in order
+END_SECONDS = 20.0  # that a process has for the step in hand, and to put its files in order
 
 
 def settle_jobs(

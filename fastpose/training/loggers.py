@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 from fastpose.system.files import write_csv
+from fastpose.weights.runs import METRICS
 
 
 class CsvLog:
@@ -59,3 +60,24 @@ class TensorBoardLog:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+class RunLog:
+    """Rows of metrics by epoch wherever they are kept, for a run in ``folder``; nowhere unless it ``writes``.
+
+    Raises:
+        ValueError: as ``CsvLog``.
+    """
+
+    def __init__(self, folder: Path, first_epoch: int, *, writes: bool) -> None:
+        self._csv = CsvLog(folder / METRICS, first_epoch) if writes else None
+        self._board = TensorBoardLog(folder, first_epoch) if writes else None
+
+    def write(self, row: dict[str, float | int]) -> None:
+        for log in (self._csv, self._board):
+            if log is not None:
+                log.write(row)
+
+    def close(self) -> None:
+        if self._board is not None:
+            self._board.close()

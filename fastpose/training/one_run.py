@@ -1,7 +1,9 @@
 """One run of an experiment: trained, measured, and written to its folder."""
 
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import MODELS, register_model
 from fastpose.settings import RunConfig
 from fastpose.settings.checks import is_changed
-from fastpose.training.run_folder import open_folder
+from fastpose.training.run_folder import FINGERPRINT, open_folder
 from fastpose.training.setup import Setup
 from fastpose.training.trainer import Trainer
 from fastpose.weights.runs import BY_FAMILY, COMPLETE, CONFUSED
@@ -28,6 +30,8 @@ def train_run(
     trainer: Trainer, chance: float, *, resume: bool, overwrite: bool, echo: Callable[[str], object]
 ) -> Curve:
     """Train a run and measure it, write what was measured to its folder, and return its curve.
+
+    Of several processes each calls it with its trainer, and the first one writes.
 
     Args:
         trainer: of the run.
@@ -39,13 +43,19 @@ def train_run(
     Raises:
         ValueError: as ``open_folder`` and ``Trainer.fit``.
     """
-    config, folder = trainer.config, trainer.folder
-    with open_folder(folder, config, resume=resume, overwrite=overwrite):
+    config, folder, processes = trainer.config, trainer.folder, trainer.processes
+    facts = {"world_size": processes.size, FINGERPRINT: trainer.setup.fingerprint}
+    with ExitStack() as held:
+        processes.first(lambda: held.enter_context(
+            open_folder(folder, config, resume=resume, overwrite=overwrite, facts=facts)
+        ))  # fmt: skip
         started = time.perf_counter()
         trainer.fit(resume=resume)
         trained = time.perf_counter()
         measured = trainer.measure_families()
         scored = time.perf_counter()
+        if not processes.leads:
+            return measured[GAUSSIAN]
         curve = {folder.name: measured[GAUSSIAN]}
         if is_changed(config.eval, "families"):
             families = {family: measured[family] for family in config.eval.families}
@@ -81,11 +91,15 @@ class RunTask:
     resume: bool
     overwrite: bool
 
-    def __call__(self, bar: Callable[..., Any], echo: Callable[[str], object]) -> Curve:
-        """Train and measure; ``bar`` and ``echo`` are those of ``Trainer``."""
+    def __call__(
+        self, bar: Callable[..., Any], echo: Callable[[str], object], told_to_end: threading.Event
+    ) -> Curve:
+        """Train and measure; the arguments are those of ``Trainer``."""
         torch.set_num_threads(self.threads)
         if self.factory is not None and self.config.model.model not in MODELS:
             register_model(self.config.model.model, self.factory)
         packed = open_clips(self.config.data.data)
-        trainer = Trainer(Setup(self.config, packed), self.folder, title=self.folder.name, bar=bar, echo=echo)
+        trainer = Trainer(
+            Setup(self.config, packed), self.folder, title=self.folder.name, bar=bar, echo=echo, told_to_end=told_to_end
+        )  # fmt: skip
         return train_run(trainer, self.chance, resume=self.resume, overwrite=self.overwrite, echo=echo)

@@ -51,10 +51,35 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a checkpoint's state, of a run on whatever device, and keep rates that are tensors where they are."""
-    rates = [group["lr"] for group in optimizer.param_groups]
+    """Load a checkpoint's moments and rates, of a run on whatever device; other options are those of ``optimizer``.
+
+    Rates that are tensors stay where they are.
+
+    Raises:
+        ValueError: they are not of its weights; KeyError, TypeError or AttributeError where it is no such state.
+    """
+    options = [
+        {name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups
+    ]
+    _check_moments(optimizer, state)
     optimizer.load_state_dict(state)
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        is_tensor = isinstance(rate, Tensor)
-        group["lr"] = rate.fill_(float(group["lr"])) if is_tensor else float(group["lr"])
+    for group, own in zip(optimizer.param_groups, options, strict=True):
+        rate = float(group["lr"])
+        is_tensor = isinstance(own["lr"], Tensor)
+        group.update(own)  # what the settings say
+        group["lr"] = own["lr"].fill_(rate) if is_tensor else rate
         group["capturable"] = is_tensor
+
+
+def _check_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Raise ValueError unless each weight's moments in ``state`` are of its shape and dtype: fused steps trust them."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    places = [place for group in state["param_groups"] for place in group["params"]]
+    for place, weight in zip(places, weights, strict=True):
+        moments = state["state"].get(place, {})
+        if moments and moments.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise ValueError("the optimiser's state is not AdamW's")
+        for name, value in moments.items():
+            like = torch.zeros(()) if name == "step" else weight
+            if not isinstance(value, Tensor) or value.shape != like.shape or value.dtype != like.dtype:
+                raise ValueError(f"the optimiser's {name} is not of its weight's shape and dtype")

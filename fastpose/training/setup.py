@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from fastpose.data.pack.few_labels import labelled_clips
+from fastpose.data.pack.fingerprint import fingerprint
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.splits import held_out_clips, select_clips
 from fastpose.data.sampling.batch import PoseBatch
@@ -21,6 +22,7 @@ from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.recompute import recompute_activations
 from fastpose.settings import RunConfig
 from fastpose.system.placement import Placement
+from fastpose.system.processes import ALONE, Processes
 from fastpose.training.averaging import MovingAverage
 from fastpose.training.fitting import StepMemory
 from fastpose.training.losses import class_weights
@@ -37,8 +39,14 @@ NEXT_PASS = 2**20  # epochs from the numbers of a clip to those of its next time
 class Setup:
     """The parts of one run as ``config`` says, before its first step.
 
+    Args:
+        config: the settings.
+        packed: the clips.
+        processes: those that train the run together; each has a setup of its own.
+
     Attributes:
         packed: the clips as the model expects them.
+        fingerprint: of the clips as they were given.
         train_indices, test_indices, val_indices: int64, of the clips to train, to be measured and to validate on.
         num_labelled, num_unlabelled: training clips with a label, and those without, whether these are used or not.
         order: of the clips to train on in each epoch.
@@ -49,13 +57,16 @@ class Setup:
         ValueError: a setting that cannot be used with this data, model or machine.
     """
 
-    def __init__(self, config: RunConfig, packed: PackedClips) -> None:
+    def __init__(self, config: RunConfig, packed: PackedClips, processes: Processes = ALONE) -> None:
         optim = config.optim
+        if processes.size > 1:
+            _check_shared(config, processes)
         if optim.batch_size == "auto":
             raise ValueError("batch_size = 'auto': training needs a number, such as choose_batch_size finds")
         for sentence in config.idle_settings():
             warnings.warn(sentence, stacklevel=2)
-        self.config = config
+        self.config, self.processes = config, processes
+        self.fingerprint = fingerprint(packed)
         self.placement = Placement.choose(optim.device, optim.precision)
         if self.placement.device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # shapes are the same in every step
@@ -89,15 +100,16 @@ class Setup:
         model = build_model(self.card)
         self.report = None if config.model.init is None else _load_first_weights(model, config.model.init)
         self.model = self.placement.place(model)
-        graphed = graphs(optim, self.placement.device)
+        alone = processes.size == 1
+        graphed = alone and graphs(optim, self.placement.device)
         self.optimizer = make_optimizer(self.model, optim, graphed=graphed)
         self.average = MovingAverage(self.model, optim.ema, graphed=graphed) if optim.ema else None
         recompute_activations(self.model, optim.checkpoint_activations)
-        if self.placement.device.type == "cuda" and compiles(optim, self.placement.device):
+        if alone and self.placement.device.type == "cuda" and compiles(optim, self.placement.device):
             self.task.join_passes(self.model)  # half the kernels, and the same result
         parts = self.task, self.model, self.optimizer, optim, self.placement
         self.memory = StepMemory(*parts)
-        self.step = TrainingStep(*parts, self.average, refuse=self.memory.does_not_fit)
+        self.step = TrainingStep(*parts, self.average, refuse=self.memory.does_not_fit, processes=processes)
 
     @property
     def trained_model(self) -> PoseModule:
@@ -174,6 +186,21 @@ class Setup:
             self.placement.device, self.packed, self.config.data.sampling, train=train, seed=self.config.seed,
             max_persons=self.card.max_persons, prior=self.card.prior, **changes,
         )  # fmt: skip
+
+
+def _check_shared(config: RunConfig, processes: Processes) -> None:
+    """Warn of settings that several processes do not have, and refuse those that they cannot have."""
+    optim = config.optim
+    if optim.batch_size == "auto":
+        raise ValueError(
+            "batch_size = 'auto': expected a number, of the clips that all processes of a step have together"
+        )
+    if optim.batch_size < processes.size:
+        raise ValueError(
+            f"batch_size = {optim.batch_size}: expected at least a clip for each of the {processes.size} processes"
+        )
+    if optim.compile == "on":
+        warnings.warn("compile = 'on' has no effect in several processes", stacklevel=3)
 
 
 def _load_first_weights(model: nn.Module, init: str) -> CheckpointReport:

@@ -1,6 +1,7 @@
 """The training loop: batches from the sampler, steps of the task, metrics, checkpoints."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,24 +10,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from fastpose.evaluation.curves import Curve, Families, measure_families
 from fastpose.evaluation.scores import GAUSSIAN, count_levels
 from fastpose.models.recompute import kept_statistics
+from fastpose.models.shared_statistics import average_statistics, running_statistics
 from fastpose.settings import EvalConfig
 from fastpose.system.memory import begin_peak, peak_memory
 from fastpose.system.prefetch import Prefetcher
-from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint, save_checkpoint
+from fastpose.training.accumulation import random_state, set_random_state
+from fastpose.training.checkpoint import CHECKPOINT, has_checkpoint, read_checkpoint, save_checkpoint
 from fastpose.training.early_stop import EarlyStop
-from fastpose.training.loggers import CsvLog, TensorBoardLog
+from fastpose.training.epoch_totals import EpochTotals
+from fastpose.training.loggers import RunLog
 from fastpose.training.optimizer import restore_optimizer
 from fastpose.training.schedules import learning_rate_factor
 from fastpose.training.setup import Setup
 from fastpose.training.side_stream import SideStream
-from fastpose.training.task import Views
-from fastpose.weights.runs import METRICS, WEIGHTS, write_weights
+from fastpose.training.task import Views, labels_of
+from fastpose.weights.runs import WEIGHTS, write_weights
+
+SAVE, END = 1.0, 2.0  # what a process may ask of all: a checkpoint after the step in hand, and to end with it
 
 
 def _summary(row: dict[str, float | int]) -> dict[str, str]:
@@ -42,17 +47,18 @@ def _summary(row: dict[str, float | int]) -> dict[str, str]:
 class Trainer:
     """Trains the model of ``setup``, writing its run folder.
 
-    Each epoch depends only on the seed, its number and the state before it, so that a resumed run ends with
-    the same weights as an uninterrupted one.
+    Each step depends only on the seed, its number and the state before it, so that a resumed run ends with the same
+    weights as an uninterrupted one. Of several processes (``setup.processes``) each has a trainer, and calls the same
+    methods; the first one writes and speaks.
 
     Args:
         setup: the parts of the run.
         folder: where it is written.
         title: of its progress bars.
-        checkpoint_seconds: from one checkpoint to the next, at least.
         quiet: show and say nothing.
         bar: makes a progress bar, from arguments of ``tqdm``.
         echo: is given what there is to say.
+        told_to_end: once it is set, training ends after the step in hand, with a checkpoint and KeyboardInterrupt.
 
     Raises:
         ValueError: batches of one clip, for a model that cannot be trained on them.
@@ -64,15 +70,18 @@ class Trainer:
         folder: Path,
         *,
         title: str = "",
-        checkpoint_seconds: float = 30.0,
         quiet: bool = False,
         bar: Callable[..., Any] = tqdm,
         echo: Callable[[str], object] = tqdm.write,
+        told_to_end: threading.Event | None = None,
     ) -> None:
-        self.setup, self.config = setup, setup.config
+        self.setup, self.config, self.processes = setup, setup.config, setup.processes
         self.folder, self.title = folder, title
-        self.checkpoint_seconds, self.quiet = checkpoint_seconds, quiet
+        self.quiet = quiet or not self.processes.leads
         self._make_bar, self._say = bar, echo
+        self.told_to_end = told_to_end or threading.Event()
+        if setup.step.shared is not None:
+            setup.step.shared.asks = self._ask
         self.early_stop = EarlyStop(self.config.optim.patience) if self.config.optim.patience else None
         self._device = setup.placement.device
         self._side_stream = SideStream(self._device) if self._device.type == "cuda" else None
@@ -90,29 +99,37 @@ class Trainer:
         Raises:
             ValueError: the loss is not finite, or the checkpoint is damaged.
         """
-        first = self._restore() if resume and (self.folder / CHECKPOINT).exists() else 0
+        first, totals = self._restore() if resume else (0, EpochTotals())
         epochs = self.config.optim.epochs
-        csv = CsvLog(self.folder / METRICS, first)
-        board = TensorBoardLog(self.folder, first)
+        log = RunLog(self.folder, first, writes=self.processes.leads)
         begin_peak(self._device)  # not in every epoch: steps that are replayed allocate nothing
-        saved_at = time.monotonic()
+        self._saved_at = time.monotonic()
         steps = len(self.setup.order.batches)
-        with self._make_bar(total=epochs * steps, initial=first * steps, desc=self.title, unit="step",
+        with self._make_bar(total=epochs * steps, initial=first * steps + totals.steps, desc=self.title, unit="step",
                             disable=self.quiet, mininterval=0.5) as bar:  # fmt: skip
             for epoch in range(first, epochs):
                 if self._stopped:  # before the interruption
                     break
-                row = self._train_epoch(epoch, steps, bar) | self._validate(epoch)
-                csv.write(row)
-                board.write(row)
+                row = self._train_epoch(epoch, steps, bar, totals) | self._validate(epoch)
+                totals = EpochTotals()
+                log.write(row)
                 bar.set_postfix(_summary(row), refresh=False)
-                last = epoch + 1 == epochs or self._stopped
-                if last or time.monotonic() - saved_at >= self.checkpoint_seconds:
+                if epoch + 1 == epochs or self._stopped or self._save_is_due:
                     self._save(epoch + 1)
-                    saved_at = time.monotonic()
-        board.close()
+        log.close()
         self._take_best()
-        write_weights(self.folder / WEIGHTS, self.setup.trained_model.state_dict(), self.setup.card)
+        if self.processes.leads:
+            write_weights(self.folder / WEIGHTS, self.setup.trained_model.state_dict(), self.setup.card)
+
+    @property
+    def _save_is_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= 60 * self.config.optim.checkpoint_minutes
+
+    def _ask(self) -> float:
+        """Return what this process wants after the step in hand: 0, SAVE or END."""
+        if self.told_to_end.is_set():
+            return END
+        return SAVE if self.processes.leads and self._save_is_due else 0.0
 
     @property
     def _stopped(self) -> bool:
@@ -174,24 +191,40 @@ class Trainer:
         settings: EvalConfig,
         on_batch: Callable[[int], object] = lambda clips: None,
     ) -> Families:
-        setup = self.setup
+        """Score clips, of several processes each its part of them where there are as many; all return the same."""
+        setup, processes = self.setup, self.processes
+        shares = processes.size > 1 and len(indices) >= processes.size
+        mine = indices[processes.parts(len(indices))[processes.rank]] if shares else indices
+
+        def go_on(clips: int) -> None:
+            if processes.size == 1 and self.told_to_end.is_set():
+                raise KeyboardInterrupt
+            on_batch(clips * len(indices) // len(mine))
+
         return measure_families(
-            setup.trained_model, setup.packed, indices, settings=settings, placement=setup.placement,
-            sampler=setup.evaluation_sampler, on_batch=on_batch,
+            setup.trained_model, setup.packed, mine, settings=settings, placement=setup.placement,
+            sampler=setup.evaluation_sampler, on_batch=go_on, add_up=processes.add if shares else None,
         )  # fmt: skip
 
-    def batches(self, epoch: int, steps: int) -> Iterator[Views]:
-        """Draw the views of one epoch's batches."""
+    def batches(self, epoch: int, begin: int = 0) -> Iterator[Views]:
+        """Draw the views of an epoch's batches from step ``begin`` on; of several processes, this one's parts of them.
+
+        Where a batch has no clip for this process, its first one stands in.
+        """
         order = self.setup.order.epoch(epoch)
-        return (
-            self.setup.draw(order.clips[part], epoch, order.passes[part])
-            for part in self.setup.order.batches[:steps]
-        )
+        for part in self.setup.order.batches[begin:]:
+            own = self.processes.parts(part.stop - part.start)[self.processes.rank]
+            clips = slice(part.start + own.start, part.start + own.stop)
+            if own.start == own.stop:
+                clips = slice(part.start, part.start + 1)
+            yield self.setup.draw(order.clips[clips], epoch, order.passes[clips])
 
     def _refuse_lone_clips(self) -> None:
         """Raise ValueError where a single clip passes through a model that cannot train on one."""
         setup, most = self.setup, self.config.optim.micro_batch
-        sizes = [part.stop - part.start for part in self.setup.order.batches]
+        batches = [part.stop - part.start for part in self.setup.order.batches]
+        sizes = [part.stop - part.start for clips in batches for part in self.processes.parts(clips)]
+        sizes = [size for size in sizes if size]
         if min(size // (1 if most is None else math.ceil(size / most)) for size in sizes) > 1:
             return
         views = setup.draw(setup.train_indices[:1], 0)
@@ -214,49 +247,68 @@ class Trainer:
                 "clips; expected two training clips or more, and a --batch-size and --micro-batch of 2 or more"
             ) from error
 
-    def _train_epoch(self, epoch: int, steps: int, bar: Any) -> dict[str, float | int]:
-        optim = self.config.optim
-        torch.manual_seed((self.config.seed * 1_000_003 + epoch) % 2**63)  # dropout: by seed and epoch alone
+    def _train_epoch(self, epoch: int, steps: int, bar: Any, begun: EpochTotals) -> dict[str, float | int]:
+        """Take the steps of an epoch that are not done, and return its row of the log."""
+        if begun.steps == 0:
+            self._seed(epoch)
         self.setup.model.train()
         started = time.perf_counter()
-        sums: dict[str, Tensor] = {}
-        correct, known = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
-        source, side = self.batches(epoch, steps), self._side_stream
+        totals = begun.to(self._device)
+        source, side = self.batches(epoch, begun.steps), self._side_stream
         with Prefetcher[Any](source if side is None else side.draw(source)) as prefetcher:
-            for step, drawn in enumerate(prefetcher):
-                rate = optim.lr * learning_rate_factor(epoch * steps + step, steps, optim)
+            for drawn in prefetcher:
                 batches: Views = drawn if side is None else side.take(drawn)
                 if not self._fits:
                     self.setup.memory.check(batches, epoch)
                     self._fits = True
-                result = self.setup.step(batches, epoch, rate)
-                labels = next(iter(batches.values())).labels
-                correct += (result.pop("output").argmax(dim=1) == labels).sum()
-                known += (labels >= 0).sum()
-                for name, value in result.items():
-                    sums[name] = sums.get(name, 0) + value * len(labels)
+                part = self.setup.order.batches[totals.steps]
+                clips = part.stop - part.start
+                result = self.setup.step(batches, epoch, self._rate(epoch, totals.steps, steps), clips)
+                totals.add(result, labels_of(batches), clips)
+                totals.seconds = begun.seconds + time.perf_counter() - started
+                totals.waited = begun.waited + prefetcher.wait_seconds
+                shared = self.setup.step.shared
+                wanted = self._ask() if shared is None else float(shared.answer)
+                if wanted == END or (wanted == SAVE and totals.steps < steps):
+                    self._save(epoch, totals)
+                if wanted == END:
+                    raise KeyboardInterrupt
                 bar.update()
+        average_statistics(self.setup.model, self.processes)
+        if self.setup.average is not None:
+            average_statistics(self.setup.average.module, self.processes)
+        self.processes.add(totals.correct, totals.known)
         count = len(self.setup.order)
-        means = {name: float(value) / count for name, value in sums.items()}
+        means = {name: float(value) / count for name, value in totals.sums.items()}
         if not math.isfinite(means["loss"]):
             raise ValueError(
                 f"the loss of epoch {epoch} is {means['loss']}: training diverged; try a smaller --lr"
             )
-        seconds = time.perf_counter() - started
+        seconds = begun.seconds + time.perf_counter() - started
         return {
             "epoch": epoch,
             **means,
-            "train_top1_percent": 100 * float(correct) / float(known),
-            "lr": rate,
+            "train_top1_percent": 100 * float(totals.correct) / float(totals.known),
+            "lr": self._rate(epoch, steps - 1, steps),
             "epoch_s": seconds,
             "clips_per_s": count / seconds,
-            "wait_s": prefetcher.wait_seconds,
-            "wait_share": prefetcher.wait_seconds / seconds,
+            "wait_s": totals.waited,
+            "wait_share": totals.waited / seconds,
             "peak_memory_mb": peak_memory(self._device) / 2**20,
         }
 
-    def _save(self, epochs_done: int) -> None:
-        state = {
+    def _rate(self, epoch: int, step: int, steps: int) -> float:
+        optim = self.config.optim
+        return optim.lr * learning_rate_factor(epoch * steps + step, steps, optim)
+
+    def _seed(self, epoch: int, step: int = 0) -> None:
+        """Let dropout depend on the seed, the step and the process alone."""
+        apart = 2_654_435_761 * self.processes.rank + 40_503 * step
+        torch.manual_seed((self.config.seed * 1_000_003 + epoch + apart) % 2**63)
+
+    def _save(self, epochs_done: int, totals: EpochTotals | None = None) -> None:
+        """Write a checkpoint after so many epochs, and the steps of the next one that ``totals`` are of."""
+        state: dict[str, Any] = {
             "epochs_done": epochs_done,
             "model": self.setup.model.state_dict(),
             "optimizer": self.setup.optimizer.state_dict(),
@@ -265,10 +317,27 @@ class Trainer:
             state["average"] = self.setup.average.state_dict()
         if self.early_stop is not None:
             state["early_stop"] = self.early_stop.state_dict()
-        save_checkpoint(self.folder, state)
+        if totals is not None:
+            state["epoch"] = totals.to(torch.device("cpu")).state_dict()
+            statistics = running_statistics(self.setup.model)
+            own = {
+                "random": random_state(self._device),
+                "statistics": {name: value.cpu() for name, value in statistics.items()},
+                "correct": totals.correct.cpu(),
+                "known": totals.known.cpu(),
+            }
+            state["processes"] = self.processes.collect(own)
+        if self.processes.leads:
+            save_checkpoint(self.folder, state)
+        self._saved_at = time.monotonic()
 
-    def _restore(self) -> int:
-        state = read_checkpoint(self.folder)
+    def _restore(self) -> tuple[int, EpochTotals]:
+        """Go on from the folder's checkpoint; return the epochs that are done, and the begun one's totals."""
+        folder, epochs = self.folder, self.config.optim.epochs
+        state = self.processes.first(lambda: read_checkpoint(folder) if has_checkpoint(folder) else None)
+        if state is None:
+            return 0, EpochTotals()
+        totals = EpochTotals()
         try:
             self.setup.model.load_state_dict(state["model"])
             restore_optimizer(self.setup.optimizer, state["optimizer"])
@@ -276,16 +345,47 @@ class Trainer:
                 self.setup.average.load_state_dict(state["average"])
             if self.early_stop is not None:
                 self.early_stop.load_state_dict(state["early_stop"], self.setup.trained_model)
+            if "epoch" in state:
+                totals = self._go_on_within(state)
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             raise ValueError(
                 f"{self.folder / CHECKPOINT}: is of another run, its weights or optimiser state do not fit this one"
             ) from error
-        done, epochs = state["epochs_done"], self.config.optim.epochs
-        if not isinstance(done, int) or not 0 < done <= epochs:
+        done, steps = state["epochs_done"], len(self.setup.order.batches)
+        if type(done) is not int or not 0 <= done <= epochs or (done == 0 and totals.steps == 0):
             raise ValueError(
                 f"{self.folder / CHECKPOINT}: is of another run, after {done!r} epochs where this one has {epochs}"
             )
-        return done
+        if totals.steps > (steps if done < epochs else 0):
+            raise ValueError(
+                f"{self.folder / CHECKPOINT}: is of another run, {totals.steps} steps into an epoch of {steps} here"
+            )
+        return done, totals
+
+    def _go_on_within(self, state: dict[str, Any]) -> EpochTotals:
+        """Go on within an epoch, with the random numbers and running statistics of each process.
+
+        Of another number of processes, each begins with the mean of these statistics and random numbers of its own.
+        """
+        totals, parts = EpochTotals.from_state(state["epoch"]), state["processes"]
+        statistics = running_statistics(self.setup.model)
+        if len(parts) == self.processes.size:
+            own = parts[self.processes.rank]
+            found = own["statistics"]
+            set_random_state(self._device, own["random"])
+            totals.correct, totals.known = own["correct"], own["known"]
+        else:
+            found = {
+                name: torch.stack([part["statistics"][name] for part in parts]).mean(0) for name in statistics
+            }
+            self._seed(state["epochs_done"], totals.steps)
+            none = torch.zeros((), dtype=torch.int64)
+            for name in ("correct", "known"):  # which are added up
+                of_all = sum((part[name] for part in parts), none)
+                setattr(totals, name, of_all if self.processes.leads else none)
+        for name, statistic in statistics.items():
+            statistic.copy_(found[name])
+        return totals
 
     def _echo(self, text: str) -> None:
         if not self.quiet:

@@ -31,15 +31,11 @@ Send = Callable[..., None]
 
 
 class SentBar:
-    """Takes the place of a progress bar of tqdm in a process without a screen: sends where it is.
-
-    Once ``told_to_end`` is set, the next step that it counts raises KeyboardInterrupt.
-    """
+    """Takes the place of a progress bar of tqdm in a process without a screen: sends where it is."""
 
     def __init__(
         self,
         send: Send,
-        told_to_end: threading.Event,
         *,
         total: int,
         initial: int = 0,
@@ -47,15 +43,12 @@ class SentBar:
         **_shown: object,
     ) -> None:
         self._send, self._total, self._first, self._unit = send, total, initial, unit
-        self._told_to_end = told_to_end
         self._done, self._postfix = initial, {}
         self._tell()
 
     def update(self, count: int = 1) -> None:
         """Go on by ``count``."""
         self._done += count
-        if self._told_to_end.is_set():
-            raise KeyboardInterrupt
         if time.monotonic() - self._sent >= SEND_SECONDS:
             self._tell()
 
@@ -79,8 +72,8 @@ class SentBar:
 def work(connection: Connection, threads: int) -> None:
     """Train the runs that come through ``connection``, pickled ``RunTask``, one by one, until its other end is closed.
 
-    SIGTERM ends a run after the step that it is at, as Ctrl-C does. Ctrl-C itself is for the process that hands out
-    the runs.
+    SIGTERM ends a run after the step in hand, with a checkpoint. Ctrl-C itself is for the process that hands out the
+    runs.
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)
     told_to_end = threading.Event()
@@ -109,7 +102,7 @@ def _train(pickled: bytes, send: Send, told_to_end: threading.Event) -> None:
     """Train one run; send its curve, or why there is none."""
     try:
         task = pickle.loads(pickled)
-        curve = task(lambda **of_bar: SentBar(send, told_to_end, **of_bar), lambda text: send(SAY, text))
+        curve = task(lambda **of_bar: SentBar(send, **of_bar), lambda text: send(SAY, text), told_to_end)
     except ConnectionError:
         raise
     except (ValueError, OSError) as error:

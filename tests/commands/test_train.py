@@ -43,15 +43,6 @@ def test_a_preset_gives_way_to_what_the_user_set(tmp_path):
     assert arguments.optim.warmup_epochs == pytest.approx(0.1)
 
 
-def test_several_processes_are_refused(monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert train.main(["--data", "absent.safetensors"]) == 2
-    assert "error: WORLD_SIZE = 2: fastpose trains in one process only" in capsys.readouterr().err
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert train.main(["--data", "absent.safetensors"]) == 2
-    assert "absent.safetensors" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("more", "resumed"),
     [

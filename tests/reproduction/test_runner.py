@@ -15,8 +15,9 @@ from support.clips import waving_clips
 from support.training import TINY, assert_equal_runs
 
 from fastpose import reproduce as command
+from fastpose.data.pack.fingerprint import fingerprint
 from fastpose.reproduction.rows import Row, TableRows
-from fastpose.reproduction.run_plan import fingerprint, plan_row, read_result
+from fastpose.reproduction.run_plan import plan_row, read_result
 from fastpose.reproduction.runner import Request, reproduce
 from fastpose.settings import DataConfig, ModelConfig
 from fastpose.settings.identity import settings_hash

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 
@@ -24,7 +23,6 @@ from fastpose.training.experiment import plan_runs, run_experiment
 from fastpose.training.jobs import _Worker, settle_jobs
 from fastpose.training.progress import Progress
 from fastpose.training.setup import Setup
-from fastpose.training.worker import SentBar
 from fastpose.weights.runs import WEIGHTS
 
 FILES = ("config.json", "environment.json", "robustness.csv", "robustness.png", WEIGHTS)
@@ -147,16 +145,6 @@ def test_ending_the_command_ends_all_runs_and_they_go_on(number, status, base, t
     assert train.main([*flags[:-1], str(tmp_path / "whole"), "--jobs", "1", "--epochs", "3"]) == 0
     for seed in (0, 1):
         assert_equal_runs(out / f"supervised-s{seed}", tmp_path / f"whole/supervised-s{seed}")
-
-
-def test_a_run_told_to_end_ends_with_its_step():
-    """Not within it: Python drops what a signal raises in the callback of a weak reference, and goes on."""
-    told_to_end = threading.Event()
-    bar = SentBar(lambda *message: None, told_to_end, total=3, unit="step")
-    bar.update()
-    told_to_end.set()
-    with pytest.raises(KeyboardInterrupt):
-        bar.update()
 
 
 def test_clips_are_those_that_the_settings_name(base, tmp_path):

@@ -113,7 +113,7 @@ def test_the_published_preset_trains_and_evaluates(tmp_path):
         eval=replace(preset.eval, alphas=(0.0, 0.05), num_clips=2),
     )
     trainer = Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
-    batch = next(trainer.batches(0, 1))["clean"]
+    batch = next(trainer.batches(0))["clean"]
     assert batch.draws is not None
     joints = trainer.setup.model.prepare_input(batch)
     assert joints.shape == (8, 2, 30, 17, 3)

@@ -26,7 +26,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     for folder in (whole, parts):
         folder.mkdir()
     Trainer(Setup(TINY, packed), whole, quiet=True).fit()
-    interrupted = Trainer(Setup(TINY, packed), parts, quiet=True, checkpoint_seconds=0)
+    often = replace(TINY, optim=replace(TINY.optim, checkpoint_minutes=0.0))
+    interrupted = Trainer(Setup(often, packed), parts, quiet=True)
     train_epoch = interrupted._train_epoch
 
     def stop_in_last(epoch, *args):
@@ -222,10 +223,10 @@ def test_persons_and_smallest_box_are_settings(tmp_path):
     )
     trainer = Trainer(Setup(config, waving_clips()), tmp_path, quiet=True)
     assert trainer.setup.model.in_channels == 3 * 17 * 2
-    views = next(trainer.batches(0, 1))
+    views = next(trainer.batches(0))
     assert {batch.keypoints.shape[1] for batch in views.values()} == {3}
     usual = Trainer(Setup(TINY, waving_clips()), tmp_path, quiet=True)
-    expected = next(usual.batches(0, 1))["clean"].keypoints[:, 0, ..., :2]
+    expected = next(usual.batches(0))["clean"].keypoints[:, 0, ..., :2]
     assert not torch.allclose(views["clean"].keypoints[:, 0, ..., :2], expected)
     trainer.measure()
 
@@ -241,7 +242,7 @@ def test_the_head_has_a_learning_rate_of_its_own(tmp_path):
     optim = replace(TINY.optim, lr=1e-3, head_lr=1e-1, weight_decay=0.0, ema=0.0)
     trainer = Trainer(Setup(replace(TINY, optim=optim), waving_clips()), tmp_path, quiet=True)
     before = {name: value.detach().clone() for name, value in trainer.setup.model.named_parameters()}
-    trainer.setup.step(next(trainer.batches(0, 1)), epoch=0, rate=5e-4)
+    trainer.setup.step(next(trainer.batches(0)), epoch=0, rate=5e-4)
     moved = {
         name: float((value.detach() - before[name]).abs().max())
         for name, value in trainer.setup.model.named_parameters()

@@ -17,7 +17,7 @@ from fastpose.training.trainer import Trainer
 from fastpose.weights.runs import WEIGHTS
 
 DATA = replace(TINY.data, val_clips=5)
-OPTIM = replace(TINY.optim, val_every=1, val_alphas=(0.0, 0.1), epochs=3)
+OPTIM = replace(TINY.optim, val_every=1, val_alphas=(0.0, 0.1), epochs=3, checkpoint_minutes=0.0)
 VALIDATED = replace(TINY, arm="supervised", data=DATA, optim=OPTIM)
 
 
@@ -69,7 +69,7 @@ def test_every_schedule_resumes_to_the_same_bits(optim, folders):
     packed, config = waving_clips(18), changed(**optim)
     whole, parts = folders
     Trainer(Setup(config, packed), whole, quiet=True).fit()
-    train_until(Trainer(Setup(config, packed), parts, quiet=True, checkpoint_seconds=0), epoch=2)
+    train_until(Trainer(Setup(config, packed), parts, quiet=True), epoch=2)
     assert not (parts / WEIGHTS).exists()
     Trainer(Setup(config, packed), parts, quiet=True).fit(resume=True)
     assert_equal_runs(whole, parts)
@@ -115,7 +115,7 @@ def test_a_run_stops_at_its_best_weights(ema, interrupted, folders, capsys):
     Trainer(Setup(changed(epochs=2, ema=ema), packed), short, quiet=True).fit()
     resume = interrupted is not None
     if resume:
-        trainer = Trainer(Setup(config, packed), stopped, quiet=True, checkpoint_seconds=0)
+        trainer = Trainer(Setup(config, packed), stopped, quiet=True)
         train_until(with_scores(trainer, scores), interrupted)
     trainer = with_scores(Trainer(Setup(config, packed), stopped), scores)
     trainer.fit(resume=resume)
