@@ -50,6 +50,7 @@ class EpochTotals:
     def from_state(cls, state: dict[str, Any]) -> "EpochTotals":
         """Go on from a state; an error of Python where it is none."""
         totals = cls(**state)
-        if type(totals.steps) is not int or totals.steps < 0:
-            raise ValueError("it is after no number of steps")
+        counts = (*totals.sums.values(), totals.correct, totals.known)
+        if type(totals.steps) is not int or totals.steps < 0 or any(count.ndim for count in counts):
+            raise ValueError("these are no sums over steps")
         return totals

@@ -1,0 +1,152 @@
+"""Checkpoints: within an epoch, damaged, and of states that fit no weight."""
+
+import os
+import random
+import threading
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+from support.clips import waving_clips
+from support.training import TINY, assert_equal_runs
+
+from fastpose.settings import ModelConfig
+from fastpose.training.checkpoint import (
+    BEFORE,
+    CHECKPOINT,
+    check_checkpoint,
+    read_checkpoint,
+    save_checkpoint,
+)
+from fastpose.training.setup import Setup
+from fastpose.training.trainer import Trainer
+
+PACKED = waving_clips(24)  # 16 of them to train on, in 3 steps an epoch
+QUICK = replace(TINY, model=ModelConfig(model="dct_mlp"), optim=replace(TINY.optim, ema=0.9))
+OFTEN = replace(QUICK, optim=replace(QUICK.optim, checkpoint_minutes=0.0))
+
+
+class CountingBar:
+    """Calls ``told`` after some steps."""
+
+    def __init__(self, told, steps):
+        self.told, self.left = told, steps
+
+    def __call__(self, **_):
+        return nullcontext(self)
+
+    def update(self, count=1):
+        self.left -= count
+        if self.left == 0:
+            self.told()
+
+    def set_postfix(self, *_, **__):
+        pass
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    Trainer(Setup(QUICK, PACKED), folder, quiet=True).fit()
+    return folder
+
+
+def stopped_after(folder, steps, config=QUICK):
+    """Train until so many steps are done, and one more that is in hand."""
+    told = threading.Event()
+    trainer = Trainer(Setup(config, PACKED), folder, bar=CountingBar(told.set, steps), told_to_end=told)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 5])
+def test_told_to_end_a_run_ends_with_its_step_and_goes_on_behind_it(steps, whole, tmp_path):
+    stopped_after(tmp_path, steps)
+    state = read_checkpoint(tmp_path)
+    assert (state["epochs_done"], state["epoch"]["steps"]) == (steps // 3, steps % 3 + 1)
+    Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
+    assert_equal_runs(whole, tmp_path)
+
+
+def test_of_a_damaged_checkpoint_the_one_before_it_is_taken(whole, tmp_path):
+    stopped_after(tmp_path, 4, OFTEN)
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    rng = random.Random(0)
+    for _ in range(20):
+        damaged = bytearray(content)
+        place = rng.randrange(len(content))
+        damaged[place] ^= 1 << rng.randrange(8)
+        (tmp_path / CHECKPOINT).write_bytes(damaged)
+        try:
+            check_checkpoint(tmp_path / CHECKPOINT)
+        except ValueError:
+            with pytest.warns(UserWarning, match=f"{CHECKPOINT}: .*; the one before it is taken, {BEFORE}"):
+                assert read_checkpoint(tmp_path)["epoch"]["steps"] == 1
+        else:  # in bytes that fill up a page, or in a time
+            assert read_checkpoint(tmp_path)["epoch"]["steps"] == 2
+    (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
+    with pytest.warns(UserWarning, match="the one before it is taken"):
+        Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
+    assert_equal_runs(whole, tmp_path)
+
+
+def test_where_both_are_damaged_nothing_is_trained(tmp_path):
+    stopped_after(tmp_path, 4, OFTEN)
+    for name in (CHECKPOINT, BEFORE):
+        (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(ValueError, match=f"{CHECKPOINT}: is no checkpoint, or a damaged one"):
+        Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
+
+
+def test_two_are_kept_where_files_have_one_name_each(tmp_path, monkeypatch):
+    """As on file systems without hard links."""
+
+    def link(*_):
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "link", link)
+    for epochs in range(1, 4):
+        save_checkpoint(tmp_path, {"epochs_done": epochs, "model": {}, "optimizer": {}})
+    assert read_checkpoint(tmp_path)["epochs_done"] == 3
+    (tmp_path / CHECKPOINT).unlink()
+    assert read_checkpoint(tmp_path)["epochs_done"] == 2
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda moments: moments.update(exp_avg=moments["exp_avg"][:1]),
+        lambda moments: moments.update(exp_avg_sq=moments["exp_avg_sq"].double()),
+        lambda moments: moments.update(step=torch.zeros(3)),
+        lambda moments: moments.update(exp_avg=1.0),
+        lambda moments: moments.pop("exp_avg"),
+    ],
+)
+def test_moments_that_fit_no_weight_are_refused(spoil, tmp_path):
+    """Steps in one kernel for all weights trust them."""
+    stopped_after(tmp_path, 4)
+    state = read_checkpoint(tmp_path)
+    spoil(state["optimizer"]["state"][3])
+    save_checkpoint(tmp_path, state)
+    with pytest.raises(ValueError, match="its weights or optimiser state do not fit this one"):
+        Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 9}, "9 steps into an epoch of 3"),
+        ({"steps": -1}, "do not fit this one"),
+        ({"sums": None}, "do not fit this one"),
+        ({"unknown": 1}, "do not fit this one"),
+    ],
+)
+def test_the_middle_of_no_epoch_of_this_run(changes, message, tmp_path):
+    stopped_after(tmp_path, 4)
+    state = read_checkpoint(tmp_path)
+    state["epoch"] |= changes
+    save_checkpoint(tmp_path, state)
+    with pytest.raises(ValueError, match=message):
+        Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
