@@ -1,7 +1,7 @@
 """Finished runs as their folders tell of them: settings, accuracies, time of training."""
 
 import csv
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,19 +32,23 @@ class FinishedRun:
     train_s: float | None
 
 
-def find_finished(folder: Path, note: Callable[[str], object]) -> list[FinishedRun]:
+def find_finished(
+    folder: Path, note: Callable[[str], object], names: Sequence[str] | None = None
+) -> list[FinishedRun]:
     """Return the finished runs in a folder, at any depth, in the order of their paths.
 
     Args:
         folder: a run, or what holds runs.
         note: is given a sentence for each run that is unfinished or damaged, and so left out.
+        names: of the folders directly in it that count; None for all runs.
 
     Raises:
         ValueError: the folder is not there, or holds no finished run.
     """
     require(folder.is_dir(), f"{folder}: no such folder; expected one that holds runs of fastpose train")
     runs = []
-    for path in sorted(folder.rglob(CONFIG)):
+    paths = folder.rglob(CONFIG) if names is None else (folder / name / CONFIG for name in names)
+    for path in sorted(paths):
         try:
             runs.append(read_run(path.parent, note))
         except (OSError, ValueError) as error:

@@ -1,10 +1,9 @@
 """Tables of finished runs: a row for each choice of settings, over runs that differ in their seed alone."""
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from fastpose.settings.checks import require
 from fastpose.settings.families import FAMILIES
 from fastpose.settings.files import by_dotted_name
 from fastpose.settings.identity import NOT_DECIDING
+from fastpose.settings.names import find_setting, nearest, short_name, type_of
 from fastpose.settings.optim import parse_alpha
 from fastpose.system.files import write_csv, write_text
 
@@ -69,6 +69,7 @@ def report_runs(
     by: str | None = None,
     columns: str | None = None,
     echo: Callable[[str], object] = print,
+    names: Sequence[str] | None = None,
 ) -> None:
     """Echo a table of the finished runs in ``folder``, at any depth; write it to ``out`` as runs.md and runs.csv.
 
@@ -78,19 +79,20 @@ def report_runs(
         by: names of settings, with commas between, by which runs are grouped; None for all that differ.
         columns: what the table shows, as ``choose_columns`` reads it.
         echo: is given the table, and before it a note for each run that is left out and on all else that is odd.
+        names: of the folders of runs that count; None for all.
 
     Raises:
         ValueError: there is no finished run, or no such setting or column.
     """
     known = list(by_dotted_name(RunConfig()))
-    named = None if by is None else [find_setting(name, known) for name in _split(by, "by")]
+    named = None if by is None else [find_setting(name, known, f"--by {name}") for name in _split(by, "by")]
     notes: list[str] = []
 
     def note(sentence: str) -> None:
         notes.append(sentence)
         echo(f"note: {sentence}")
 
-    settings, groups = group_runs(find_finished(folder, note), named, note)
+    settings, groups = group_runs(find_finished(folder, note, names), named, note)
     cells = table(settings, groups, choose_columns(columns, groups))
     text = [f"# Runs in {folder}", CAPTION, markdown_table(cells, range(len(settings)))]
     text += ["\n".join(f"- {sentence}" for sentence in notes)] if notes else []
@@ -105,30 +107,6 @@ def _split(text: str, flag: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     require(all(names), f"--{flag} {text!r}: expected names with commas between, such as {EXAMPLES[flag]}")
     return names
-
-
-def find_setting(name: str, known: Sequence[str]) -> str:
-    """Return which of the dotted names ``known`` ends as ``name``, such as "lr", "sampling.size" or "optim.lr".
-
-    Raises:
-        ValueError: none does, or several do.
-    """
-    wanted = name.replace("-", "_")  # as flags are written
-    found = [wanted] if wanted in known else [each for each in known if each.endswith(f".{wanted}")]
-    require(len(found) < 2, f"--by {name}: several settings are named so; expected {' or '.join(found)}")
-    if not found:
-        hint = _nearest(wanted, [*map(_short, known), *known], "expected a setting such as lr or optim.lr")
-        raise ValueError(f"--by {name}: no such setting; {hint}")
-    return found[0]
-
-
-def _short(setting: str) -> str:
-    return setting.rpartition(".")[2]
-
-
-def _nearest(name: str, known: Iterable[str], otherwise: str) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else otherwise
 
 
 def group_runs(
@@ -190,9 +168,7 @@ def _first_of_seeds(runs: Sequence[FinishedRun], note: Callable[[str], object]) 
 
 def _words(setting: str) -> tuple[object, ...]:
     """Return the words that a setting chooses from, in their order; nothing where it is no such choice."""
-    hint: Any = RunConfig
-    for name in setting.split("."):
-        hint = get_type_hints(hint)[name]
+    hint = type_of(setting)
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
@@ -237,7 +213,7 @@ def _level(name: str, levels: Sequence[float]) -> float:
     try:
         alpha = float(name)
     except ValueError:
-        hint = _nearest(name, COLUMNS, f"expected noise levels, or some of {', '.join(COLUMNS)}")
+        hint = nearest(name, COLUMNS, f"expected noise levels, or some of {', '.join(COLUMNS)}")
         raise ValueError(f"--columns {name}: no such column; {hint}") from None
     measured = ", ".join(f"{level:g}" for level in levels)
     require(
@@ -250,8 +226,8 @@ def table(
     settings: Sequence[str], groups: Sequence[Group], columns: Sequence[str | float]
 ) -> list[list[str]]:
     """Return groups as cells, the first row being the heads: their settings, the number of runs, and ``columns``."""
-    known = [_short(name) for name in by_dotted_name(RunConfig())]
-    heads = [_short(name) if known.count(_short(name)) == 1 else name for name in settings]
+    known = [short_name(name) for name in by_dotted_name(RunConfig())]
+    heads = [short_name(name) if known.count(short_name(name)) == 1 else name for name in settings]
     heads += ["runs", *(SUMMARIES[each] if isinstance(each, str) else f"α {each:g}" for each in columns)]
     texts = [brief_texts(group.values[i] for group in groups) for i in range(len(settings))]
     cells = [heads]

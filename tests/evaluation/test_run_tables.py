@@ -10,7 +10,7 @@ from support.clips import waving_clips
 from support.training import TINY, rows_of, write_finished_run
 
 from fastpose.evaluation.curves import mean_accuracy, read_curves
-from fastpose.evaluation.run_tables import WIDTH, brief_texts, find_setting, format_blocks, report_runs
+from fastpose.evaluation.run_tables import WIDTH, brief_texts, format_blocks, report_runs
 from fastpose.settings.families import FAMILIES
 from fastpose.training.experiment import plan_runs, run_experiment
 from fastpose.weights.runs import BY_FAMILY, COMPLETE, CONFIG, METRICS
@@ -70,6 +70,17 @@ def test_seeds_are_averaged_by_hand(tmp_path):
         "train_s_std": "2.828",
     }
     assert [row["alpha"] for row in rows] == ["0", "0.1"]
+
+
+def test_only_runs_that_are_named_count(tmp_path):
+    runs, told = tmp_path / "runs", []
+    for name in ("a", "b", "c/d"):
+        write_finished_run(runs / name, run_of(lr=0.1 if name == "a" else 0.2), CLEAN)
+    report_runs(runs, tmp_path / "report", echo=told.append, names=["b", "absent"])
+    assert [row["runs"] for row in rows_of(tmp_path / "report/runs.csv")] == ["1", "1"]
+    assert told[0] == f"note: left out: {runs / 'absent'}: is unfinished, it has no {COMPLETE}"
+    with pytest.raises(ValueError, match="holds no finished run"):
+        report_runs(runs, tmp_path / "report", echo=told.append, names=["d"])
 
 
 def test_rows_are_in_the_order_of_numbers_and_of_arms(tmp_path):
@@ -248,22 +259,6 @@ def test_a_run_that_ended_early_or_was_measured_anew_counts(tmp_path):
     assert notes == [
         f"{early / BY_FAMILY} is not read, since its config.json names no noise families to measure"
     ]
-
-
-def test_settings_are_found_by_their_last_words():
-    known = ["arm", "optim.lr", "data.sampling.size", "model.size", "optim.train_families"]
-    assert find_setting("lr", known) == find_setting("optim.lr", known) == "optim.lr"
-    assert find_setting("sampling.size", known) == "data.sampling.size"
-    assert find_setting("train-families", known) == "optim.train_families"
-    for name, message in {
-        "size": "--by size: several settings are named so; expected data.sampling.size or model.size",
-        "optim.rl": "--by optim.rl: no such setting; did you mean 'optim.lr'?",
-        "am": "--by am: no such setting; did you mean 'arm'?",
-        "x": "--by x: no such setting; expected a setting such as lr or optim.lr",
-    }.items():
-        with pytest.raises(ValueError) as refused:
-            find_setting(name, known)
-        assert str(refused.value) == message
 
 
 def test_values_are_brief_and_never_alike():
