@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 from fastpose._command import Command, parse_arguments, program_name, read_first
 from fastpose.settings import Arm, DataConfig, EvalConfig, LossConfig, ModelConfig, OptimConfig, RunConfig
-from fastpose.settings import files as settings
-from fastpose.settings.adapting import ADAPTED_BY, adapted
+from fastpose.settings.adapting import ADAPTED_BY
 from fastpose.settings.checks import is_changed
 from fastpose.settings.families import FAMILIES
-from fastpose.settings.front_ends import AUTO, with_front_end
-from fastpose.settings.presets import FIRST_RUN, OWN_DATA, PRESET_ARMS, REPORT
+from fastpose.settings.front_ends import AUTO
+from fastpose.settings.starting import starting_settings
 
 if TYPE_CHECKING:  # it imports torch, for which --help need not wait
     from fastpose.data.pack.packed import PackedClips
@@ -76,22 +75,19 @@ def parse(argv: list[str] | None = None) -> Arguments:
     Warns of what of the preset gives way to what the user chose.
     """
     known = read_first(argv, "--preset", "--config", "--data", "--front-end")
-    preset = known.preset or (REPORT if known.config else OWN_DATA if known.data else FIRST_RUN)
-    base = settings.from_preset(preset)
-    arms: tuple[Arm, ...] = PRESET_ARMS.get(preset, ("contrastive",))
-    typed = vars(read_first(argv, *ADAPTED_BY.values()))
-    chosen = settings.by_name(settings.read_values(known.config)) if known.config else {}
-    chosen |= {name: value for name, value in typed.items() if value is not None}
-    base, said = adapted(base, chosen)
-    for sentence in said:
+    typed = vars(read_first(argv, "--data", *ADAPTED_BY.values()))
+    start = starting_settings(
+        known.preset,
+        known.config and Path(known.config),
+        None if known.front_end == AUTO else known.front_end,
+        {name: value for name, value in typed.items() if value is not None},
+    )
+    for sentence in start.said:
         warnings.warn(sentence, stacklevel=2)
-    if known.config:
-        base = settings.from_file(known.config, base)
-        arms = (base.arm,)
-    if known.front_end is not None and known.front_end != AUTO:
-        sampling = with_front_end(base.data.sampling, known.front_end)
-        base = replace(base, data=replace(base.data, sampling=sampling))
-    default = Arguments(arms=arms, seeds=(base.seed,), **{name: getattr(base, name) for name in SECTIONS})
+    base = start.config
+    default = Arguments(
+        arms=start.arms, seeds=(base.seed,), **{name: getattr(base, name) for name in SECTIONS}
+    )
     return parse_arguments(Arguments, argv, "train", default=default, common=COMMON)
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -67,7 +68,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         return value if words else _coerce(value, args[0], where)
     if hint is str and where.endswith("alpha") and isinstance(value, int | float | list):
         return ":".join(map(str, value)) if isinstance(value, list) else str(value)
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) <= sys.float_info.max:
         return float(value)
     require(type(value) is hint, f"{where} = {value!r}: expected {hint.__name__}")
     return value
@@ -88,14 +89,23 @@ def read_values(path: str | Path) -> Any:
     """Return what a JSON file of settings holds, unchecked.
 
     Raises:
-        ValueError: it cannot be read, or is no JSON.
+        ValueError: it cannot be read, is no JSON, or names something twice, of which JSON would keep the last.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_named_once)
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a JSON file of settings ({error})") from error
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} is named twice")
+    return values
 
 
 def by_name(values: Any) -> dict[str, Any]:

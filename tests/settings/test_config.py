@@ -87,6 +87,7 @@ def test_bad_alphas_are_named(text):
         ({"optim": {"epochs": "3"}}, "epochs = '3': expected int"),
         ({"optim": {"epochs": True}}, "epochs = True: expected int"),
         ({"optim": 3}, "optim: expected an object"),
+        ({"optim": {"lr": 10**400}}, "lr = 10{400}: expected float"),
         ({"data": {"size": [56]}}, "size = .*expected 2 numbers"),
         ({"data": {"test_on": "val"}}, "val_clips > 0"),
         ({"model": {"input": "depth"}}, "input = 'depth': expected one of"),
@@ -154,6 +155,13 @@ def test_unknown_preset_and_unreadable_files(tmp_path):
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match="not a JSON file"):
         config_files.from_file(tmp_path / "bad.json")
+    for text, reason in (
+        ('{"optim": {"lr": 1, "epochs": 2, "lr": 3}}', "'lr' is named twice"),
+        ('{"optim": ' * 100_000, "recursion"),
+    ):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"bad.json: not a JSON file of settings \(.*{reason}.*\)$"):
+            config_files.from_file(tmp_path / "bad.json")
 
 
 def test_flags_are_unique_across_sections():
