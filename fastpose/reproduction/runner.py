@@ -208,7 +208,7 @@ def _train(
         tasks = []
         for name in group:
             try:
-                tasks.append(_task(waiting[name].config, folder / name, threads, chance, echo))
+                tasks.append(run_task(waiting[name].config, folder / name, threads, chance, echo))
             except (ValueError, OSError) as error:
                 state.cut[state.label_of(name)] = " ".join(str(error).split())
         views = {
@@ -281,7 +281,7 @@ def _estimate(
         torch.set_num_threads(before)
 
 
-def _task(
+def run_task(
     config: RunConfig, folder: Path, threads: int, chance: float, echo: Callable[[str], object]
 ) -> RunTask:
     """Return a run that goes on from its checkpoint, or begins anew where there is none that fits.

@@ -99,7 +99,7 @@ class _Worker:
         self.run = ""
         self.connection, other = context.Pipe()
         self.process = context.Process(target=work, args=(other, threads), daemon=True)
-        with _ctrl_c_held():
+        with ctrl_c_held():
             self.process.start()
         other.close()
 
@@ -168,7 +168,7 @@ def train_at_once(
     def warn(text: str, category: type[Warning], file: str, line: int) -> None:
         warnings.warn_explicit(text, category, file, line, registry=warned)  # once, whoever says it
 
-    with _sigterm_leaves(), Progress(views) as progress:
+    with sigterm_leaves(), Progress(views) as progress:
         try:
             while len(workers) < jobs and (run := take_next()) is not None:
                 worker = _Worker(threads)
@@ -216,7 +216,7 @@ def _pickled(task: RunTask) -> bytes:
 
 
 @contextmanager
-def _ctrl_c_held() -> Iterator[None]:
+def ctrl_c_held() -> Iterator[None]:
     """Hold back Ctrl-C meanwhile, and for good in the processes started within: theirs is for this one."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -226,7 +226,7 @@ def _ctrl_c_held() -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_leaves() -> Iterator[None]:
+def sigterm_leaves() -> Iterator[None]:
     """Let SIGTERM raise SystemExit, so that what is begun is ended."""
 
     def leave(number: int, frame: object) -> None:

@@ -22,7 +22,7 @@ from fastpose.settings import RunConfig
 from fastpose.settings.checks import is_changed
 from fastpose.training.run_folder import FINGERPRINT, open_folder
 from fastpose.training.setup import Setup
-from fastpose.training.trainer import Trainer
+from fastpose.training.trainer import OnEpoch, Trainer
 from fastpose.weights.runs import BY_FAMILY, COMPLETE, CONFUSED
 
 
@@ -92,7 +92,11 @@ class RunTask:
     overwrite: bool
 
     def __call__(
-        self, bar: Callable[..., Any], echo: Callable[[str], object], told_to_end: threading.Event
+        self,
+        bar: Callable[..., Any],
+        echo: Callable[[str], object],
+        told_to_end: threading.Event,
+        on_epoch: OnEpoch = lambda row: None,
     ) -> Curve:
         """Train and measure; the arguments are those of ``Trainer``."""
         torch.set_num_threads(self.threads)
@@ -100,6 +104,7 @@ class RunTask:
             register_model(self.config.model.model, self.factory)
         packed = open_clips(self.config.data.data)
         trainer = Trainer(
-            Setup(self.config, packed), self.folder, title=self.folder.name, bar=bar, echo=echo, told_to_end=told_to_end
+            Setup(self.config, packed), self.folder, title=self.folder.name, bar=bar, echo=echo,
+            told_to_end=told_to_end, on_epoch=on_epoch,
         )  # fmt: skip
         return train_run(trainer, self.chance, resume=self.resume, overwrite=self.overwrite, echo=echo)

@@ -33,6 +33,8 @@ from fastpose.weights.runs import WEIGHTS, write_weights
 
 SAVE, END = 1.0, 2.0  # what a process may ask of all: a checkpoint after the step in hand, and to end with it
 
+OnEpoch = Callable[[dict[str, float | int]], object]
+
 
 def _summary(row: dict[str, float | int]) -> dict[str, str]:
     """Return what the progress bar shows of a row of the log."""
@@ -59,6 +61,7 @@ class Trainer:
         bar: makes a progress bar, from arguments of ``tqdm``.
         echo: is given what there is to say.
         told_to_end: once it is set, training ends after the step in hand, with a checkpoint and KeyboardInterrupt.
+        on_epoch: is given the row of metrics of each epoch once it is done and written; what it raises ends training.
 
     Raises:
         ValueError: batches of one clip, for a model that cannot be trained on them.
@@ -74,11 +77,12 @@ class Trainer:
         bar: Callable[..., Any] = tqdm,
         echo: Callable[[str], object] = tqdm.write,
         told_to_end: threading.Event | None = None,
+        on_epoch: OnEpoch = lambda row: None,
     ) -> None:
         self.setup, self.config, self.processes = setup, setup.config, setup.processes
         self.folder, self.title = folder, title
         self.quiet = quiet or not self.processes.leads
-        self._make_bar, self._say = bar, echo
+        self._make_bar, self._say, self._on_epoch = bar, echo, on_epoch
         self.told_to_end = told_to_end or threading.Event()
         if setup.step.shared is not None:
             setup.step.shared.asks = self._ask
@@ -116,6 +120,7 @@ class Trainer:
                 bar.set_postfix(_summary(row), refresh=False)
                 if epoch + 1 == epochs or self._stopped or self._save_is_due:
                     self._save(epoch + 1)
+                self._on_epoch(row)
         log.close()
         self._take_best()
         if self.processes.leads:

@@ -175,3 +175,21 @@ def test_settings_without_effect():
     ]
     assert RunConfig().idle_settings() == []
     assert VALIDATED.idle_settings() == []
+
+
+def test_each_epoch_is_told_once_it_is_written(tmp_path):
+    told = []
+
+    def on_epoch(row):
+        told.append((row["epoch"], row["val_top1_percent"], len(rows_of(tmp_path / "metrics.csv"))))
+        if row["epoch"] == 1:
+            raise StopIteration
+
+    setup = Setup(VALIDATED, waving_clips())
+    with pytest.raises(StopIteration):
+        Trainer(setup, tmp_path, quiet=True, checkpoint_seconds=0, on_epoch=on_epoch).fit()
+    assert [(epoch, rows) for epoch, _, rows in told] == [(0, 1), (1, 2)]
+    for row, (_, score, _) in zip(rows_of(tmp_path / "metrics.csv"), told, strict=True):
+        assert float(row["val_top1_percent"]) == pytest.approx(score, rel=1e-5)
+    assert read_checkpoint(tmp_path)["epochs_done"] == 2
+    assert not (tmp_path / WEIGHTS).exists()
