@@ -15,6 +15,7 @@ COMMANDS = {
     "pack": "turn a data set into one packed file",
     "show": "draw a clip, clean and noisy, as image, animation or page",
     "denoise": "filter the noise out of packed clips",
+    "sweep": "train a grid of settings, or search in one, here or on SLURM",
     "reproduce": "the report's tables, and fastpose's own, on your data",
     "report": "tables of finished runs, or of a saved benchmark run",
     "env": "print what fastpose runs on",

@@ -19,6 +19,7 @@ FOLDERS = (
     "evaluation",
     "training",
     "reproduction",
+    "sweeps",
     "prediction",
     "commands",
 )

@@ -14,7 +14,7 @@ from fastpose import __version__
 from fastpose._command import load_command, program_name
 
 SCREEN_LINES, SCREEN_COLUMNS = 50, 100
-WITH_OPTIONS = ["train", "evaluate", "predict", "show", "export", "env"]
+WITH_OPTIONS = ["train", "sweep", "evaluate", "predict", "show", "export", "env"]
 HELPS = [[name] for name in console.COMMANDS] + [
     [name, what] for name in ("pack", "report") for what in load_command(name).COMMANDS
 ]

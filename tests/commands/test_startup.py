@@ -10,7 +10,7 @@ import pytest
 from fastpose.__main__ import COMMANDS
 
 COMPILER = ["torch._dynamo", "torch._inductor", "sympy", "triton"]  # which take longer than torch itself
-UNUSED = [*COMPILER, "scipy", "matplotlib", "PIL", "tensorboard"]
+UNUSED = [*COMPILER, "scipy", "matplotlib", "PIL", "tensorboard", "submitit", "optuna"]
 
 
 def loaded_by(code, suspects):
