@@ -43,7 +43,7 @@ echo "77_2|FAILED|n1"
 
 @pytest.fixture
 def _support_in_processes(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), str(TESTS.parent)]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(TESTS), *sys.path]))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_jobs_here_end_each_by_itself(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("_support_in_processes")
 def test_a_job_that_cannot_be_read_is_told(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))  # without the module of the job
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))  # without the module of the job
     ended = {}
     run_here(jobs_of(tmp_path, "end"), tmp_path / "jobs", 1, ended.__setitem__, lambda running: None)
     assert ended["0-end"].how == "failed"
