@@ -230,7 +230,10 @@ def _places(
     if request.slurm is not None:
         check_runs(request.grid, runs, clips, 1, here=False)
         return _Places(request=request, at_once=request.jobs, threads=None, echo=echo)
-    _, wanted, threads = settle_jobs(configs, request.jobs)
+    try:
+        _, wanted, threads = settle_jobs(configs, request.jobs)
+    except ValueError as error:
+        raise ValueError(f"{request.grid.path}: {error}") from error
     at_once = check_runs(request.grid, runs, clips, wanted, here=True)
     if at_once < wanted:
         echo(f"note: {at_once} of {wanted} runs at a time, for which there is memory")

@@ -151,10 +151,15 @@ def test_a_search_writes_settings_to_train_with(tmp_path, capsys):
         ({"lr": [1, -1]}, [], "{grid}: optim.lr = -1: lr = -1.0: expected a number > 0"),
         ({"data": "absent.safetensors"}, [], "{grid}: absent.safetensors"),
         ({"input": ["skeleton", "limb"]}, [], "{grid}: model.input = 'limb': "),
+        ({"device": "cuda"}, [], "{grid}: device = 'cuda': "),
         ({}, ["--jobs", "0"], "--jobs 0: expected at least 1"),
         ({}, ["--trials", "0"], "--trials 0: expected at least 1"),
         ({}, ["--trials", "2"], "{grid}: names one value for each setting; expected ranges, or lists"),
-        ({"threads": 2}, ["--jobs", "99"], "jobs = 2, threads = 2: expected no more threads together than"),
+        (
+            {"threads": 2},
+            ["--jobs", "99"],
+            "{grid}: jobs = 2, threads = 2: expected no more threads together than",
+        ),
         ({}, ["--model", "dct_mlp"], "--model dct_mlp: {grid} names a model too; expected one of them"),
         ({}, ["--no-wait"], "--no-wait: is for --slurm; runs here end with the command"),
         ({}, ["--slurm", "partition"], "--slurm partition: expected options with values"),
@@ -167,6 +172,7 @@ def test_mistakes_end_in_one_line_before_anything_begins(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("fastpose.training.jobs.core.hardware_threads", lambda: 2)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     path = write_grid(tmp_path, seeds=[0, 1], **settings)
     assert command.main([str(path), "--out", "out", *flags]) == 2
     said = capsys.readouterr()
