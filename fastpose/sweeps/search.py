@@ -147,8 +147,12 @@ class Search:
         optuna = optuna_package()
         self.folder.mkdir(parents=True, exist_ok=True)
         path = str(self.journal.absolute())  # a lock beside it is a link, which a relative path would mislead
+        journal = optuna.storages.journal
         try:
-            storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(path))
+            backend = journal.JournalFileBackend(path)
+            with _held(journal.JournalFileSymlinkLock(path)):
+                _cut_half_line(self.journal)
+            storage = optuna.storages.JournalStorage(backend)
             study = optuna.create_study(
                 study_name=self.name, storage=storage, direction="maximize", load_if_exists=True
             )
@@ -158,6 +162,23 @@ class Search:
         except Exception as error:  # whatever damage leads to
             raise ValueError(f"{self.journal}: is no journal of Optuna ({error!r}); delete it") from error
         return study
+
+
+@contextmanager
+def _held(lock: Any) -> Iterator[None]:
+    """Hold one of Optuna's locks."""
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _cut_half_line(journal: Path) -> None:
+    """Delete what follows the last line, as a full disk leaves it, to which Optuna would append the next."""
+    with open(journal, "rb+") as file:
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
 
 
 def _validated(config: RunConfig, clips: Clips) -> RunConfig:
@@ -245,10 +266,14 @@ class TrialJob(TrainingJob):
             except optuna.TrialPruned:
                 study.tell(trial, state=states.PRUNED)
                 return Ended("pruned", f"{title}: pruned")
+            except (
+                OSError
+            ) as error:  # such as a full disk: no fault of the settings, so the trial is to go on
+                raise ValueError(f"{title}: {error_sentence(error)}") from error
             except Exception as error:
                 study.tell(trial, state=states.FAIL)
-                if isinstance(error, ValueError | OSError):
-                    raise ValueError(f"{title}: {error_sentence(error)}") from error
+                if isinstance(error, ValueError):
+                    raise ValueError(f"{title}: {error}") from error
                 raise
             study.tell(trial, score)
             return Ended("done", f"{title}: {score:.2f} %")

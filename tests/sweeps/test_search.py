@@ -1,6 +1,7 @@
 """Trials of a search, each in this process: what they choose, what judges them, and what becomes of those cut."""
 
 import csv
+import errno
 import json
 import threading
 import time
@@ -237,6 +238,35 @@ def test_a_damaged_journal_is_a_sentence(tmp_path, damage):
     with pytest.raises(ValueError, match=r"\.journal: is no journal of Optuna \(.*\); delete it$") as refused:
         search.open_study()
     assert "\n" not in str(refused.value)
+
+
+def test_half_a_line_of_the_journal_is_no_damage(tmp_path):
+    search = search_of(tmp_path, 2)
+    assert trial_job(search)().how == "done"
+    whole = search.journal.read_bytes()
+    for half in (b'{"op_code": 4, "work', b"{", whole.splitlines()[-1]):
+        search.journal.write_bytes(whole + half)
+        (trial,) = counted(search.open_study())
+        assert trial.state.name == "COMPLETE"
+        assert search.journal.read_bytes().startswith(whole)
+    assert trial_job(search)().how == "done"
+    assert len(counted(search.open_study())) == 2
+
+
+def test_a_full_disk_is_no_fault_of_the_settings(tmp_path, monkeypatch):
+    search = search_of(tmp_path, 1)
+
+    def fail(trainer, **named):
+        raise OSError(errno.ENOSPC, "No space left on device", "checkpoint.pt")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", fail)
+        ended = trial_job(search)()
+    assert ended.how == "failed"
+    assert ended.text.endswith("): checkpoint.pt: No space left on device")
+    assert trial_job(search)().how == "done"
+    (trial,) = counted(search.open_study())
+    assert trial.state.name == "COMPLETE"
 
 
 def test_values_of_every_kind_are_chosen_as_they_are(tmp_path):
