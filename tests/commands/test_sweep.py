@@ -100,7 +100,7 @@ def hear_ctrl_c():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_ctrl_c_ends_all_and_the_same_command_goes_on(tmp_path):
+def test_ctrl_c_ends_all_runs_and_keeps_them(tmp_path):
     path, out = write_grid(tmp_path, epochs=100_000, threads=1), tmp_path / "out"
     arguments = [sys.executable, "-m", "fastpose", "sweep", str(path), "--out", str(out)]
     folders = [out / name for name in names_of(path)]
