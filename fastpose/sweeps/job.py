@@ -8,15 +8,12 @@ import signal
 import threading
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastpose.sweeps.packages import submitit_package
 from fastpose.system.errors import error_sentence
-from fastpose.training.worker import SentBar
-
-Bar = Callable[..., Any]  # makes a progress bar, as that of ``Trainer``
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +35,11 @@ class Job(ABC):
     variables: Mapping[str, str | None] = field(default_factory=dict)
 
     @abstractmethod
-    def work(self, bar: Bar) -> Ended:
-        """Do what there is to do; ``bar`` raises KeyboardInterrupt where the process is told to end."""
+    def work(self, told_to_end: threading.Event) -> Ended:
+        """Do what there is to do; once ``told_to_end`` is set, end well, by KeyboardInterrupt."""
 
     def __call__(self) -> Ended:
-        """Do it, and say how it ended. SIGTERM ends it after the step that it is at, as Ctrl-C ends a run."""
+        """Do it, and say how it ended. SIGTERM ends it after the step in hand, as Ctrl-C ends a run."""
         for name, value in self.variables.items():
             if value is None:
                 os.environ.pop(name, None)
@@ -50,12 +47,8 @@ class Job(ABC):
                 os.environ[name] = value
         told_to_end = threading.Event()
         before = signal.signal(signal.SIGTERM, lambda number, frame: told_to_end.set())
-
-        def send(*message: object) -> None:
-            """Tell nobody: metrics.csv says how far a run is."""
-
         try:
-            return self.work(lambda **of_bar: SentBar(send, told_to_end, **of_bar))
+            return self.work(told_to_end)
         except KeyboardInterrupt:
             return Ended("stopped")
         except (ValueError, OSError) as error:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from fastpose.data.denoising.denoiser import Denoiser
+from fastpose.data.pack.fingerprint import fingerprint
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.splits import select_clips
 from fastpose.data.synthetic.builtin import open_clips
 from fastpose.evaluation.metrics import majority_percent
-from fastpose.reproduction.run_plan import PlannedRun, fingerprint
+from fastpose.reproduction.run_plan import PlannedRun
 from fastpose.settings import DataConfig, RunConfig
 from fastpose.settings.checks import require
 from fastpose.settings.files import by_dotted_name

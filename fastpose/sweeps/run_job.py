@@ -1,16 +1,23 @@
 """The job that trains and measures a run."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from fastpose.data.core import core
 from fastpose.models.inputs.protocol import PoseModule
 from fastpose.reproduction.run_plan import read_result
 from fastpose.reproduction.runner import run_task
-from fastpose.sweeps.job import Bar, Ended, Job
+from fastpose.sweeps.job import Ended, Job
 from fastpose.sweeps.plan import SweptRun
 from fastpose.training.trainer import OnEpoch
+from fastpose.training.worker import SentBar
+
+
+def _tell_nobody(*message: object) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +34,12 @@ class TrainingJob(Job):
     threads: int | None
     factory: Callable[..., PoseModule] | None = None
 
-    def train(self, swept: SweptRun, bar: Bar, on_epoch: OnEpoch = lambda row: None) -> None:
+    def train(
+        self, swept: SweptRun, told_to_end: threading.Event, on_epoch: OnEpoch = lambda row: None
+    ) -> None:
         """Train and measure a run unless it is finished, from its checkpoint where it was cut.
+
+        Nobody is shown how far it is, which metrics.csv says.
 
         Raises:
             ValueError: it cannot be trained, or another process is at work in its folder.
@@ -38,7 +49,7 @@ class TrainingJob(Job):
             return
         threads = self.threads or core.hardware_threads()
         task = run_task(run.config, self.out / run.name, threads, swept.chance, print)
-        replace(task, factory=self.factory)(bar, print, on_epoch)
+        replace(task, factory=self.factory)(partial(SentBar, _tell_nobody), print, told_to_end, on_epoch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,6 @@ class RunJob(TrainingJob):
 
     swept: SweptRun
 
-    def work(self, bar: Bar) -> Ended:
-        self.train(self.swept, bar)
+    def work(self, told_to_end: threading.Event) -> Ended:
+        self.train(self.swept, told_to_end)
         return Ended("done")

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,7 @@ from fastpose.settings import RunConfig
 from fastpose.settings.checks import require
 from fastpose.settings.identity import DIGITS
 from fastpose.sweeps.grid import Grid, Range
-from fastpose.sweeps.job import Bar, Ended
+from fastpose.sweeps.job import Ended
 from fastpose.sweeps.packages import optuna_package
 from fastpose.sweeps.plan import Clips, SweptRun, sweep_run
 from fastpose.sweeps.run_job import TrainingJob
@@ -251,7 +252,7 @@ class TrialJob(TrainingJob):
 
     search: Search
 
-    def work(self, bar: Bar) -> Ended:
+    def work(self, told_to_end: threading.Event) -> Ended:
         optuna = optuna_package()
         states = optuna.trial.TrialState
         with ExitStack() as held:
@@ -262,7 +263,7 @@ class TrialJob(TrainingJob):
             choice = self.search.choose(trial.params)
             title = f"trial {trial.number} ({self.search.grid.describe(choice)})"
             try:
-                score = self._score(study, trial, choice, bar)
+                score = self._score(study, trial, choice, told_to_end)
             except optuna.TrialPruned:
                 study.tell(trial, state=states.PRUNED)
                 return Ended("pruned", f"{title}: pruned")
@@ -278,7 +279,9 @@ class TrialJob(TrainingJob):
             study.tell(trial, score)
             return Ended("done", f"{title}: {score:.2f} %")
 
-    def _score(self, study: Any, trial: Any, choice: Mapping[str, Any], bar: Bar) -> float:
+    def _score(
+        self, study: Any, trial: Any, choice: Mapping[str, Any], told_to_end: threading.Event
+    ) -> float:
         """Return the mean over seeds of what ``read_score`` finds; the first seed's validations may prune the trial."""
         swept = self.search.runs(choice, Clips())
         trial.set_user_attr(RUNS, [each.run.name for each in swept])
@@ -299,19 +302,18 @@ class TrialJob(TrainingJob):
 
         scores = []
         for each in swept:
-            self._train_once_free(each, bar, on_epoch if each is swept[0] else lambda row: None)
+            self._train_once_free(each, told_to_end, on_epoch if each is swept[0] else lambda row: None)
             scores.append(read_score(self.out / each.run.name, each.run.config))
         return float(np.mean(scores))
 
-    def _train_once_free(self, swept: SweptRun, bar: Bar, on_epoch: OnEpoch) -> None:
+    def _train_once_free(self, swept: SweptRun, told_to_end: threading.Event, on_epoch: OnEpoch) -> None:
         """Train a run as soon as no other trial, of the same settings, is at it."""
-        waiting = bar(total=1, unit="run")
         while True:
             try:
-                return self.train(swept, bar, on_epoch)
+                return self.train(swept, told_to_end, on_epoch)
             except FolderInUseError:
-                waiting.update(0)  # or told to end
-                time.sleep(LOOK_SECONDS)
+                if told_to_end.wait(LOOK_SECONDS):
+                    raise KeyboardInterrupt from None
 
 
 def _report(trial: Any, told: set[int], epoch: int, score: float) -> None:
