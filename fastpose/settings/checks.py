@@ -1,12 +1,18 @@
 """What settings check of themselves."""
 
 import math
+import os
+import reprlib
 import warnings
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fastpose.settings.families import FAMILIES, check_families
+
+MOST_EPOCHS = 1_000_000
+MOST_CLIPS = 2**31 - 1  # of a set, or of a batch
+MOST_THREADS = 4096
 
 
 def require(condition: bool, message: str) -> None:
@@ -21,9 +27,9 @@ def check(config: Any, expected: str, holds: Callable[[Any], object], *names: st
         value = getattr(config, name)
         try:
             good = bool(holds(value))
-        except (TypeError, ValueError, IndexError):
+        except (TypeError, ValueError, IndexError, OverflowError):
             good = False
-        require(good, f"{name} = {value!r}: expected {expected}")
+        require(good, f"{name} = {reprlib.repr(value)}: expected {expected}")
 
 
 def check_words(config: Any) -> None:
@@ -63,6 +69,14 @@ def settle_families(config: Any, name: str) -> None:
 def is_whole(value: Any, low: int, high: int) -> bool:
     """Return whether ``value`` is an integer of [low, high]; True and False are none."""
     return not isinstance(value, bool) and hasattr(value, "__index__") and low <= value.__index__() <= high
+
+
+def is_text(value: str) -> bool:
+    """Return whether ``value`` is text that can be printed or name a file: no half characters, and no NUL."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
 
 
 def is_range(value: Any, low: float, high: float) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from fastpose.settings.checks import check, check_words, require
+from fastpose.settings.checks import MOST_CLIPS, check, check_words, require
 from fastpose.settings.sampling import SamplingConfig
 
 
@@ -33,11 +33,11 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_words(self)
-        check(self, "0 or more clips", lambda n: n >= 0, "val_clips")
+        check(self, f"0 or more clips, at most {MOST_CLIPS:,}", lambda n: 0 <= n <= MOST_CLIPS, "val_clips")
         check(
             self,
-            "at least 1 clip, or none for all",
-            lambda n: n is None or n >= 1,
+            f"at least 1 clip, or none for all (at most {MOST_CLIPS:,})",
+            lambda n: n is None or 1 <= n <= MOST_CLIPS,
             "limit",
             "labels_per_class",
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fastpose.settings.checks import check, settle_families, settle_levels
+from fastpose.settings.checks import MOST_CLIPS, check, settle_families, settle_levels
 
 ALPHA_GRID = (0.0, 0.001, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1)
 
@@ -28,4 +28,5 @@ class EvalConfig:
     def __post_init__(self) -> None:
         settle_levels(self, "alphas")
         settle_families(self, "families")
-        check(self, "at least 1", lambda n: n >= 1, "num_clips", "eval_batch_size")
+        check(self, "at least 1, at most 10,000", lambda n: 1 <= n <= 10_000, "num_clips")
+        check(self, f"at least 1, at most {MOST_CLIPS:,}", lambda n: 1 <= n <= MOST_CLIPS, "eval_batch_size")

@@ -3,12 +3,13 @@
 import dataclasses
 import difflib
 import json
-import sys
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from fastpose.settings.checks import require
+from fastpose.settings.checks import is_text, require
+from fastpose.settings.json_text import read_json
 from fastpose.settings.presets import PRESETS
 from fastpose.settings.run import RunConfig
 
@@ -19,15 +20,15 @@ def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str
 
 
 def _merge(base: Any, values: Any, where: str) -> Any:
-    require(isinstance(values, dict), f"{where}: expected an object of settings, got {values!r}")
+    require(isinstance(values, dict), f"{where}: expected an object of settings, got {reprlib.repr(values)}")
     hints = get_type_hints(type(base))
     changes: dict[str, Any] = {}
     for key, value in values.items():
         section = _section_of(base, key) if key not in hints else key
         if section is None:
-            close = difflib.get_close_matches(key, hints, n=1)
+            close = difflib.get_close_matches(key[:100], hints, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(hints)}"
-            raise ValueError(f"{where}: unknown setting {key!r}{hint}")
+            raise ValueError(f"{where}: unknown setting {reprlib.repr(key)}{hint}")
         current = changes.get(section, getattr(base, section))
         if section != key:
             changes[section] = _merge(current, {key: value}, where)
@@ -47,14 +48,15 @@ def _section_of(base: Any, key: str) -> str | None:
 def _coerce(value: Any, hint: Any, where: str) -> Any:
     """Check ``value`` from JSON against the field's type, turning lists to tuples and alphas to text."""
     args: tuple[Any, ...] = getattr(hint, "__args__", ())
+    shown = reprlib.repr(value)
     origin = getattr(hint, "__origin__", None)
     if origin is Literal:
-        require(value in args, f"{where} = {value!r}: expected one of {', '.join(map(repr, args))}")
+        require(value in args, f"{where} = {shown}: expected one of {', '.join(map(repr, args))}")
         return value
     if origin is tuple:
-        require(isinstance(value, list | tuple), f"{where} = {value!r}: expected a list")
+        require(isinstance(value, list | tuple), f"{where} = {shown}: expected a list")
         require(
-            Ellipsis in args or len(value) == len(args), f"{where} = {value!r}: expected {len(args)} numbers"
+            Ellipsis in args or len(value) == len(args), f"{where} = {shown}: expected {len(args)} numbers"
         )
         return tuple(_coerce(item, args[0], where) for item in value)
     if args:  # a union with None
@@ -63,14 +65,19 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         words = [word for arg in args for word in getattr(arg, "__args__", ())]  # a word among numbers
         require(
             not words or value in words or type(value) is args[0],
-            f"{where} = {value!r}: expected {args[0].__name__} or {' or '.join(map(repr, words))}",
+            f"{where} = {shown}: expected {args[0].__name__} or {' or '.join(map(repr, words))}",
         )
         return value if words else _coerce(value, args[0], where)
     if hint is str and where.endswith("alpha") and isinstance(value, int | float | list):
         return ":".join(map(str, value)) if isinstance(value, list) else str(value)
-    if hint is float and type(value) is int and abs(value) <= sys.float_info.max:
+    if hint is float and type(value) is int:
+        require(abs(value) < 2**63, f"{where} = {shown}: expected a number of the usual size")
         return float(value)
-    require(type(value) is hint, f"{where} = {value!r}: expected {hint.__name__}")
+    require(type(value) is hint, f"{where} = {shown}: expected {hint.__name__}")
+    require(
+        hint is not str or is_text(value),
+        f"{where} = {shown}: expected text, no half characters and no NUL",
+    )
     return value
 
 
@@ -91,21 +98,7 @@ def read_values(path: str | Path) -> Any:
     Raises:
         ValueError: it cannot be read, is no JSON, or names something twice, of which JSON would keep the last.
     """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_named_once)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not a JSON file of settings ({error})") from error
-
-
-def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} is named twice")
-    return values
+    return read_json(path)
 
 
 def by_name(values: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from fastpose.settings.checks import check, check_words
+from fastpose.settings.checks import MOST_EPOCHS, check, check_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,4 +51,5 @@ class LossConfig:
         check(self, "a number > 0", lambda x: 0 < x < math.inf, "temperature", "supcon_temperature")
         check(self, "0 ≤ smoothing < 1", lambda x: 0 <= x < 1, "label_smoothing")
         check(self, "0 < probability ≤ 1", lambda x: 0 < x <= 1, "pseudo_threshold")
-        check(self, "0 or more epochs", lambda n: n >= 0, "sup_thresh", "pseudo_after")
+        check(self, f"0 or more epochs, at most {MOST_EPOCHS:,}",
+              lambda n: 0 <= n <= MOST_EPOCHS, "sup_thresh", "pseudo_after")  # fmt: skip

@@ -1,10 +1,20 @@
 """Training: steps, schedule, noise of the noisy view, validation, and where it runs."""
 
 import math
+import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
-from fastpose.settings.checks import check, check_words, require, settle_families, settle_levels
+from fastpose.settings.checks import (
+    MOST_CLIPS,
+    MOST_EPOCHS,
+    MOST_THREADS,
+    check,
+    check_words,
+    require,
+    settle_families,
+    settle_levels,
+)
 
 
 def parse_alpha(text: str) -> tuple[float, float]:
@@ -16,7 +26,7 @@ def parse_alpha(text: str) -> tuple[float, float]:
         low = high = math.nan
     require(
         len(parts) <= 2 and 0 <= low <= high < math.inf,
-        f"alpha = {text!r}: expected a number ≥ 0 such as 0.025, or a range such as 0:0.2",
+        f"alpha = {reprlib.repr(text)}: expected a number ≥ 0 such as 0.025, or a range such as 0:0.2",
     )
     return low, high
 
@@ -92,9 +102,11 @@ class OptimConfig:
         check_words(self)
         parse_alpha(self.alpha)
         settle_families(self, "train_families")
-        check(self, "at least 1", lambda n: n >= 1, "epochs")
-        check(self, "at least 1, or auto", lambda n: n == "auto" or n >= 1, "batch_size")
-        check(self, "at least 1, or none for a whole batch", lambda n: n is None or n >= 1, "micro_batch")
+        check(self, f"at least 1, at most {MOST_EPOCHS:,}", lambda n: 1 <= n <= MOST_EPOCHS, "epochs")
+        check(self, f"at least 1, or auto (at most {MOST_CLIPS:,})",
+              lambda n: n == "auto" or 1 <= n <= MOST_CLIPS, "batch_size")  # fmt: skip
+        check(self, f"at least 1, or none for a whole batch (at most {MOST_CLIPS:,})",
+              lambda n: n is None or 1 <= n <= MOST_CLIPS, "micro_batch")  # fmt: skip
         require(
             self.micro_batch is None or self.batch_size != "auto",
             f"batch_size = 'auto': expected no micro_batch, with which any batch fits, got {self.micro_batch}",
@@ -112,9 +124,16 @@ class OptimConfig:
             lambda n: 0 <= n <= self.epochs,
             "warmup_epochs",
         )
-        check(self, "at least 1, or none for all", lambda n: n is None or n >= 1, "threads")
+        check(self, f"at least 1, or none for all (at most {MOST_THREADS:,})",
+              lambda n: n is None or 1 <= n <= MOST_THREADS, "threads")  # fmt: skip
+        check(
+            self,
+            f"0 or more, at most {MOST_EPOCHS:,}",
+            lambda n: 0 <= n <= MOST_EPOCHS,
+            "val_every",
+            "patience",
+        )
         check(self, "a number of minutes ≥ 0", lambda x: 0 <= x < math.inf, "checkpoint_minutes")
-        check(self, "0 or more", lambda n: n >= 0, "val_every", "patience")
         settle_levels(self, "val_alphas")
         require(
             self.patience == 0 or self.val_every > 0,

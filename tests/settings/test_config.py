@@ -156,11 +156,11 @@ def test_unknown_preset_and_unreadable_files(tmp_path):
     with pytest.raises(ValueError, match="not a JSON file"):
         config_files.from_file(tmp_path / "bad.json")
     for text, reason in (
-        ('{"optim": {"lr": 1, "epochs": 2, "lr": 3}}', "'lr' is named twice"),
-        ('{"optim": ' * 100_000, "recursion"),
+        ('{"optim": {"lr": 1, "epochs": 2, "lr": 3}}', "'lr' is given twice"),
+        ('{"optim": ' * 100_000, "nested too deep"),
     ):
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(ValueError, match=rf"bad.json: not a JSON file of settings \(.*{reason}.*\)$"):
+        with pytest.raises(ValueError, match=rf"bad.json: not a JSON file \(.*{reason}.*\)$"):
             config_files.from_file(tmp_path / "bad.json")
 
 

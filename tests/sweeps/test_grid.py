@@ -118,9 +118,9 @@ DEEP = '{"optim": ' * 100_000
     ("content", "message"),
     [
         ("[1]", "{path}: expected an object of settings, got [1]"),
-        ("{", "{path}: not a JSON file of settings (Expecting"),
-        (DEEP, "{path}: not a JSON file of settings ("),
-        ('{"lr": [1], "lr": [2]}', "{path}: not a JSON file of settings ('lr' is named twice)"),
+        ("{", "{path}: not a JSON file (Expecting"),
+        (DEEP, "{path}: not a JSON file ("),
+        ('{"lr": [1], "lr": [2]}', "{path}: not a JSON file (the name 'lr' is given twice)"),
         ({"lr": []}, "{path}: lr = []: expected one value or more"),
         ({"alphas": []}, "{path}: alphas = []: expected one value or more"),
         ({"rate": [1]}, "{path}: rate: no such setting; expected a setting such as lr or optim.lr"),
