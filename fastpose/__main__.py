@@ -17,6 +17,7 @@ COMMANDS = {
     "denoise": "filter the noise out of packed clips",
     "sweep": "train a grid of settings, or search in one, here or on SLURM",
     "reproduce": "the report's tables, and fastpose's own, on your data",
+    "verify": "read files to their end: are they what was written?",
     "report": "tables of finished runs, or of a saved benchmark run",
     "env": "print what fastpose runs on",
 }
@@ -56,21 +57,19 @@ def write_completion(argv: Sequence[str]) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command that the first argument names; return the exit status, 2 for one that is unknown."""
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
-        return 0 if argv else 2
-    name, *arguments = argv
-    if name == "--version":
-        print(__version__)
-        return 0
-    if name in COMPLETION:
-        write_completion(argv)
-        return 0
-    if name not in COMMANDS:
-        with Command() as command:
-            reject_command(name, COMMANDS)
-        return command.status
-    return load_command(name).main(arguments)
+    if argv and argv[0] in COMMANDS:
+        return load_command(argv[0]).main(argv[1:])
+    with Command() as command:
+        if not argv or argv[0] in ("-h", "--help"):
+            print(usage())
+            command.status = 0 if argv else 2
+        elif argv[0] == "--version":
+            print(__version__)
+        elif argv[0] in COMPLETION:
+            write_completion(argv)
+        else:
+            reject_command(argv[0], COMMANDS)
+    return command.status
 
 
 if __name__ == "__main__":

@@ -125,9 +125,10 @@ def run_one_of(
 class Command:
     """What happens in the body of ``with Command() as command:``, and ``command.status``, its exit status.
 
-    The status is 0 unless the body sets it. A ``ValueError`` or ``OSError`` is printed as one line "error: …" (2),
-    Ctrl-C as ``interrupted`` (130), which the body may set, or empty for nothing; any other error is a fault of the
-    program and keeps its traceback. A warning is printed as one line "warning: …".
+    The status is 0 unless the body sets it. A ``ValueError``, ``OSError`` or ``MemoryError``, or an output that cannot
+    be written, is printed as one line "error: …" (2), Ctrl-C as ``interrupted`` (130), which the body may set, or empty
+    for nothing; any other error is a fault of the program and keeps its traceback. A warning is printed as one line
+    "warning: …".
     """
 
     def __init__(self) -> None:
@@ -158,14 +159,21 @@ class Command:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool:
         warnings.formatwarning = self._format_warning
-        if isinstance(error, ValueError | OSError):
+        lost = _flush_output()
+        error = lost if error is None else error
+        if isinstance(error, MemoryError):
+            print(
+                f"error: {_rank()}not enough memory ({error or 'the system gives no more'})", file=sys.stderr
+            )
+            self.status = 2
+        elif isinstance(error, ValueError | OSError):
             print(f"error: {_rank()}{error_sentence(error)}", file=sys.stderr)
             self.status = 2
         elif isinstance(error, KeyboardInterrupt):
             if self.interrupted:
                 print(f"\n{self.interrupted}", file=sys.stderr)
             self.status = 130
-        else:
+        elif error is not None:
             return False
         return True
 
@@ -174,6 +182,17 @@ def _rank() -> str:
     """Return "rank 1: " in one of several processes, as a launcher such as torchrun numbers them; else nothing."""
     several = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
     return f"rank {os.environ.get('RANK', '?')}: " if several else ""
+
+
+def _flush_output() -> OSError | None:
+    """Write what was printed, and return why it cannot be; Python would tell so with a traceback, at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # what is left of it
+        return OSError(error.errno, error.strerror, "standard output")
+    return None
 
 
 def load_command(name: str) -> ModuleType:

@@ -26,13 +26,13 @@ class Arguments:
 
 def run(arguments: Arguments) -> str:
     from fastpose.data.denoising.denoiser import Denoiser
-    from fastpose.data.pack import packed_file
     from fastpose.data.pack.packed import PackedClips
     from fastpose.data.pack.splits import TRAIN_NAMES
+    from fastpose.system.files import check_target
 
     if (arguments.clips is None) == (arguments.fit is None):
         raise ValueError("name a packed file to filter, or one to learn from by --fit, and not both")
-    packed_file.check_target(arguments.out)
+    check_target(arguments.out)
     if arguments.fit is not None:
         if arguments.prior is not None:
             raise ValueError("--fit learns a prior, so it takes none by --prior")

@@ -38,7 +38,7 @@ class Arguments:
 
 
 def run(arguments: Arguments) -> None:
-    from fastpose.data.pack import packed_file
+    from fastpose.system.files import check_target
     from fastpose.weights.exporting import export_model, format_of
     from fastpose.weights.hub import HubAddress
 
@@ -49,7 +49,7 @@ def run(arguments: Arguments) -> None:
     if arguments.private:
         raise ValueError(f"--private has no effect on a file, {arguments.out}; expected --out hf://user/repo")
     format = arguments.format or format_of(arguments.out)
-    packed_file.check_target(arguments.out)
+    check_target(arguments.out)
     model, card = _open(arguments)
     described = export_model(model, card, arguments.out, format, arguments.start)
     print(f"{arguments.out}: {arguments.out.stat().st_size / 2**20:.1f} MB, {described}")

@@ -16,7 +16,7 @@ from fastpose.evaluation.benchmark_table import (
     sections,
     table,
 )
-from fastpose.system.files import write_text
+from fastpose.system.files import check_output_folder, write_text
 
 Source = Positional[
     Annotated[
@@ -58,6 +58,7 @@ def benchmarks(
     json_file: Source = None, *, out: Annotated[Path, arg(help=OUT_TEXT)] = Path("benchmark-report")
 ) -> None:
     """Print a table for each section of a benchmark run; write Markdown and bar charts."""
+    check_output_folder(out)
     source = json_file or newest_run()
     run = read_run(source)
     out.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from fastpose.data.pack import packed_file
 from fastpose.drawing.animation import load_av, write_gif, write_mp4
 from fastpose.drawing.page import write_page
 from fastpose.drawing.sheet import write_sheet
 from fastpose.drawing.takes import Scene
+from fastpose.system.files import check_target
 
 LEAST_FPS, MOST_FPS = 0.1, 1000.0
 WRITERS: dict[str, Callable[[Path, Scene, float], None]] = {
@@ -28,7 +28,7 @@ def check_picture(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in WRITERS:
         raise ValueError(f"--out {path}: expected a file that ends in one of {', '.join(WRITERS)}")
-    packed_file.check_target(path)
+    check_target(path)
     if suffix == ".mp4":
         load_av()
 

@@ -18,7 +18,7 @@ from fastpose.settings.files import by_dotted_name
 from fastpose.settings.identity import NOT_DECIDING
 from fastpose.settings.names import find_setting, nearest, short_name, type_of
 from fastpose.settings.optim import parse_alpha
-from fastpose.system.files import write_csv, write_text
+from fastpose.system.files import check_output_folder, write_csv, write_text
 
 SEED = "seed"
 NOT_COMPARED = (SEED, *(name for name in NOT_DECIDING if name != "data.data"))
@@ -84,6 +84,7 @@ def report_runs(
     Raises:
         ValueError: there is no finished run, or no such setting or column.
     """
+    check_output_folder(out)
     known = list(by_dotted_name(RunConfig()))
     named = None if by is None else [find_setting(name, known, f"--by {name}") for name in _split(by, "by")]
     notes: list[str] = []

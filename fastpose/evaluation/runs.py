@@ -30,6 +30,7 @@ from fastpose.evaluation.scores import (
 from fastpose.models.quantized import quantized
 from fastpose.settings import DataConfig, EvalConfig
 from fastpose.settings.checks import is_changed
+from fastpose.system.files import check_output_folder
 from fastpose.system.placement import Placement
 from fastpose.weights.card import ModelCard
 from fastpose.weights.runs import COMPLETE, load_card, load_model
@@ -229,6 +230,7 @@ def evaluate_runs(
     Raises:
         ValueError: the clips do not fit a model, a noise level for a confusion matrix is not measured, or the
             runs cannot be fused.
+        OSError: ``out`` cannot be written to; this is found before measuring where it can be.
     """
     alphas = settings.alphas
     confusion_alphas = alphas[:1] if confusion_alphas is None else confusion_alphas
@@ -240,6 +242,7 @@ def evaluate_runs(
         if not fuse:
             raise ValueError("--fuse-weights has no effect without --fuse")
         check_weights(fuse_weights, len(runs))
+    check_output_folder(out)
     placement = Placement.choose(device, precision, evaluates=True)
     candidates = open_candidates(
         runs, data=data, test_split=test_split, limit=limit, clip_len=clip_len, size=size

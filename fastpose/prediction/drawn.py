@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fastpose.data.pack.packed_file import check_target
 from fastpose.data.sources.clip_files import clip_names
 from fastpose.data.sources.found_files import Problem, printable
 from fastpose.prediction.predictor import Prediction
+from fastpose.system.files import check_output_folder, check_target
 from fastpose.video.clips import VideoClip
 
 
@@ -33,6 +33,7 @@ def check_drawings(videos: Sequence[Path], draw: Path | None) -> dict[Path, Path
     else:
         if draw.suffix.lower() in CONTAINERS:
             raise ValueError(f"--draw {draw}: there are {len(videos)} videos, so expected a folder")
+        check_output_folder(draw)
         draw.mkdir(parents=True, exist_ok=True)
         names = clip_names(videos)
         drawings = {

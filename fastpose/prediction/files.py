@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from fastpose.data.pack import packed_file
 from fastpose.data.pack.pack_report import tell_exchanged_sizes
 from fastpose.data.pack.presence import tell_stray_joints
 from fastpose.data.sampling.checks import checked_integer
@@ -24,7 +23,7 @@ from fastpose.data.sources.unlabelled import find_faults
 from fastpose.prediction.drawn import check_drawings, draw_predictions
 from fastpose.prediction.predictor import Prediction, Predictor, Samples
 from fastpose.settings.video import VideoConfig
-from fastpose.system.files import atomic_path, write_text
+from fastpose.system.files import atomic_path, check_target, write_text
 from fastpose.system.prefetch import Prefetcher
 from fastpose.video.clips import VideoReader
 from fastpose.video.frames import SUFFIXES, is_video
@@ -362,4 +361,4 @@ def check_targets(out: Path | None, embed: Path | None) -> None:
         if path is not None:
             if path.suffix.lower() not in suffixes:
                 raise ValueError(f"{path}: expected a file ending in {' or '.join(suffixes)}")
-            packed_file.check_target(path)
+            check_target(path)

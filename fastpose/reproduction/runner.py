@@ -22,6 +22,7 @@ from fastpose.reproduction.rows import TableRows
 from fastpose.reproduction.run_plan import PlannedRun, plan_tables, read_result
 from fastpose.settings import DataConfig, RunConfig
 from fastpose.settings.identity import NOT_DECIDING
+from fastpose.system.files import check_output_folder
 from fastpose.system.lock import FolderInUseError, locked_folder
 from fastpose.system.placement import Placement
 from fastpose.training.checkpoint import has_checkpoint, read_checkpoint
@@ -104,6 +105,7 @@ def reproduce(
         ValueError: another process is at work in ``out``, or there are no clips to train or to measure on.
     """
     started = time.monotonic()
+    check_output_folder(out)
     train, measured = select_clips(packed, request.data)
     notes = odd_splits(packed, train, measured)
     for sentence in notes:

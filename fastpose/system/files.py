@@ -1,10 +1,11 @@
-"""Files that appear whole or not at all, and whose bytes follow from their content."""
+"""Files that appear whole or not at all, and outputs that are refused before any work is done for them."""
 
 import csv
-import json
+import errno
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -12,8 +13,11 @@ from pathlib import Path
 def atomic_path(target: str | Path) -> Iterator[Path]:
     """Yield a path beside ``target``; on success it replaces ``target``, on failure it is removed.
 
+    File and folder are on the disk when this ends: what a name stands for is the old content or the new, whatever
+    happens to the machine.
+
     Raises:
-        OSError: the folder is missing, or the disk is full; ``target`` is then as it was before.
+        OSError: the folder is missing, or the disk is full; ``target``, which it names, is then as it was before.
     """
     target = Path(target)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -25,9 +29,83 @@ def atomic_path(target: str | Path) -> Iterator[Path]:
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
+        sync_folder(target.parent)
+    except BaseException as error:
+        _remove(partial)
+        if isinstance(error, OSError) and error.filename in (None, str(partial), partial):
+            raise _named(error, target) from error
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in ``folder`` on the disk, so that a renamed file keeps its new name.
+
+    Where the file system cannot do this, nothing happens.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def _remove(partial: Path) -> None:
+    with suppress(OSError):  # such as of a read-only disk: the error that led here tells
+        partial.unlink(missing_ok=True)
+
+
+def _named(error: OSError, target: Path) -> OSError:
+    """Return ``error``, of the writing of a file, with the name of that file."""
+    if error.errno is None or error.strerror is None:  # a library's own
+        return OSError(errno.EIO, f"writing failed ({error})", str(target))
+    return OSError(error.errno, error.strerror, str(target))
+
+
+def check_target(path: str | Path) -> None:
+    """Refuse a file that cannot be written, before any work is done for it.
+
+    Raises:
+        OSError: its folder is missing or cannot be written to, the disk is full, or it is a folder or a device.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "the output's folder does not exist", str(path.parent))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "the output must be a file, not a folder", str(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "the output must be an ordinary file, not a device or pipe", str(path))
+    _try_to_write(path.parent, path)
+
+
+def check_output_folder(folder: str | Path) -> None:
+    """Refuse a folder that cannot be made or written to, before any work is done for what is to be in it.
+
+    It is not made; what there is of the path is tried.
+
+    Raises:
+        OSError: it, or a part of its path, is a file, or cannot be written to; or the disk is full.
+    """
+    folder = Path(folder)
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), Path("/"))
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "the output must be a folder, not a file", str(there))
+    _try_to_write(there, folder)
+
+
+def _try_to_write(folder: Path, target: Path) -> None:
+    """Write a file that nobody sees in ``folder``, for the reason why ``target`` could not be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".fastpose") as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(error.errno, f"cannot be written ({error.strerror})", str(target)) from error
 
 
 def write_text(target: str | Path, text: str) -> None:
@@ -48,26 +126,3 @@ def write_csv(
         writer = csv.DictWriter(file, fieldnames=names, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def sort_metadata(path: Path) -> None:
-    """Put the metadata of a safetensors file in the order of its keys; the library's order is random."""
-    with open(path, "rb+") as file:
-        size = int.from_bytes(file.read(8), "little")
-        text = _sorted_header(file.read(size))
-        file.seek(8)
-        file.write(text)
-
-
-def with_sorted_metadata(content: bytes) -> bytes:
-    """Return what such a file holds after ``sort_metadata``."""
-    end = 8 + int.from_bytes(content[:8], "little")
-    return content[:8] + _sorted_header(content[8:end]) + content[end:]
-
-
-def _sorted_header(text: bytes) -> bytes:
-    header = json.loads(text)
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    ordered = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(len(text))
-    assert len(ordered) == len(text), "the arrays begin where the header ends"
-    return ordered

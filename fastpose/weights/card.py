@@ -3,9 +3,14 @@
 import dataclasses
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
 
 from fastpose.data.denoising.denoiser import Denoiser
+from fastpose.data.pack.clip_builder import class_name_tuple
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sampling.sample_prior import SamplePrior
@@ -14,9 +19,22 @@ from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import accepted_options, create_model
 from fastpose.settings import ModelConfig, RunConfig
 from fastpose.settings.files import from_dict
+from fastpose.settings.json_text import parse_json
 
 FORMAT = "fastpose-model-1"
 NOT_OPTIONS = ("model", "init")  # of ModelConfig: which network, and its first weights
+MOST_PERSONS = 1000
+MOST_JOINTS_OF_SAMPLE = 2**22  # 50 MB
+PARTS = {
+    "config": "its settings",
+    "layout": "its layout",
+    "class_names": "its class names",
+    "max_persons": "its number of persons",
+    "prior": "the prior of its motion filter",
+}
+REQUIRED = object()
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,18 +79,40 @@ class ModelCard:
         if metadata.get("format") != FORMAT:
             raise ValueError(f"{path}: holds no fastpose model; expected format {FORMAT} in its metadata")
         card = cls(
-            config=from_dict(json.loads(metadata["config"]), source=str(path)),
-            layout=Layout.from_json(json.loads(metadata["layout"])),
-            class_names=tuple(json.loads(metadata["class_names"])),
-            max_persons=int(metadata["max_persons"]),
-            prior=_prior_of(metadata, path),
+            config=from_dict(_part(metadata, "config", parse_json, path), source=str(path)),
+            layout=_part(metadata, "layout", lambda text: Layout.from_json(parse_json(text)), path),
+            class_names=_part(metadata, "class_names", _class_names, path),
+            max_persons=_part(metadata, "max_persons", _number_of_persons, path),
+            prior=_part(metadata, "prior", lambda text: SamplePrior.from_json(parse_json(text)), path, None),
             denoise=metadata.get("denoise", "off"),
         )
         try:
-            card.denoiser()
+            card.check()
         except ValueError as error:
-            raise ValueError(f"{path}: its denoising cannot be read: {error}") from error
+            raise ValueError(f"{path}: {error}") from error
         return card
+
+    def check(self) -> None:
+        """Refuse a card whose parts do not fit each other, or that asks for more than any model takes.
+
+        Raises:
+            ValueError: samples of more than ``MOST_JOINTS_OF_SAMPLE``, a prior of other joints than the layout's, or a
+                denoiser that cannot be read.
+        """
+        joints, frames = self.layout.num_joints, self.config.data.sampling.clip_len
+        if self.max_persons * frames * joints > MOST_JOINTS_OF_SAMPLE:
+            raise ValueError(
+                f"a sample would hold {self.max_persons} persons · {frames} frames · {joints} joints, expected at most "
+                f"{MOST_JOINTS_OF_SAMPLE:,} joints"
+            )
+        if self.prior is not None and self.prior.num_joints != joints:
+            raise ValueError(
+                f"the prior of its motion filter knows {self.prior.num_joints} joints, its layout has {joints}"
+            )
+        try:
+            self.denoiser()
+        except ValueError as error:
+            raise ValueError(f"its denoising cannot be read: {error}") from error
 
     def denoiser(self) -> Denoiser | None:
         """Return what filters keypoints before they are sampled, if anything does."""
@@ -93,13 +133,38 @@ class ModelCard:
         return match_clips(packed) if self.config.model.published else packed
 
 
-def _prior_of(metadata: dict[str, str], path: Path) -> SamplePrior | None:
-    if "prior" not in metadata:
-        return None
+def _part(
+    metadata: dict[str, str], name: str, read: Callable[[str], T], path: Path, default: Any = REQUIRED
+) -> T:
+    """Return what ``read`` makes of a text of the metadata, or ``default`` where it is missing.
+
+    Raises:
+        ValueError: it cannot be read; the text names the file and the part.
+        KeyError: it is missing, and there is no default.
+    """
+    if name not in metadata and default is not REQUIRED:
+        return default
     try:
-        return SamplePrior.from_json(json.loads(metadata["prior"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: the prior of its motion filter cannot be read: {error}") from error
+        return read(metadata[name])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{path}: {PARTS[name]} cannot be read: {error}") from error
+    except KeyError as error:
+        if name not in metadata:
+            raise
+        raise ValueError(f"{path}: {PARTS[name]} cannot be read: {error} is missing") from error
+
+
+def _class_names(text: str) -> tuple[str, ...]:
+    names = parse_json(text)
+    if not isinstance(names, list):
+        raise ValueError(f"expected a list of names, got a {type(names).__name__}")
+    return class_name_tuple(names, None)
+
+
+def _number_of_persons(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MOST_PERSONS:
+        raise ValueError(f"expected a number from 1 to {MOST_PERSONS:,}, got {text!r:.40}")
+    return int(text)
 
 
 def build_model(card: ModelCard) -> PoseModule:
@@ -129,3 +194,10 @@ def build_model(card: ModelCard) -> PoseModule:
     if settings.input != "grayscale":
         options.pop("joint_merge", None)
     return create_model(settings.model, **{name: value for name, value in options.items() if accepts(name)})
+
+
+def shapes_of(card: ModelCard) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each weight of the model that ``card`` describes, for which no memory is taken."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said when the model is made
+        return {key: tuple(value.shape) for key, value in build_model(card).state_dict().items()}

@@ -5,14 +5,12 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from fastpose.weights.card import ModelCard
 from fastpose.weights.describing import describe, without_folders
 from fastpose.weights.hub import FORM, HubAddress, hub_errors, hub_package
-from fastpose.weights.runs import COMPLETE, load_card, weights_file, write_weights
+from fastpose.weights.runs import COMPLETE, load_weights, weights_file, write_weights
 
 
 def push(run: str | Path, address: str, *, private: bool | None = None) -> str:
@@ -29,10 +27,8 @@ def push(run: str | Path, address: str, *, private: bool | None = None) -> str:
         ValueError: no such run, another form of address, huggingface_hub is missing, or the hub refuses.
     """
     path = weights_file(run)
-    card = load_card(path)
-    with safe_open(path, framework="pt") as file:
-        facts = {name: text for name, text in file.metadata().items() if name not in card.to_metadata()}
-    return upload(load_file(path), card, address, private=private, facts=facts, top1=_read_top1(path.parent))
+    weights, card, facts = load_weights(path)
+    return upload(weights, card, address, private=private, facts=facts, top1=_read_top1(path.parent))
 
 
 def upload(
@@ -80,5 +76,5 @@ def _read_top1(run: Path) -> dict[float, float] | None:
     try:
         with open(run / COMPLETE, newline="", encoding="utf-8") as file:
             return {float(row["alpha"]): float(row["top1_percent"]) for row in csv.DictReader(file)}
-    except (OSError, KeyError, ValueError):
+    except (OSError, KeyError, TypeError, ValueError, csv.Error):
         return None

@@ -1,5 +1,7 @@
 """Finished runs on disk: their weights, and what they say of themselves."""
 
+import math
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +13,20 @@ from torch import Tensor
 
 from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import import_model
-from fastpose.system.files import atomic_path, sort_metadata
-from fastpose.weights.card import ModelCard, build_model
+from fastpose.system.tensor_file import (
+    CHECKSUMS,
+    HEADER_CHECKSUM,
+    check_arrays,
+    check_header,
+    checksum_texts,
+    writing_tensors,
+)
+from fastpose.weights.card import ModelCard, build_model, shapes_of
 from fastpose.weights.hub import WEIGHTS, HubAddress
 from fastpose.weights.named import hint, locate
 
 T = TypeVar("T")
+USUAL_COUNTS = (1000, 10, 200)  # classes, persons, joints
 
 # What else the folder of a run holds.
 CONFIG = "config.json"
@@ -35,10 +45,28 @@ def write_weights(
     Args:
         facts: metadata for people, such as "licence", beside the card's.
     """
-    with atomic_path(path) as partial:
-        plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
-        save_file(plain, partial, metadata={**(facts or {}), **card.to_metadata()})
-        sort_metadata(partial)
+    plain = {name: value.detach().contiguous().cpu() for name, value in weights.items()}
+    with writing_tensors(path) as partial:
+        save_file(plain, partial, metadata={**(facts or {}), **card.to_metadata(), **checksum_texts(plain)})
+
+
+def verify_weights(run: str | Path) -> bool:
+    """Read the weights of a run to their end: whether they are those that were written, and finite.
+
+    Returns:
+        Whether they have checksums; files from before have none.
+
+    Raises:
+        ValueError: as ``load_model``, a tensor differs from its checksum, or is not finite.
+    """
+    path = _existing_file(run)
+    card, weights = _read(path, lambda: _checked_content(path))
+    check_shapes(card, weights, path)
+    for name, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{path}: damaged file: {name} holds numbers that are not finite")
+    with safe_open(path, framework="pt") as file:
+        return CHECKSUMS in file.metadata()
 
 
 def find_runs(folders: tuple[Path, ...]) -> dict[str, Path]:
@@ -104,6 +132,20 @@ def load_card(run: str | Path) -> ModelCard:
     return _read(path, lambda: _card_of(path))
 
 
+def load_weights(run: str | Path) -> tuple[dict[str, Tensor], ModelCard, dict[str, str]]:
+    """Read the weights of a run, its card, and the facts that its file states beside the card (``write_weights``).
+
+    Raises:
+        ValueError: as ``load_model``.
+    """
+    path = _existing_file(run)
+    card, weights = _read(path, lambda: _checked_content(path))
+    with safe_open(path, framework="pt") as file:
+        beside = file.metadata().items()
+    known = {*card.to_metadata(), CHECKSUMS, HEADER_CHECKSUM}
+    return weights, card, {name: text for name, text in beside if name not in known}
+
+
 def load_model(
     run: str | Path, model: str | None = None, *, size: tuple[int, int] | None = None
 ) -> tuple[PoseModule, ModelCard]:
@@ -122,16 +164,43 @@ def load_model(
     path = _existing_file(run)
     if model is not None:
         import_model(model)
-    card, weights = _read(path, lambda: (_card_of(path), load_file(path)))
+    card, weights = _read(path, lambda: _checked_content(path))
     if size is not None:
         data = replace(card.config.data, sampling=replace(card.config.data.sampling, size=size))
         card = replace(card, config=replace(card.config, data=data))
+    check_shapes(card, weights, path)
     network = build_model(card)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(f"{path}: its weights do not fit its own description ({error})") from error
     return network.eval(), card
+
+
+def check_shapes(card: ModelCard, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse weights that are not those of the model that ``card`` describes, before memory is taken for it.
+
+    Models of usual counts take little, and are made without this. Of a network of a user's own, nothing is known
+    before it is made.
+
+    Raises:
+        ValueError: a shape differs, or the model would be far larger than the file; the text names it and a tensor.
+    """
+    counts = (len(card.class_names), card.max_persons, card.layout.num_joints)
+    if ":" in card.config.model.model or all(map(operator.le, counts, USUAL_COUNTS)):
+        return
+    expected = shapes_of(card)
+    for name, shape in expected.items():
+        if name in weights and tuple(weights[name].shape) != shape:
+            raise ValueError(
+                f"{path}: its weights do not fit its own description ({name} is {list(weights[name].shape)}, expected "
+                f"{list(shape)})"
+            )
+    needed, given = sum(map(math.prod, expected.values())), sum(value.numel() for value in weights.values())
+    if needed > 2 * given + 2**20:
+        raise ValueError(
+            f"{path}: its weights do not fit its own description ({given:,} numbers, expected {needed:,})"
+        )
 
 
 def _existing_file(run: str | Path) -> Path:
@@ -143,11 +212,21 @@ def _existing_file(run: str | Path) -> Path:
 
 def _card_of(path: Path) -> ModelCard:
     with safe_open(path, framework="pt") as file:
-        return ModelCard.from_metadata(file.metadata() or {}, path)
+        card = ModelCard.from_metadata(file.metadata() or {}, path)
+    check_header(path)
+    return card
+
+
+def _checked_content(path: Path) -> tuple[ModelCard, dict[str, Tensor]]:
+    """Return the card and the weights of a file that holds what was written to it."""
+    card, weights = _card_of(path), load_file(path)
+    with safe_open(path, framework="pt") as file:
+        check_arrays(file.metadata(), weights, path)
+    return card, weights
 
 
 def _read(path: Path, read: Callable[[], T]) -> T:
     try:
         return read()
-    except (SafetensorError, KeyError, OSError) as error:
+    except (SafetensorError, KeyError, OSError, TypeError) as error:
         raise ValueError(f"{path}: is no weights file of fastpose ({error})") from error

@@ -159,7 +159,7 @@ def test_a_file_says_what_filters_in_front_of_its_model(tmp_path, format):
         path = tmp_path / f"model{FORMATS[format]}"
         assert export.main([str(tmp_path / "run"), "--out", str(path), "--denoise", choice]) == 0
         metadata = metadata_of(path)
-        assert metadata == card.behind(expected).to_metadata()
+        assert metadata.items() >= card.behind(expected).to_metadata().items()
         assert ("denoise" in metadata) == (choice != "off")
         found = ModelCard.from_metadata(metadata, path).denoiser()
         if expected is None:

@@ -9,7 +9,15 @@ import numpy as np
 from fastpose.data.denoising.motion_prior import FREQUENCIES, MotionPrior
 from fastpose.data.pack import packed_file
 from fastpose.data.pack.layouts import Layout
-from fastpose.system.files import with_sorted_metadata
+from fastpose.settings.json_text import parse_json
+from fastpose.system.tensor_file import (
+    DamagedFileError,
+    check_arrays,
+    check_header,
+    check_header_bytes,
+    checksum_texts,
+    sealed_bytes,
+)
 
 FORMAT, VERSION = "fastpose motion prior", "1"
 
@@ -28,7 +36,8 @@ def prior_to_bytes(prior: MotionPrior, layout: Layout) -> bytes:
     from safetensors.numpy import save
 
     arrays, texts = _content(prior, layout)
-    return with_sorted_metadata(save(arrays, metadata={"format": FORMAT, "version": VERSION, **texts}))
+    metadata = {"format": FORMAT, "version": VERSION, **texts, **checksum_texts(arrays)}
+    return sealed_bytes(save(arrays, metadata=metadata))
 
 
 def read_prior(path: str | Path) -> tuple[MotionPrior, Layout]:
@@ -38,13 +47,28 @@ def read_prior(path: str | Path) -> tuple[MotionPrior, Layout]:
         ValueError: the file is damaged, of another kind or of another version; the text says how.
         OSError: the file cannot be opened.
     """
+    return _checked(Path(path))[0]
+
+
+def verify_prior(path: str | Path) -> bool:
+    """Read a prior as ``read_prior`` does, and return whether it has checksums; files from before have none."""
+    return _checked(Path(path))[1]
+
+
+def _checked(path: Path) -> tuple[tuple[MotionPrior, Layout], bool]:
     from safetensors import SafetensorError, safe_open
 
     with open(path, "rb"):  # the library's own error does not say which file is missing
         pass
     try:
         with safe_open(path, framework="numpy") as file:
-            return _parsed(file.metadata() or {}, file.get_tensor)
+            texts = file.metadata() or {}
+            found = _parsed(texts, file.get_tensor)
+            check_header(path)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return found, check_arrays(texts, arrays, path)
+    except DamagedFileError:
+        raise
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a prior of body motion: {error}") from error
 
@@ -60,8 +84,12 @@ def prior_from_bytes(content: bytes) -> tuple[MotionPrior, Layout]:
 
     try:
         arrays = load(content)
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return _parsed(header.get("__metadata__", {}), arrays.__getitem__)
+        end = 8 + int.from_bytes(content[:8], "little")
+        texts = parse_json(content[8:end]).get("__metadata__", {})
+        found = _parsed(texts, arrays.__getitem__)
+        check_header_bytes(content[:8], content[8:end], "the prior")
+        check_arrays(texts, arrays, "the prior")
+        return found
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"not a prior of body motion: {error}") from error
 
@@ -77,8 +105,8 @@ def _parsed(texts: Mapping[str, str], array: Callable[[str], np.ndarray]) -> tup
     if texts.get("format") != FORMAT:
         raise ValueError("it holds something else; make one with `fastpose denoise --fit PACK --out PRIOR`")
     if texts.get("version") != VERSION:
-        raise ValueError(f"it is of version {texts.get('version')!r}, this fastpose reads {VERSION!r}")
-    layout = Layout.from_json(json.loads(texts["layout"]))
+        raise ValueError(f"it is of version {texts.get('version')!r:.40}, this fastpose reads {VERSION!r}")
+    layout = Layout.from_json(parse_json(texts["layout"]))
     mean, directions, variances = map(array, ("mean", "directions", "variances"))
     _check(mean, directions, variances, layout)
     return MotionPrior(mean, directions, variances), layout
@@ -90,8 +118,9 @@ def _check(mean: np.ndarray, directions: np.ndarray, variances: np.ndarray, layo
         and mean.shape[0] == layout.num_joints
         and mean.shape[1] in (2, 3)
         and mean.shape[2] == FREQUENCIES
-        and directions.shape == (mean.size, len(variances))
         and variances.ndim == 1
+        and 0 < len(variances) <= mean.size
+        and directions.shape == (mean.size, len(variances))
     )
     if not fits:
         raise ValueError(

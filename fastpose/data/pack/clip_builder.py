@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from fastpose.data.core import core
-from fastpose.data.pack.clip_check import CheckedClip
+from fastpose.data.pack.clip_check import CheckedClip, check_name
 from fastpose.data.pack.layouts import Layout
+from fastpose.data.pack.limits import MOST_CLASSES
 from fastpose.data.pack.presence import given_joints
+from fastpose.data.pack.short_text import short
 
 
 def name_hash(name: str) -> int:
@@ -24,19 +26,26 @@ def class_name_tuple(class_names: Sequence[str] | int | None, labels: np.ndarray
     """Return class names as given, or numbered: as many as the int given, else the largest label + 1.
 
     Raises:
-        ValueError: names that are no distinct strings, or a count below 1.
+        ValueError: names that are no distinct strings, or a number below 1 or above 20,000.
     """
     if class_names is None:
         assert labels is not None
         class_names = int(labels.max()) + 1
     if isinstance(class_names, int) and not isinstance(class_names, bool):
-        if class_names < 1:
-            raise ValueError(f"the number of classes must be at least 1, got {class_names}")
+        if not 1 <= class_names <= MOST_CLASSES:
+            raise ValueError(
+                f"the number of classes must be at least 1 and at most {MOST_CLASSES:,}, "
+                f"got {short(class_names)}"
+            )
         return tuple(f"class_{k}" for k in range(class_names))
     if isinstance(class_names, str | bool) or not all(isinstance(name, str) and name for name in class_names):
-        raise ValueError(f"class_names must be non-empty strings or their number, got {class_names!r}")
+        raise ValueError(f"class_names must be non-empty strings or their number, got {short(class_names)}")
     if not class_names or len(set(class_names)) != len(class_names):
         raise ValueError("class_names must be one or more distinct names")
+    for name in class_names:
+        check_name(name, "a class")
+    if len(class_names) > MOST_CLASSES:
+        raise ValueError(f"there are {len(class_names):,} class_names, expected at most {MOST_CLASSES:,}")
     return tuple(class_names)
 
 
@@ -74,7 +83,8 @@ def build_splits(
     index_of = {name: index for index, name in enumerate(names)}
     for split, members in (splits or {}).items():
         if not isinstance(split, str) or not split:
-            raise ValueError(f"a split's name must be a non-empty string, got {split!r}")
+            raise ValueError(f"a split's name must be a non-empty string, got {short(split)}")
+        check_name(split, "a split")
         if split in result:
             raise ValueError(f"split {split!r} is given both by the clips themselves and by splits")
         if isinstance(members, str):

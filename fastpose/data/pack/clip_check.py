@@ -1,7 +1,6 @@
 """One clip as users hold it, checked and cleared of what is empty."""
 
 import operator
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, SupportsIndex
@@ -10,14 +9,16 @@ import numpy as np
 
 from fastpose.data.pack import coordinates
 from fastpose.data.pack.layouts import Layout
+from fastpose.data.pack.limits import MOST_CLASSES, MOST_LETTERS, MOST_NUMBERS
 from fastpose.data.pack.persons import match_slots
 from fastpose.data.pack.presence import MAX_COORDINATE, given_joints
+from fastpose.data.pack.short_text import short, short_names
 from fastpose.settings.keypoints import KeypointOptions
 
 _KNOWN_FIELDS = {"name", "keypoints", "scores", "label", "image_size", "split"}
 _MAX_SIDE = 2**31 - 1
-_MOST_CLASSES = 20_000  # more than any data set has; a larger label is no class
-_MOST_NUMBERS = 2**28  # of one clip
+DEEPEST = 8  # levels of nested lists
+ENDLESS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +84,15 @@ def check_clip(
     name = check_name(default_name if fields.get("name") is None else fields["name"], default_name)
     try:
         if unknown := set(fields) - _KNOWN_FIELDS:
-            raise ValueError(f"unknown fields {sorted(map(str, unknown))}; known are {sorted(_KNOWN_FIELDS)}")
+            raise ValueError(f"unknown fields {short_names(unknown)}; known are {short_names(_KNOWN_FIELDS)}")
         for field in ("keypoints", "label", "image_size")[: 3 if options.project is None else 2]:
             if fields.get(field) is None and (labelled or field != "label"):
                 raise ValueError(f"{field} is missing")
         split = fields.get("split")
         if split is not None and (not isinstance(split, str) or not split):
-            raise ValueError(f"split must be a non-empty string, got {reprlib.repr(split)}")
+            raise ValueError(f"split must be a non-empty string, got {short(split)}")
+        if split is not None:
+            check_name(split, "its split")
         label = check_label(fields["label"]) if labelled else 0
         size = None if options.project else check_image_size(fields["image_size"])
         keypoints, scores, size, notes = _pixels(fields, size, layout, options, persons_first, marked)
@@ -125,7 +128,9 @@ def check_name(name: object, default_name: str) -> str:
         ValueError: anything else.
     """
     if not isinstance(name, str) or not name:
-        raise ValueError(f"{default_name}: name must be a non-empty string, got {reprlib.repr(name)}")
+        raise ValueError(f"{default_name}: name must be a non-empty string, got {short(name)}")
+    if len(name) > MOST_LETTERS:
+        raise ValueError(f"{default_name}: name has {len(name):,} letters, expected at most {MOST_LETTERS:,}")
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -142,7 +147,7 @@ def check_image_size(size: Any) -> tuple[int, int]:
     try:
         height, width = (whole_number(side) for side in size)
     except (TypeError, ValueError):
-        raise ValueError(f"image_size must be two integers (h, w), got {reprlib.repr(size)}") from None
+        raise ValueError(f"image_size must be two integers (h, w), got {short(size)}") from None
     if not (0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE):
         raise ValueError(f"image_size (h, w) must be positive, got {(height, width)}")
     return height, width
@@ -158,11 +163,11 @@ def whole_number(value: Any) -> int:
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, SupportsIndex):
-        raise ValueError(f"{reprlib.repr(value)} is no whole number")
+        raise ValueError(f"{short(value)} is no whole number")
     try:
         return operator.index(number)
     except TypeError:  # arrays of several numbers have an index, and refuse it
-        raise ValueError(f"{reprlib.repr(value)} is no whole number") from None
+        raise ValueError(f"{short(value)} is no whole number") from None
 
 
 def real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
@@ -172,34 +177,63 @@ def real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
         ValueError: it is ragged, or holds anything else.
     """
     try:
-        if isinstance(value, list | tuple) and _count_numbers(value, {}, 0) > _MOST_NUMBERS:
-            raise ValueError(f"{field} is a list of more than {_MOST_NUMBERS:,} numbers")
+        if count_numbers(value) > MOST_NUMBERS:
+            raise TooLargeError(f"{field} holds more than {MOST_NUMBERS:,} numbers")
         array = np.asarray(value)
         if array.dtype == object:
             array = np.array(array.tolist(), dtype=np.float64)
     except OverflowError:
         raise ValueError(f"{field} holds a number too large for any joint") from None
-    except (TypeError, ValueError) as error:
-        if "is a list of more" in str(error):
-            raise
-        raise ValueError(f"{field} is ragged or holds no numbers: all persons need the same frames") from None
+    except TooLargeError:
+        raise
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{field} is ragged or holds no numbers: all persons need the same frames"
+        ) from error
     if array.dtype.kind not in kinds:
         raise ValueError(f"{field} must be an array of real numbers, got dtype {array.dtype}")
     return array
 
 
-def _count_numbers(value: Sequence[Any], counted: dict[int, int], depth: int) -> int:
-    """Count the numbers of nested lists, which may hold one list many times; ``counted`` by identity."""
-    if depth > 8:
-        raise ValueError("nested too deep")
-    if not value or not isinstance(value[0], list | tuple):
-        return len(value)
-    if id(value) not in counted:
-        counted[id(value)] = sum(
-            _count_numbers(item, counted, depth + 1) if isinstance(item, list | tuple) else 1
-            for item in value
+class TooLargeError(ValueError):
+    """Keypoints hold more numbers than those of any clip, or than their file has room for."""
+
+
+def count_numbers(value: object) -> int:
+    """Count the numbers of an array, or of nested lists, which may hold one list or array many times.
+
+    Of anything else there is one. Nothing is expanded: lists that are nested too deep for keypoints count as endless.
+
+    Raises:
+        ValueError: there is text among them, of which each item of an array would take as much as the longest.
+    """
+    return _count(value, {}, 0)
+
+
+def _count(value: Any, counted: dict[int, int], depth: int) -> int:
+    """Return ``count_numbers``; ``counted`` are the lists that were met, by identity."""
+    if depth and isinstance(value, str | bytes | bytearray):
+        raise ValueError("text among numbers")
+    if isinstance(value, np.ndarray):
+        if value.dtype != object:
+            return value.size
+        value = value.tolist()
+        return (
+            _count_list(value, counted, depth) if isinstance(value, list) else _count(value, counted, depth)
         )
+    if not isinstance(value, list | tuple):
+        return 1
+    if id(value) not in counted:
+        counted[id(value)] = _count_list(value, counted, depth)
     return counted[id(value)]
+
+
+def _count_list(value: Sequence[Any], counted: dict[int, int], depth: int) -> int:
+    if depth > DEEPEST:
+        return ENDLESS
+    if not value or isinstance(value[0], int | float):  # as an array, all others must be numbers too
+        return len(value)
+    return sum(_count(item, counted, depth + 1) for item in value)
 
 
 def check_label(value: Any) -> int:
@@ -213,10 +247,10 @@ def check_label(value: Any) -> int:
     except ValueError:
         label = -1
     if not 0 <= label < 2**31:
-        raise ValueError(f"label must be an integer from 0, got {reprlib.repr(value)}")
-    if label >= _MOST_CLASSES:
+        raise ValueError(f"label must be an integer from 0, got {short(value)}")
+    if label >= MOST_CLASSES:
         raise ValueError(
-            f"label {label} would make {label + 1:,} classes, more than {_MOST_CLASSES:,}: number the classes from 0"
+            f"label {label} would make {label + 1:,} classes, more than {MOST_CLASSES:,}: number the classes from 0"
         )
     return label
 

@@ -1,6 +1,8 @@
 """What the V keypoints of a person are: their names, sides and limbs."""
 
 import json
+import reprlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -8,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from fastpose.data.pack.limits import MOST_JOINTS
+from fastpose.data.pack.short_text import short_names
+from fastpose.settings.json_text import read_json
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The joints of a person, in the order of the V axis; any V is allowed.
+    """The joints of a person, in the order of the V axis; V is any number up to 4096.
 
     Attributes:
         name: what the layout is called in files and messages.
@@ -31,21 +37,29 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"a layout's name must be a non-empty string, got {self.name!r}")
+            raise ValueError(f"a layout's name must be a non-empty string, got {reprlib.repr(self.name)}")
+        if len(self.name) > 200:
+            raise ValueError(f"a layout's name may have 200 letters, got {len(self.name):,}")
         for field in ("joints", "pairs", "limbs"):
             value = getattr(self, field)
             if isinstance(value, str) or not isinstance(value, Iterable):
-                raise ValueError(f"layout {self.name!r}: {field} must be a tuple, got {value!r}")
+                raise ValueError(f"layout {self.name!r}: {field} must be a tuple, got {reprlib.repr(value)}")
             object.__setattr__(self, field, tuple(value))
         if not all(isinstance(joint, str) and joint for joint in self.joints):
-            raise ValueError(f"layout {self.name!r}: joints must be non-empty strings, got {self.joints!r}")
+            raise ValueError(
+                f"layout {self.name!r}: joints must be non-empty strings, got {reprlib.repr(self.joints)}"
+            )
         if not self.joints or len(set(self.joints)) != len(self.joints):
             raise ValueError(f"layout {self.name!r}: joints must be one or more distinct names")
+        if len(self.joints) > MOST_JOINTS:
+            raise ValueError(
+                f"layout {self.name!r}: has {len(self.joints):,} joints, expected at most {MOST_JOINTS:,}"
+            )
         object.__setattr__(self, "pairs", self._index_pairs("pairs"))
         object.__setattr__(self, "limbs", self._index_pairs("limbs"))
-        paired = [joint for pair in self.pairs for joint in pair]
-        if len(set(paired)) != len(paired):
-            twice = next(joint for joint in paired if paired.count(joint) > 1)
+        paired = Counter(joint for pair in self.pairs for joint in pair)
+        twice, count = paired.most_common(1)[0] if paired else (0, 0)
+        if count > 1:
             raise ValueError(f"layout {self.name!r}: joint {twice} ({self.joints[twice]}) is in two pairs")
 
     def _index_pairs(self, field: str) -> tuple[tuple[int, int], ...]:
@@ -54,12 +68,12 @@ class Layout:
             ends = tuple(pair) if isinstance(pair, list | tuple) else ()
             if len(ends) != 2 or any(isinstance(end, bool) or not isinstance(end, int) for end in ends):
                 raise ValueError(
-                    f"layout {self.name!r}: {field} must hold pairs of joint numbers, got {pair!r}"
+                    f"layout {self.name!r}: {field} must hold pairs of joint numbers, got {reprlib.repr(pair)}"
                 )
             if not all(0 <= end < len(self.joints) for end in ends) or ends[0] == ends[1]:
                 raise ValueError(
                     f"layout {self.name!r}: {field} must join two of the joints 0..{len(self.joints) - 1}, "
-                    f"got {ends}"
+                    f"got {reprlib.repr(ends)}"
                 )
             checked.append(ends)
         return tuple(checked)
@@ -89,7 +103,7 @@ class Layout:
         """
         known = {"name", "joints", "pairs", "limbs"}
         if not isinstance(fields, Mapping) or set(fields) - known or not {"name", "joints"} <= set(fields):
-            got = sorted(map(str, fields)) if isinstance(fields, Mapping) else type(fields).__name__
+            got = short_names(fields) if isinstance(fields, Mapping) else type(fields).__name__
             raise ValueError(f"a layout is an object with name, joints, pairs and limbs, got {got}")
         lists = {key: fields.get(key, []) for key in ("joints", "pairs", "limbs")}
         for key, value in lists.items():
@@ -102,10 +116,10 @@ class Layout:
         """Read a JSON file {name, joints, pairs, limbs}.
 
         Raises:
-            ValueError: not JSON, or not a layout; the text names the file.
-            OSError: the file cannot be read.
+            ValueError: it cannot be read, is not JSON, or not a layout; the text names the file.
         """
+        content = read_json(path)
         try:
-            return cls.from_json(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (ValueError, RecursionError) as error:
+            return cls.from_json(content)
+        except ValueError as error:
             raise ValueError(f"{path}: not a layout file: {error}") from error

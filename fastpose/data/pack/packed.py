@@ -1,6 +1,7 @@
 """Packed clips: every keypoint of a data set in a few flat arrays, one memory-mapped file."""
 
 import json
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,9 @@ from fastpose.data.pack import clip_builder, packed_file
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
 from fastpose.data.pack.layouts import Layout, convert, get_layout
 from fastpose.data.sources.frame_lists import clip_of_frames
+from fastpose.settings.json_text import parse_json
 from fastpose.settings.keypoints import KeypointOptions
+from fastpose.system.tensor_file import check_arrays, check_header
 
 # Arrays of a pack: dtype and shape, where n, rows and V must agree between them.
 _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
@@ -27,6 +30,7 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "name_hashes": ("uint64", ("n",)),
     "total_difference": ("float64", ("n",)),
 }
+_ROWS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,7 +145,7 @@ class PackedClips:
         if self.labels.min() < 0 or self.labels.max() >= self.num_classes:
             worst = int(np.argmax((self.labels < 0) | (self.labels >= self.num_classes)))
             raise ValueError(
-                f"clip {self.names[worst]!r} has label {self.labels[worst]}, "
+                f"clip {self.names[worst]!r:.100} has label {self.labels[worst]}, "
                 f"but there are {self.num_classes} classes"
             )
         if self.image_sizes.min() < 1:
@@ -150,16 +154,16 @@ class PackedClips:
             raise ValueError("total_difference must be finite and not negative")
         if len(set(self.names)) != self.num_clips:
             twice = Counter(self.names).most_common(1)[0][0]
-            raise ValueError(f"two clips are called {twice!r}; names must be unique")
+            raise ValueError(f"two clips are called {twice!r:.100}; names must be unique")
         if _repeats(self.name_hashes):
             raise ValueError("two clips have the same name hash; rename one of them")
         for split, members in self.splits.items():
             if members.dtype != np.int64 or members.ndim != 1:
-                raise ValueError(f"split {split!r} must be int64 clip indices, got {members.dtype}")
+                raise ValueError(f"split {split!r:.100} must be int64 clip indices, got {members.dtype}")
             if members.size and (members.min() < 0 or members.max() >= self.num_clips):
-                raise ValueError(f"split {split!r} holds indices outside 0..{self.num_clips - 1}")
+                raise ValueError(f"split {split!r:.100} holds indices outside 0..{self.num_clips - 1}")
             if _repeats(members):
-                raise ValueError(f"split {split!r} holds a clip twice")
+                raise ValueError(f"split {split!r:.100} holds a clip twice")
 
     @property
     def num_clips(self) -> int:
@@ -352,24 +356,58 @@ class PackedClips:
         """
         arrays, texts = packed_file.read(path)
         try:
-            names = packed_file.split_names(arrays.pop("names"), arrays.pop("name_offsets"))
-            splits = {name: arrays.pop(f"split/{name}") for name in json.loads(texts["splits"])}
+            blob, name_offsets = arrays.pop("names"), arrays.pop("name_offsets")
+            split_names = parse_json(texts["splits"])
+            if not isinstance(split_names, list) or not all(isinstance(name, str) for name in split_names):
+                raise ValueError(f"splits must be a list of names, got {reprlib.repr(split_names)}")
+            splits = {name: arrays.pop(f"split/{name}") for name in split_names}
             if set(arrays) != set(_ARRAYS):
-                raise ValueError(f"arrays {sorted(set(arrays) ^ set(_ARRAYS))} are missing or unknown")
-            layout = Layout.from_json(json.loads(texts["layout"]))
-            class_names = clip_builder.class_name_tuple(json.loads(texts["class_names"]), arrays["labels"])
-            return cls(
+                unfit = sorted(set(arrays) ^ set(_ARRAYS))
+                raise ValueError(f"arrays {unfit[:12]} are missing or unknown")
+            names = packed_file.split_names(blob, name_offsets, arrays["offsets"].size - 1)
+            layout = Layout.from_json(parse_json(texts["layout"]))
+            class_names = parse_json(texts["class_names"])
+            if not isinstance(class_names, list):
+                raise ValueError(f"class_names must be a list, got a {type(class_names).__name__}")
+            packed = cls(
                 **arrays,
                 names=names,
                 splits=splits,
                 layout=layout,
-                class_names=class_names,
+                class_names=clip_builder.class_name_tuple(class_names, None),
                 source=texts["source"],
                 path=Path(path).resolve(),
             )
         except (KeyError, TypeError, ValueError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else error
+            reason = f"{error!s:.200} is missing" if isinstance(error, KeyError) else error
             raise ValueError(f"{path}: damaged packed file: {reason}") from error
+        check_header(path)
+        return packed
+
+    @classmethod
+    def verify(cls, path: str | Path) -> bool:
+        """Read a packed file to its end: whether its arrays are those that were written, and finite.
+
+        Returns:
+            Whether it has checksums; files from before have none.
+
+        Raises:
+            ValueError: as ``load``, an array differs from its checksum, or a keypoint or score is not finite.
+            OSError: the file cannot be read.
+        """
+        packed = cls.load(path)
+        arrays, texts = packed_file.read(path)
+        summed = check_arrays(texts, arrays, path)
+        for field in ("keypoints", "scores"):
+            rows = getattr(packed, field)
+            for begin in range(0, len(rows), _ROWS_AT_ONCE):
+                if not np.isfinite(rows[begin : begin + _ROWS_AT_ONCE]).all():
+                    clip = int(np.searchsorted(packed.offsets, begin, side="right")) - 1
+                    raise ValueError(
+                        f"{path}: damaged packed file: {field} of clip {packed.names[clip]!r} or one behind it are "
+                        "not finite"
+                    )
+        return summed
 
 
 def _repeats(values: np.ndarray) -> bool:

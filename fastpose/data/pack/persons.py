@@ -3,6 +3,7 @@
 Keypoints are pixels. Where nothing else is said, a joint counts as ``present_joints`` says.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ MAX_PAUSE = 15  # frames, half a second: who was away for longer may be anywhere
 # Sizes of a body that an exchange of slots saves in all: at least, and how much at once or altogether is no chance.
 LEAST_GAIN, CLEAR_GAIN, CLEAR_TOTAL = 0.1, 0.5, 1.0
 OFTEN = 0.5  # of the joints of the person seen most
+_MOST_AT_ONCE = 2**22  # joints that are compared at a time: crowds would fill the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,10 @@ def similarity(a: Poses, b: Poses) -> NDArray[np.float32]:
     for someone who runs half a body's length from frame to frame. The size is the larger box's diagonal: a
     person seen from the side is no smaller than from the front.
     """
-    return _alike(Poses(*(part[:, None] for part in a.parts())), b)
+    rows = max(1, _MOST_AT_ONCE // max(1, len(b) * b.seen.shape[-1]))
+    if len(a) <= rows:
+        return _alike(Poses(*(part[:, None] for part in a.parts())), b)
+    return np.concatenate([similarity(a[start : start + rows], b) for start in range(0, len(a), rows)])
 
 
 def similarity_in_turn(a: Poses, b: Poses) -> NDArray[np.float32]:
@@ -162,15 +167,26 @@ def share_slots(present: NDArray[np.bool_], order: NDArray[np.int64], most: int)
         order: int64 [n], who chooses first.
         most: slots.
     """
-    slots = np.full(len(present), -1)
-    taken = np.zeros((min(most, len(order)), present.shape[1]), np.bool_)
-    used = 0
+    return share_slots_of_frames(
+        [np.flatnonzero(frames) for frames in present], present.shape[1], order, most
+    )
+
+
+def share_slots_of_frames(
+    frames: Sequence[NDArray[np.int64]], num_frames: int, order: NDArray[np.int64], most: int
+) -> NDArray[np.int64]:
+    """Return ``share_slots`` of persons whose ``frames`` of T are listed, as most are seen in few of a long clip."""
+    slots = np.full(len(frames), -1)
+    taken: list[NDArray[np.bool_]] = []
     for person in order.tolist():
-        free = np.flatnonzero(~(taken[: used + 1] & present[person]).any(axis=1))
-        if len(free):
-            slots[person] = free[0]
-            taken[free[0]] |= present[person]
-            used = max(used, int(free[0]) + 1)
+        own = frames[person]
+        slot = next((i for i, used in enumerate(taken) if not used[own].any()), len(taken))
+        if slot == most:
+            continue
+        if slot == len(taken):
+            taken.append(np.zeros(num_frames, np.bool_))
+        slots[person] = slot
+        taken[slot][own] = True
     return slots
 
 

@@ -5,6 +5,7 @@ the filter unharmed.
 """
 
 import base64
+import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from fastpose.data.denoising.motion_prior import (
 from fastpose.data.denoising.smoothing import noise_variances
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import present_joints
+from fastpose.settings.sampling import MAX_SAMPLE_JOINTS
 
 LEAST_VARIANCE = 1e-9  # of the box, squared: what float32 can tell from nothing beside a variance of 1
 LEAST_KNOWN = 1e-6  # of the box, squared: a joint that is always at its very centre was never seen
@@ -131,19 +133,40 @@ class SamplePrior:
             ValueError: the values are not such, or contradict each other.
             KeyError: one is missing.
         """
-        mean, directions, variances = (
-            np.frombuffer(base64.b64decode(values[name], validate=True), "<f4").astype(np.float32)
-            for name in ("mean", "directions", "variances")
+        if not isinstance(values, dict):
+            raise ValueError(f"expected an object of texts and numbers, got a {type(values).__name__}")
+        mean, directions, variances = (_numbers(values, name) for name in ("mean", "directions", "variances"))
+        rest, above, clip_len = (_number(values, name) for name in ("rest", "above", "clip_len"))
+        finite = all(np.isfinite(array).all() for array in (mean, directions, variances, (rest, above)))
+        fits = (
+            len(mean) % (2 * FREQUENCIES) == 0
+            and 0 < len(variances) <= len(mean)
+            and len(directions) == len(mean) * len(variances)
+            and clip_len == int(clip_len)
+            and 0 < clip_len <= MAX_SAMPLE_JOINTS
         )
-        finite = all(np.isfinite(array).all() for array in (mean, directions, variances))
-        fits = len(mean) % (2 * FREQUENCIES) == 0 and len(directions) == len(mean) * len(variances) > 0
-        rest, above, clip_len = float(values["rest"]), float(values["above"]), int(values["clip_len"])
-        if not (finite and fits and (variances > 0).all() and rest > 0 and above > 0 and clip_len > 0):
+        if not (finite and fits and (variances > 0).all() and rest > 0 and above > 0):
             raise ValueError(
                 f"a prior of {len(mean)} coefficients, {len(directions)} numbers of directions and "
                 f"{len(variances)} variances is damaged"
             )
-        return cls(clip_len, mean, directions.reshape(len(mean), -1), variances, rest, above)
+        return cls(int(clip_len), mean, directions.reshape(len(mean), -1), variances, rest, above)
+
+
+def _numbers(values: dict[str, Any], name: str) -> NDArray[np.float32]:
+    if not isinstance(values[name], str):
+        raise ValueError(f"{name}: expected numbers in base64, got {reprlib.repr(values[name])}")
+    content = base64.b64decode(values[name], validate=True)
+    if len(content) % 4:
+        raise ValueError(f"{name}: {len(content)} bytes are no numbers of 4 bytes each")
+    return np.frombuffer(content, "<f4").astype(np.float32)
+
+
+def _number(values: dict[str, Any], name: str) -> float:
+    value = values[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63:
+        raise ValueError(f"{name}: expected a number, got {reprlib.repr(value)}")
+    return float(value)
 
 
 def _filled(prior: MotionPrior, tracks: Sequence[tuple[Array, NDArray[np.bool_]]]) -> Array:

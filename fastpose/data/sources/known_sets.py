@@ -8,7 +8,8 @@ from pathlib import Path
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.pack_log import PackLog, pack_to_file
 from fastpose.data.synthetic.builtin import BUILT_IN
-from fastpose.system.files import write_text
+from fastpose.settings.json_text import read_json
+from fastpose.system.files import check_output_folder, write_text
 
 NTU_LAYOUT = "coco17"  # of the report's networks, which see 17 joints
 PICKLES = (".pkl", ".pickle")
@@ -38,6 +39,7 @@ def packed_path(data: str, folder: Path, echo: Callable[[str], object] = print) 
     record, facts = target.with_suffix(".source.json"), _facts(source)
     if not target.exists():
         read = _reader(source)
+        check_output_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         echo(pack_to_file(target, read, source, progress=True).text)
         write_text(record, json.dumps(facts, indent=2) + "\n")
@@ -57,8 +59,8 @@ def _facts(source: Path) -> dict[str, object]:
 
 def _recorded(record: Path) -> object:
     try:
-        return json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(record)
+    except ValueError:
         return None
 
 

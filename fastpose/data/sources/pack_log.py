@@ -109,18 +109,18 @@ def read_classes(classes: str | None) -> list[str] | int | None:
     A mark of the encoding at the beginning and blank lines at the end, as editors write them, are left out.
 
     Raises:
-        ValueError: a blank line between names, or a file in another encoding than UTF-8.
+        ValueError: a number or a file of more classes than any set has, or whatever ``class_names_in`` refuses.
         OSError: no such file.
     """
     if classes is None or classes.lstrip("-").isdecimal():
+        if classes is not None and len(classes) > 9:
+            raise ValueError(
+                f"--classes {classes:.40}: expected the number of classes, or a text file of their names"
+            )
         return None if classes is None else int(classes)
-    try:
-        names = [line.strip() for line in Path(classes).read_text(encoding="utf-8-sig").rstrip().splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{classes}: class names must be UTF-8: {error}") from error
-    if "" in names:
-        raise ValueError(f"{classes}: line {names.index('') + 1} is blank; expected a class name a line")
-    return names
+    from fastpose.data.pack.class_names import class_names_in
+
+    return class_names_in(classes)
 
 
 def pack_to_file(
@@ -132,7 +132,7 @@ def pack_to_file(
         ValueError: whatever ``read`` refuses.
         OSError: ``out`` cannot be written; this is found before reading where it can be.
     """
-    from fastpose.data.pack.packed_file import check_target
+    from fastpose.system.files import check_target
 
     check_target(out)
     start = time.perf_counter()

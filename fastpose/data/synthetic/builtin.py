@@ -10,6 +10,7 @@ from fastpose.data.pack.packed import PackedClips
 from fastpose.data.sources.ntu import pack_ntu
 from fastpose.data.sources.pack_log import PackLog
 from fastpose.data.synthetic.dataset import make_synthetic_ntu
+from fastpose.system.files import check_output_folder
 
 BUILT_IN = "synthetic"  # names the set where a packed file may be named
 # Part of the cached file's name: a changed generator needs another one.
@@ -30,6 +31,7 @@ def load_synthetic(seed: int = 0) -> PackedClips:
     """
     path = cache_folder() / f"synthetic-v{GENERATOR_VERSION}-seed{seed}.safetensors"
     if not path.exists():
+        check_output_folder(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         packed, _ = pack_synthetic(seed=seed, progress=True)
         packed.save(path)

@@ -14,6 +14,7 @@ from fastpose.data.sources.ntu_names import NtuName
 from fastpose.data.synthetic.motion import MOTIONS
 from fastpose.data.synthetic.scene import TEST_PERFORMERS, TRAIN_PERFORMERS, BodyTrack, record
 from fastpose.data.synthetic.sensor import clipped_edges
+from fastpose.system.files import check_output_folder, sync_folder
 
 FIRST_SETUP, NUM_SETUPS = 18, 15  # no name in NTU's lists of missing skeletons has a setup and action of ours
 
@@ -58,6 +59,7 @@ def make_synthetic_ntu(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} must be a new or an empty folder, but it holds something already")
 
+    check_output_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
         unfinished = Path(scratch) / folder.name
@@ -69,6 +71,7 @@ def make_synthetic_ntu(
             with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
                 _report(pool.map(write, clips, chunksize=16), len(clips), progress)
         os.replace(unfinished, folder)
+        sync_folder(folder.parent)
     return folder
 
 
