@@ -21,6 +21,7 @@ enum class Argument : std::uint8_t {
 enum class Effect : std::uint8_t {
   kUnknown,
   kNone,
+  kText,    // leaves a text
   kValue,   // takes values and leaves a new one
   kTuple,   // takes values and leaves a tuple of them
   kChange,  // takes values and changes the one below
@@ -43,6 +44,8 @@ struct Opcode {
   std::uint8_t width = 0;
   bool is_number = false;       // whose argument may be no longer than kLongestNumber
   std::uint8_t key_stride = 0;  // of the values taken, each so many is hashed, from the first
+  std::uint16_t cost =
+      8;  // bytes that the unpickler takes, beside the argument's; for each key if there are some
 };
 
 constexpr std::array<Opcode, 256> opcode_table() {
@@ -50,44 +53,57 @@ constexpr std::array<Opcode, 256> opcode_table() {
   const auto set = [&](const char* codes, Opcode opcode) {
     for (; *codes != '\0'; ++codes) table[static_cast<std::uint8_t>(*codes)] = opcode;
   };
-  const auto value = [](Argument argument, std::uint8_t width, bool is_number = false) {
-    return Opcode{Effect::kValue, 0, argument, width, is_number};
+  const auto value = [](Argument argument, std::uint8_t width, std::uint16_t cost = 40,
+                        bool is_number = false) {
+    return Opcode{Effect::kValue, 0, argument, width, is_number, 0, cost};
   };
-  set("N\x88\x89])}\x8f\x97", {Effect::kValue});  // None, booleans, empty containers, a buffer
-  set("K\x82", value(Argument::kFixed, 1));
+  const auto text = [](Argument argument, std::uint8_t width) {
+    return Opcode{Effect::kText, 0, argument, width, false, 0, 64};
+  };
+  const auto keyed = [](Effect effect, std::uint8_t taken, std::uint8_t stride, std::uint16_t cost) {
+    return Opcode{effect, taken, Argument::kFixed, 0, false, stride, cost};
+  };
+  set("N\x88\x89)\x97", {Effect::kValue});         // None, booleans, an empty tuple, a buffer
+  set("]}\x8f", value(Argument::kFixed, 0, 240));  // with what the first items take
+  set("K", value(Argument::kFixed, 1, 8));
+  set("\x82", value(Argument::kFixed, 1));
   set("M\x83", value(Argument::kFixed, 2));
   set("J\x84", value(Argument::kFixed, 4));
   set("G", value(Argument::kFixed, 8));
-  set("UC\x8c", value(Argument::kCounted, 1));
-  set("TBX", value(Argument::kCounted, 4));
-  set("\x8e\x96\x8d", value(Argument::kCounted, 8));
-  set("\x8a", value(Argument::kCounted, 1, true));
-  set("\x8b", value(Argument::kCounted, 4, true));
-  set("ILF", value(Argument::kLine, 0, true));
-  set("SVP", value(Argument::kLine, 0));
-  set("c", value(Argument::kTwoLines, 0));
+  set("U\x8c", text(Argument::kCounted, 1));
+  set("TX", text(Argument::kCounted, 4));
+  set("\x8d", text(Argument::kCounted, 8));
+  set("C", value(Argument::kCounted, 1, 64));
+  set("B", value(Argument::kCounted, 4, 64));
+  set("\x8e\x96", value(Argument::kCounted, 8, 64));
+  set("\x8a", value(Argument::kCounted, 1, 40, true));
+  set("\x8b", value(Argument::kCounted, 4, 40, true));
+  set("ILF", value(Argument::kLine, 0, 40, true));
+  set("SV", text(Argument::kLine, 0));
+  set("P", value(Argument::kLine, 0));
+  set("c", value(Argument::kTwoLines, 0, 120));
 
-  set("Q", {Effect::kValue, 1});          // BINPERSID
-  set("\x93R\x81", {Effect::kValue, 2});  // STACK_GLOBAL, REDUCE, NEWOBJ
-  set("\x92", {Effect::kValue, 3});       // NEWOBJ_EX
-  set("lo", {Effect::kValue, kToMark});   // LIST, OBJ
-  set("i", {Effect::kValue, kToMark, Argument::kTwoLines});
-  set("d", {Effect::kValue, kToMark, Argument::kFixed, 0, false, 2});
-  set("\x91", {Effect::kValue, kToMark, Argument::kFixed, 0, false, 1});  // FROZENSET
+  set("Q", {Effect::kValue, 1});                                              // BINPERSID
+  set("\x93R\x81", {Effect::kValue, 2, Argument::kFixed, 0, false, 0, 240});  // STACK_GLOBAL, REDUCE, NEWOBJ
+  set("\x92", {Effect::kValue, 3, Argument::kFixed, 0, false, 0, 240});       // NEWOBJ_EX
+  set("lo", {Effect::kValue, kToMark, Argument::kFixed, 0, false, 0, 240});   // LIST, OBJ
+  set("i", {Effect::kValue, kToMark, Argument::kTwoLines, 0, false, 0, 240});
+  set("d", keyed(Effect::kValue, kToMark, 2, 240));
+  set("\x91", keyed(Effect::kValue, kToMark, 1, 240));  // FROZENSET
 
-  set("t", {Effect::kTuple, kToMark});
-  set("\x85", {Effect::kTuple, 1});
-  set("\x86", {Effect::kTuple, 2});
-  set("\x87", {Effect::kTuple, 3});
+  set("t", {Effect::kTuple, kToMark, Argument::kFixed, 0, false, 0, 64});
+  set("\x85\x86\x87", {Effect::kTuple, 1, Argument::kFixed, 0, false, 0, 80});
+  table[0x86].taken = 2;
+  table[0x87].taken = 3;
 
   set("\x98", {Effect::kChange, 0});     // READONLY_BUFFER
   set("ab", {Effect::kChange, 1});       // APPEND, BUILD
   set("e", {Effect::kChange, kToMark});  // APPENDS
-  set("s", {Effect::kChange, 2, Argument::kFixed, 0, false, 2});
-  set("u", {Effect::kChange, kToMark, Argument::kFixed, 0, false, 2});
-  set("\x90", {Effect::kChange, kToMark, Argument::kFixed, 0, false, 1});  // ADDITEMS
+  set("s", keyed(Effect::kChange, 2, 2, 120));
+  set("u", keyed(Effect::kChange, kToMark, 2, 120));
+  set("\x90", keyed(Effect::kChange, kToMark, 1, 120));  // ADDITEMS
 
-  set("(", {Effect::kMark});
+  set("(", {Effect::kMark, 0, Argument::kFixed, 0, false, 0, 24});
   set("0", {Effect::kPop});
   set("1", {Effect::kDrop, kToMark});
   set("2", {Effect::kCopy});
@@ -106,11 +122,12 @@ constexpr std::array<Opcode, 256> opcode_table() {
 
 constexpr std::array<Opcode, 256> kOpcodes = opcode_table();
 
-// Runs the unpickler's stack and memo on what a key of each value would cost: 1, or for a tuple 1 and the sum
-// of its values, at most kTooLargeKey.
+// Runs the unpickler's stack and memo on what a key of each value would cost: 1, of text kText, or for a
+// tuple 1 and the sum of its values, at most kTooLargeKey.
 class Scanner {
  public:
-  Scanner(const char* pickle, std::size_t size) : begin_(pickle), next_(pickle), end_(pickle + size) {}
+  Scanner(const char* pickle, std::size_t size)
+      : begin_(pickle), next_(pickle), end_(pickle + size), most_cost_(kCostPerByte * size + kFreeCost) {}
 
   PickleError scan() {
     PickleErrorCode code = PickleErrorCode::kNone;
@@ -130,6 +147,9 @@ class Scanner {
   }
 
  private:
+  static constexpr std::uint8_t kText = 0;
+  static constexpr std::uint64_t kMemoCost = 24;  // of an index: the unpickler doubles its table
+
   PickleErrorCode read_argument(const Opcode& opcode) {
     argument_ = next_;
     std::uint64_t size = 0;
@@ -154,14 +174,23 @@ class Scanner {
         if (opcode.argument == Argument::kCounted) next_ += number_;
       }
     }
+    cost_ += opcode.cost + (opcode.argument == Argument::kFrame ? 0 : size);
     return opcode.is_number && size > kLongestNumber ? PickleErrorCode::kLongNumber : PickleErrorCode::kNone;
   }
 
   PickleErrorCode obey(const Opcode& opcode, std::uint64_t position) {
+    const PickleErrorCode code = change_stack(opcode, position);
+    return code == PickleErrorCode::kNone && cost_ > most_cost_ ? PickleErrorCode::kCost : code;
+  }
+
+  PickleErrorCode change_stack(const Opcode& opcode, std::uint64_t position) {
     switch (opcode.effect) {
       case Effect::kUnknown:
         return PickleErrorCode::kUnknownOpcode;
       case Effect::kNone:
+        return PickleErrorCode::kNone;
+      case Effect::kText:
+        stack_.push_back(kText);
         return PickleErrorCode::kNone;
       case Effect::kValue:
       case Effect::kTuple:
@@ -181,7 +210,8 @@ class Scanner {
       case Effect::kGet: {
         if (opcode.argument == Argument::kLine && !read_index()) return PickleErrorCode::kMemoIndex;
         const bool is_there = number_ < memo_.size() && memo_[number_] != 0;
-        stack_.push_back(is_there ? memo_[number_] : 1);  // the unpickler tells what was never put
+        stack_.push_back(is_there ? static_cast<std::uint8_t>(memo_[number_] - 1)
+                                  : 1);  // what was never put is told
         return PickleErrorCode::kNone;
       }
       case Effect::kCopy:
@@ -214,13 +244,16 @@ class Scanner {
     if (opcode.key_stride != 0) {
       for (std::size_t i = first; i < stack_.size(); i += opcode.key_stride) {
         if (stack_[i] == kTooLargeKey) return PickleErrorCode::kLargeKey;
+        if (stack_[i] != kText && ++number_keys_ > kMostNumberKeys) return PickleErrorCode::kManyKeys;
+        cost_ += opcode.cost;
       }
     }
     std::uint8_t cost = 1;
     if (opcode.effect == Effect::kTuple) {
       for (std::size_t i = first; i < stack_.size(); ++i) {
-        cost = static_cast<std::uint8_t>(std::min<int>(cost + stack_[i], kTooLargeKey));
+        cost = static_cast<std::uint8_t>(std::min<int>(cost + std::max<int>(stack_[i], 1), kTooLargeKey));
       }
+      cost_ += 8 * (stack_.size() - first);
     }
     stack_.resize(first);
     if (opcode.effect == Effect::kChange) {
@@ -238,9 +271,13 @@ class Scanner {
   }
 
   void put(std::uint64_t index) {
-    if (index >= memo_.size()) memo_.resize(index + 1);
+    if (index >= memo_.size()) {
+      cost_ += kMemoCost * (index + 1 - memo_.size());
+      if (cost_ > most_cost_) return;  // which is told
+      memo_.resize(index + 1);
+    }
     num_memoized_ += memo_[index] == 0;
-    memo_[index] = stack_.back();
+    memo_[index] = static_cast<std::uint16_t>(stack_.back() + 1);
   }
 
   // Reads the line just passed as a number of digits alone.
@@ -263,10 +300,13 @@ class Scanner {
   const char* argument_ = nullptr;  // where the current opcode's begins
   std::uint64_t number_ = 0;        // which it is, or whose length
   std::vector<std::uint8_t> stack_;
-  std::vector<std::size_t> marks_;  // heights of the stack
-  std::size_t fence_ = 0;           // the last of them: nothing below is in reach
-  std::vector<std::uint8_t> memo_;  // 0 where nothing was put
+  std::vector<std::size_t> marks_;   // heights of the stack
+  std::size_t fence_ = 0;            // the last of them: nothing below is in reach
+  std::vector<std::uint16_t> memo_;  // 1 more than the value; 0 where nothing was put
   std::uint64_t num_memoized_ = 0;
+  std::uint64_t most_cost_;
+  std::uint64_t cost_ = 0;  // bytes that the unpickler has taken
+  std::uint64_t number_keys_ = 0;
 };
 
 }  // namespace
@@ -292,6 +332,11 @@ std::string PickleError::message() const {
     case PickleErrorCode::kLargeKey:
       return place + "a key of a dict or an item of a set is a tuple of more than " +
              std::to_string(kTooLargeKey - 2) + " values";
+    case PickleErrorCode::kManyKeys:
+      return place + "more than " + std::to_string(kMostNumberKeys) +
+             " keys of dicts and items of sets that are no text";
+    case PickleErrorCode::kCost:
+      return place + "what it builds takes far more memory than the file has bytes";
     case PickleErrorCode::kOutOfMemory:
       return "not enough memory";
   }

@@ -1,5 +1,5 @@
 // A pickle's opcodes, looked over once before an unpickler obeys them: nothing is built. Never throws, and
-// allocates at most 24 bytes for each of the pickle's.
+// allocates less than it lets the unpickler take.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,15 @@ constexpr std::size_t kLongestNumber = 1024;
 // by recursion. Counted are the tuples and what they hold.
 constexpr std::uint8_t kTooLargeKey = 255;
 
+// What an unpickler may take, in bytes as CPython counts them: so many for each of the pickle's, and these
+// beside.
+constexpr std::uint64_t kCostPerByte = 4;
+constexpr std::uint64_t kFreeCost = std::uint64_t{1} << 28;
+
+// Keys and items that are no text. Hashes of numbers are known beforehand, so those of equal hash can be
+// chosen, and each is then compared with all before it.
+constexpr std::uint64_t kMostNumberKeys = 10'000;
+
 enum class PickleErrorCode {
   kNone,
   kUnknownOpcode,
@@ -24,6 +33,8 @@ enum class PickleErrorCode {
   kMemoIndex,   // no number, or larger than its place in the pickle: an unpickler allocates that much
   kEmptyStack,  // something is taken that is not there
   kLargeKey,    // a dict's key or a set's item is a tuple of kTooLargeKey values or more
+  kManyKeys,    // more than kMostNumberKeys of these are no text
+  kCost,        // it takes far more memory than it has bytes
   kOutOfMemory,
 };
 

@@ -12,12 +12,12 @@ and / or ``flop``. Its group is its section. In a section, rows of ``role`` "pee
 - ``peak_bytes`` and ``note``.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastpose.settings.json_text import read_json
 from fastpose.system.files import atomic_path
 
 UNITS = {
@@ -71,16 +71,46 @@ class Run:
 def read_run(path: str | Path) -> Run:
     """Read what ``pytest benchmarks --benchmark-json=FILE`` (or ``--benchmark-autosave``) wrote."""
     try:
-        saved = json.loads(Path(path).read_text(encoding="utf-8"))
+        saved = read_json(path)
+    except ValueError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise ValueError(f"{path}: is no json file of pytest-benchmark ({error.__cause__})") from error
+    try:
         rows = [
             Row(item["name"], item["group"] or "other", item["stats"]["median"], item["extra_info"])
             for item in saved["benchmarks"]
         ]
-        return Run(saved.get("machine_info", {}).get(MACHINE, "unknown machine"), rows)
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+        machine = saved.get("machine_info", {}).get(MACHINE, "unknown machine")
+        for row in rows:
+            _check(row)
+        if not isinstance(machine, str):
+            raise ValueError("its machine_info is no text")
+        return Run(machine, rows)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: is no json file of pytest-benchmark ({error!r})") from error
+        raise ValueError(f"{path}: is no json file of pytest-benchmark ({error!r:.200})") from error
+
+
+def _check(row: Row) -> None:
+    """Refuse what no benchmark of this form says.
+
+    Raises:
+        ValueError: a name is no text, or a number is none, not positive, or not finite.
+    """
+    texts = [
+        row.name,
+        row.section,
+        *(row.info[key] for key in ("role", "peer", "row", "note") if key in row.info),
+    ]
+    numbers = [
+        row.seconds,
+        *(row.info[key] for key in UNITS if key in row.info),
+        row.info.get("peak_bytes", 0) + 1,
+    ]
+    if not all(isinstance(text, str | None) for text in texts) or row.name is None:
+        raise ValueError(f"a name or note of {row.name!r:.60} is no text")
+    if any(isinstance(x, bool) or not isinstance(x, int | float) or not 0 < x < 1e300 for x in numbers):
+        raise ValueError(f"a number of {row.name!r:.60} is not positive and finite")
 
 
 def sections(rows: Iterable[Row]) -> dict[str, list[Row]]:

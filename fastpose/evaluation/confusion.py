@@ -144,7 +144,7 @@ def read_pairs(path: Path) -> list[ConfusedPair]:
             rows = csv.DictReader(file)
             if tuple(rows.fieldnames or ()) != PAIR_COLUMNS:
                 raise ValueError(f"expected the columns {', '.join(PAIR_COLUMNS)}")
-            return [
+            pairs = [
                 ConfusedPair(
                     true=row["true"],
                     predicted=row["predicted"],
@@ -153,6 +153,9 @@ def read_pairs(path: Path) -> list[ConfusedPair]:
                 )
                 for row in rows
             ]
+        if not all(pair.clips >= 0 and 0 <= pair.percent_of_true <= 100 for pair in pairs):
+            raise ValueError("a number of clips or a percentage is out of range")
+        return pairs
     except (TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: is no table of confused classes ({error})") from error
 

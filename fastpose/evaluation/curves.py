@@ -1,6 +1,7 @@
 """Accuracy as a function of keypoint noise: the curve and its table."""
 
 import csv
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -114,9 +115,14 @@ def read_accuracies(path: Path, *columns: str) -> list[tuple[dict[str, str], flo
             raise ValueError("no row")
         read = []
         for row in rows:
-            shares = (float(row[name]) for name in ("top1_percent", "top5_percent", "mean_class_percent"))
-            accuracy = Accuracy(*shares, num_clips=int(row["num_clips"]))
-            read.append(({name: row[name] for name in columns}, float(row["alpha"]), accuracy))
+            count = int(row["num_clips"])
+            shares = [float(row[name]) for name in ("top1_percent", "top5_percent", "mean_class_percent")]
+            accuracy, alpha = Accuracy(*shares, num_clips=count), float(row["alpha"])
+            if not (all(map(math.isfinite, shares)) and 0 <= alpha < math.inf and accuracy.num_clips >= 0):
+                raise ValueError(f"row {len(read) + 1} holds numbers that are not finite, or negative")
+            if not all(row[name] for name in columns):
+                raise ValueError(f"row {len(read) + 1} has no {' or no '.join(columns)}")
+            read.append(({name: row[name] for name in columns}, alpha, accuracy))
         return read
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: is no table of accuracy over noise ({error!r})") from error

@@ -1,6 +1,7 @@
 """Finished runs as their folders tell of them: settings, accuracies, time of training."""
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,8 @@ def _read_train_s(path: Path, config: RunConfig) -> float | None:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             seconds = [float(row["epoch_s"]) for row in csv.DictReader(file)]
+        if not all(0 <= each < math.inf for each in seconds):
+            raise ValueError("seconds that are negative or not finite")
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise ValueError(f"{path}: is no table of epochs with their seconds, epoch_s ({error!r})") from error
     done, planned = len(seconds), config.optim.epochs

@@ -1,6 +1,5 @@
 """The runs behind the tables: their folders, named by their settings, and which of them are finished."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from fastpose.settings import DataConfig, RunConfig
 from fastpose.settings.checks import is_changed
 from fastpose.settings.files import by_dotted_name
 from fastpose.settings.identity import deciding_settings, settings_hash
+from fastpose.settings.json_text import read_json
 from fastpose.weights.runs import BY_FAMILY, CONFUSED, ENVIRONMENT
 
 
@@ -60,9 +60,9 @@ def read_result(folder: Path, run: PlannedRun) -> RunResult | None:
         if is_changed(run.config.eval, "families"):
             (families,) = read_families(path / BY_FAMILY).values()
         pairs = read_pairs(path / CONFUSED)
-        environment = json.loads((path / ENVIRONMENT).read_text(encoding="utf-8"))
+        environment = read_json(path / ENVIRONMENT)
         threads = int(environment["torch_threads"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
     return RunResult(
         folder=run.name, seed=run.config.seed, curve=found.curve, families=families, pairs=pairs,

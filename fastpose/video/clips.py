@@ -1,10 +1,8 @@
 """Videos as clips: keypoints of an estimator, linked to persons, kept in a file beside the video on request."""
 
-import errno
 import hashlib
 import os
 import threading
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -13,21 +11,23 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from fastpose.data.pack.clip_check import check_clip
+from fastpose.data.pack.clip_check import check_clip, check_image_size, check_name
 from fastpose.data.pack.layouts import LAYOUTS, Layout
 from fastpose.data.pack.packed import PoseClip
 from fastpose.data.sources.clip_files import ClipGroup, clip_names, read_clips
 from fastpose.data.sources.found_files import Problem, ReadOptions, printable
 from fastpose.data.sources.linking import Detections, link
+from fastpose.data.sources.npz_file import read_arrays
 from fastpose.data.sources.unlabelled import pack_unlabelled
 from fastpose.settings.keypoints import KeypointOptions
 from fastpose.settings.video import EstimatorName, VideoConfig
-from fastpose.system.files import atomic_path
+from fastpose.system.files import atomic_path, check_output_folder, check_target
 from fastpose.system.prefetch import Prefetcher
 from fastpose.video.estimators import PoseEstimator, describe_estimator, open_estimator
 from fastpose.video.frames import Frame, is_video, read_frames
 
 FRAMES_AHEAD = 4  # decoded while the estimator works
+SAVED_ARRAYS = ("keypoints", "scores", "layout", "image_size", "name", "estimator", "video")
 KEYPOINTS_ENDING = ".keypoints.npz"
 NO_ESTIMATOR = "a video, whose keypoints nobody has found: give --pose mediapipe or --pose rtmlib"
 
@@ -164,9 +164,9 @@ class VideoReader:
             raise ValueError("not an ordinary file" if path.exists() else "no such file")
         target = self.keypoints_file(path) if self._saves else None
         if target is not None:
+            check_output_folder(target.parent)
             target.parent.mkdir(parents=True, exist_ok=True)
-            if not os.access(target.parent, os.W_OK):
-                raise PermissionError(errno.EACCES, "keypoints cannot be saved here", str(target.parent))
+            check_target(target)
         with tqdm(unit=" frames", desc=printable(path.name), leave=False, disable=None) as bar:
 
             def on_frame(frame: Frame) -> None:
@@ -234,18 +234,23 @@ def save_keypoints(target: Path, clip: VideoClip, description: str, video: Path)
 def load_keypoints(saved: Path, description: str, video: Path) -> VideoClip | None:
     """Return what ``save_keypoints`` wrote of a video by the estimator of a description; None for anything else."""
     try:
-        with open(saved, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["estimator"]) != description or str(arrays["video"]) != _digest(video):
-                return None
-            height, width = arrays["image_size"].tolist()
-            return VideoClip(
-                str(arrays["name"]),
-                arrays["keypoints"],
-                arrays["scores"],
-                LAYOUTS[str(arrays["layout"])],
-                (height, width),
-            )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        arrays, _ = read_arrays(saved, SAVED_ARRAYS)
+        if str(arrays["estimator"]) != description or str(arrays["video"]) != _digest(video):
+            return None
+        layout = LAYOUTS[str(arrays["layout"])]
+        keypoints, scores = arrays["keypoints"], arrays["scores"]
+        fits = (
+            keypoints.ndim == 4 and keypoints.shape[2:] == (layout.num_joints, 2) and 0 not in keypoints.shape
+        )
+        if (
+            not fits
+            or scores.shape != keypoints.shape[:3]
+            or {keypoints.dtype, scores.dtype} != {np.dtype("f4")}
+        ):
+            return None
+        size = check_image_size(arrays["image_size"].tolist())
+        return VideoClip(check_name(str(arrays["name"]), video.stem), keypoints, scores, layout, size)
+    except (OSError, ValueError, KeyError):
         return None  # not there, or another file of that name: the keypoints are found again
 
 

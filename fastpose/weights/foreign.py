@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
+from fastpose.data.pack.class_names import class_names_in
 from fastpose.data.pack.clip_builder import class_name_tuple
 from fastpose.data.pack.layouts import Layout, get_layout
+from fastpose.data.pack.limits import MOST_CLASSES
 from fastpose.models.inputs.protocol import PoseModule
 from fastpose.models.registry import accepted_options
 from fastpose.settings import CheckpointConfig, RunConfig
 from fastpose.settings.files import from_preset
-from fastpose.weights.card import ModelCard, build_model
+from fastpose.weights.card import ModelCard, build_model, shapes_of
 from fastpose.weights.loading import fill_model
 from fastpose.weights.named import locate
 from fastpose.weights.runs import load_model
@@ -48,7 +48,7 @@ def open_model(
     preset = "motionbert-published" if accepted_options(settings.model)("published") else "report"
     base = from_preset(settings.preset or preset)
     model = replace(base.model, model=settings.model, input=settings.input or base.model.input)
-    names = settings.class_names and _read_names(settings.class_names)
+    names = settings.class_names and class_names_in(settings.class_names)
     own_layout = get_layout(settings.model_layout or layout or "coco17")
     return load_foreign(path, replace(base, model=model), own_layout, names, settings.max_persons)
 
@@ -80,7 +80,7 @@ def load_foreign(
     card = ModelCard(config, layout, (), max_persons)
     settings = f"model {config.model.model!r}, input {config.model.input!r}, layout {layout.name!r}"
     state, metadata = read_weights(path)
-    one, two = (_shapes(replace(card, class_names=("",) * count)) for count in (1, 2))
+    one, two = (shapes_of(replace(card, class_names=("",) * count)) for count in (1, 2))
     by_class = [key for key in one if one[key] != two[key]]  # what there is one row of for each class
     counts = {len(state[key]) for key in by_class if key in state and state[key].dim()}
     if not counts:
@@ -89,6 +89,10 @@ def load_foreign(
             "without one, such as a pretrained backbone, nothing can be predicted"
         )
     num_classes = counts.pop()
+    if not 1 <= num_classes <= MOST_CLASSES:
+        raise ValueError(
+            f"{path}: its classifier has {num_classes:,} classes, expected at most {MOST_CLASSES:,}"
+        )
     if class_names is not None and len(class_names) != num_classes:
         raise ValueError(
             f"{path}: its classifier has {num_classes} classes, but {len(class_names)} are named"
@@ -102,29 +106,3 @@ def load_foreign(
     if report.head_replaced:
         raise ValueError(f"{report} (taken for {settings}): nothing can be predicted without its classifier")
     return model.eval(), card
-
-
-def _read_names(path: Path) -> list[str]:
-    """Read class names, one a line.
-
-    Raises:
-        ValueError: the file is no text, or a name in it is empty or met twice.
-        OSError: the file cannot be read.
-    """
-    try:
-        names = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: no text of class names ({error})") from error
-    seen: dict[str, int] = {}
-    for line, name in enumerate(map(str.strip, names), start=1):
-        if not name:
-            raise ValueError(f"{path}, line {line}: expected a class name, got an empty line")
-        if name in seen:
-            raise ValueError(f"{path}, line {line}: {name!r} is the class of line {seen[name]}, too")
-        seen[name] = line
-    return list(seen)
-
-
-def _shapes(card: ModelCard) -> dict[str, torch.Size]:
-    with torch.device("meta"):
-        return {key: value.shape for key, value in build_model(card).state_dict().items()}

@@ -1,6 +1,5 @@
 """Weights for a model: fastpose's own, and those of PYSKL, MMAction2 and MotionBERT."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from fastpose.data.pack.layouts import Layout
+from fastpose.settings.json_text import parse_json
 from fastpose.weights.weight_files import read_weights
 
 BACKBONE = "backbone."
@@ -124,8 +124,8 @@ def _check_layout(model: nn.Module, metadata: dict[str, str], path: str | Path) 
     if pose_input is None or "layout" not in metadata:
         return
     try:
-        layout = Layout.from_json(json.loads(metadata["layout"]))
-        theirs = pose_input.misfit(layout, json.loads(metadata["config"])["model"])
+        layout = Layout.from_json(parse_json(metadata["layout"]))
+        theirs = pose_input.misfit(layout, parse_json(metadata["config"])["model"])
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} is damaged: its metadata names no layout ({error})") from error
     if theirs is not None:

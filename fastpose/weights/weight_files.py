@@ -1,10 +1,12 @@
 """Tensors by name out of the files of fastpose and of others; nothing in a file is ever executed."""
 
+import mmap
+import os
 import re
 import warnings
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import safetensors
@@ -12,12 +14,18 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from fastpose.data.core import core
+from fastpose.data.pack.short_text import short
+from fastpose.data.sources.npz_file import check_list
+from fastpose.data.sources.pickle_reference import TOO_COSTLY, pickle_end
+
 CONTAINER_KEYS = (
     "state_dict",
     "model",
     "model_pos",
 )  # PYSKL and MMAction2; action and pose files of MotionBERT
 ZIP_HEAD = b"PK\x03\x04"
+LEGACY_PICKLES = 5  # that stand before the numbers: a mark, a version, the machine, the content, its keys
 WRAPPERS = {"module", "_orig_mod"}  # DataParallel and AveragedModel; torch.compile
 
 
@@ -69,9 +77,15 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 metadata = file.metadata() or {}
             content = safetensors.torch.load_file(path)
         else:
+            is_zip = _check_saved(path)
             with torch.serialization.safe_globals(UNREAD), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on pickles that it then refuses
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                # Mapped, a tensor ends where the file does; read, it would reach as far as the pickle says.
+                content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except _RefusedError as error:
+        raise ValueError(f"{path} is damaged or no checkpoint: {error}") from error
+    except OSError:
+        raise
     except Exception as error:  # both readers raise whatever a damaged file leads them to
         if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
             raise ValueError(
@@ -82,6 +96,56 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return _plain_names(_find_state(content, path), path), metadata
 
 
+class _RefusedError(ValueError):
+    """A file of torch.save that torch must not see."""
+
+
+def _check_saved(path: Path) -> bool:
+    """Return whether a file of torch.save is a zip archive.
+
+    Raises:
+        _RefusedError: its pickles would take far more memory than it has bytes, or its members are packed.
+    """
+    with open(path, "rb") as file:
+        head = file.read(len(ZIP_HEAD))
+        size = os.fstat(file.fileno()).st_size
+        if head != ZIP_HEAD:
+            if head[:1] != b"\x80":
+                return False  # torch says what it is not
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                place = 0
+                try:
+                    for _ in range(LEGACY_PICKLES):
+                        place = pickle_end(mapped, place)
+                except ValueError as error:  # of other faults torch tells
+                    if TOO_COSTLY in str(error):
+                        raise _RefusedError(f"its pickles cannot be read: {error}") from error
+            return False
+        if not zipfile.is_zipfile(file):
+            return True  # torch says so, too
+        try:
+            check_list(file)
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+                if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+                    raise _RefusedError(
+                        "it is a zip archive with compressed members, of which torch.save makes none"
+                    )
+                if sum(member.file_size for member in members) > size:
+                    raise _RefusedError("the members of its zip archive are larger than the file")
+                for member in members:
+                    is_pickle = member.filename.endswith(".pkl")
+                    if is_pickle and TOO_COSTLY in (fault := core.scan_pickle(archive.read(member))):
+                        raise _RefusedError(
+                            f"its {PurePosixPath(member.filename).name} cannot be read: {fault}"
+                        )
+        except _RefusedError:
+            raise
+        except Exception as error:  # a damaged archive makes zipfile raise nearly anything
+            raise _RefusedError(f"its zip archive is cut off or broken ({error})") from error
+    return True
+
+
 def _find_state(content: object, path: Path) -> dict[str, Tensor]:
     for key in CONTAINER_KEYS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
@@ -90,7 +154,14 @@ def _find_state(content: object, path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} holds no state dict: expected names and tensors, got {_kind(content)}")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise ValueError(f"{path} holds no state dict: {key!r} is {_kind(value)}, expected a tensor")
+            raise ValueError(f"{path} holds no state dict: {short(key)} is {_kind(value)}, expected a tensor")
+        plain = value.layout == torch.strided and value.device.type == "cpu"
+        if not plain or value.is_quantized or value.is_complex():
+            raise ValueError(f"{path} holds {short(key)} as another tensor than one of plain real numbers")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(
+                f"{path} is damaged: {short(key)} {list(value.shape)[:8]} has more numbers than the file"
+            )
     return dict(content)
 
 

@@ -327,3 +327,24 @@ def test_runs_that_were_trained(tmp_path):
     assert float(rows[3]["top1_percent"]) == pytest.approx(sum(top1) / 2, abs=1e-3)
     with open(tmp_path / "runs" / f"{stem}0" / METRICS, newline="") as file:
         assert len(list(csv.DictReader(file))) == 1
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "1e999", "x", "", "-"])
+@pytest.mark.parametrize("column", ["alpha", "top1_percent", "num_clips", "run"])
+def test_a_cell_that_is_no_number_is_told(tmp_path, column, cell):
+    run = write_finished_run(tmp_path / "one", run_of(0), {0.0: 90})
+    row = {
+        "run": "one",
+        "alpha": "0",
+        "top1_percent": "1",
+        "top5_percent": "2",
+        "mean_class_percent": "3",
+        "num_clips": "4",
+    }
+    text = ",".join(row) + "\n" + ",".join((row | {column: cell}).values()) + "\n"
+    (run / COMPLETE).write_text(text)
+    if column == "run" and cell:
+        assert list(read_curves(run / COMPLETE)) == [cell]
+        return
+    with pytest.raises(ValueError, match="is no table of accuracy over noise"):
+        read_curves(run / COMPLETE)

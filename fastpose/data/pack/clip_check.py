@@ -177,14 +177,14 @@ def real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
         ValueError: it is ragged, or holds anything else.
     """
     try:
-        if count_numbers(value) > MOST_NUMBERS:
+        if count_numbers(value, field) > MOST_NUMBERS:
             raise TooLargeError(f"{field} holds more than {MOST_NUMBERS:,} numbers")
         array = np.asarray(value)
         if array.dtype == object:
             array = np.array(array.tolist(), dtype=np.float64)
     except OverflowError:
         raise ValueError(f"{field} holds a number too large for any joint") from None
-    except TooLargeError:
+    except (TooLargeError, TextAmongNumbersError):
         raise
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
@@ -195,25 +195,34 @@ def real_array(value: object, field: str, kinds: str = "fiu") -> np.ndarray:
     return array
 
 
+class TextAmongNumbersError(ValueError):
+    """Lists hold text: as an array, each of their items would take as much as the longest."""
+
+
 class TooLargeError(ValueError):
     """Keypoints hold more numbers than those of any clip, or than their file has room for."""
 
 
-def count_numbers(value: object) -> int:
+def count_numbers(value: object, field: str = "it") -> int:
     """Count the numbers of an array, or of nested lists, which may hold one list or array many times.
 
     Of anything else there is one. Nothing is expanded: lists that are nested too deep for keypoints count as endless.
 
     Raises:
-        ValueError: there is text among them, of which each item of an array would take as much as the longest.
+        TextAmongNumbersError: there is text among them; the text names the ``field``.
     """
-    return _count(value, {}, 0)
+    try:
+        return _count(value, {}, 0)
+    except TextAmongNumbersError:
+        raise TextAmongNumbersError(
+            f"{field} must be an array of real numbers, got text among them"
+        ) from None
 
 
 def _count(value: Any, counted: dict[int, int], depth: int) -> int:
     """Return ``count_numbers``; ``counted`` are the lists that were met, by identity."""
     if depth and isinstance(value, str | bytes | bytearray):
-        raise ValueError("text among numbers")
+        raise TextAmongNumbersError
     if isinstance(value, np.ndarray):
         if value.dtype != object:
             return value.size

@@ -15,6 +15,7 @@ from fastpose.data.pack import clip_builder
 from fastpose.data.pack.clip_check import CheckedClip
 from fastpose.data.pack.layouts import KINECT25, Layout
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.pack.short_text import short_names
 from fastpose.data.sources.found_files import (
     SUFFIXES,
     Problem,
@@ -26,7 +27,7 @@ from fastpose.data.sources.found_files import (
 )
 from fastpose.data.sources.ntu import IMAGE_SIZE
 from fastpose.data.sources.pack_log import PackLog
-from fastpose.data.sources.pyskl import read_annotations
+from fastpose.data.sources.pyskl import member_names, read_annotations
 from fastpose.data.sources.unlabelled import NO_CLASSES, pack_unlabelled
 
 FILES_PER_CALL = 64  # of `.skeleton` files; the model waits for the first of these calls
@@ -175,8 +176,8 @@ def _in_split(
         return list(clips.values())
     splits = splits or {}
     if split not in splits:
-        raise ValueError(f"{path}: no split {split!r}; there are: {', '.join(map(str, splits)) or 'none'}")
-    members = set(map(str, splits[split]))
+        raise ValueError(f"{path}: no split {split!r}; there are: {short_names(splits) or 'none'}")
+    members = set(member_names(splits[split], f"{path}: split {split!r}"))
     return [clip for name, clip in clips.items() if name in members]
 
 

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from fastpose.data.pack.layouts import Layout
+from fastpose.data.pack.limits import MOST_DETECTIONS
 from fastpose.data.sources.linking import link_rows
 
 MOST_PERSONS = 10  # of a clip, in slots that those share who are never seen together
 # Frame numbers that lie farther apart, for each frame that there is, are numbers of images.
 _MOST_GAPS = 100
+_MOST_JOINTS, _MOST_GROWTH = 2**23, 20  # of a clip, at least; and for each joint that was detected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +70,28 @@ def clip_of_detections(
         fields: of the clip, beside keypoints and scores.
 
     Raises:
-        ValueError: there is no detection.
+        ValueError: there is no detection, or more in a frame than any picture shows; or frames are numbered so that the
+            clip would be far larger than what was detected.
     """
     if not len(frames):
         raise ValueError("nobody was detected in any frame")
     persons = None if ids is None or any(person is None for person in ids) else np.array(ids, np.int64)
     numbers = np.array(frames, np.int64)
     known = np.unique(np.concatenate([numbers, np.array(listed, np.int64)]))
-    if known[-1] - known[0] >= _MOST_GAPS * len(known):
+    span = int(known[-1]) - int(known[0]) + 1  # which int64 need not hold
+    if span > _MOST_GAPS * len(known):
         places, length = np.searchsorted(known, numbers), len(known)
     else:
-        places, length = numbers - known[0], int(known[-1] - known[0]) + 1
+        places, length = numbers - known[0], span
+    most = int(np.bincount(np.searchsorted(known, numbers)).max())
+    if most > MOST_DETECTIONS:
+        raise ValueError(f"{most:,} persons in one frame, expected at most {MOST_DETECTIONS:,}")
+    joints = min(most, MOST_PERSONS) * length * scores.shape[1]
+    if joints > _MOST_JOINTS and joints > _MOST_GROWTH * scores.size:
+        raise ValueError(
+            f"{len(numbers):,} detections in {length:,} frames would make a clip of {joints:,} joints, nearly all of "
+            "them missing; divide it into several"
+        )
     order = np.argsort(places, kind="stable")
     linked = link_rows(
         keypoints[order], scores[order], None if persons is None else persons[order], places[order], length,

@@ -1,7 +1,6 @@
 """Keypoint files of any form as a stream of clips: pose estimators', fastpose's own, and bare arrays."""
 
 import os
-import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Any, TypeVar
 
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
 from fastpose.data.pack.layouts import LAYOUTS, Layout
+from fastpose.data.pack.short_text import short
 from fastpose.data.sources.estimators.recognise import FORMS, OneFrame, recognise
 from fastpose.data.sources.found_clip import FoundClip, frame_number
 from fastpose.data.sources.json_file import load_json
-from fastpose.data.sources.own_keypoints import clips_of_json, clips_of_npy, clips_of_npz
+from fastpose.data.sources.own_keypoints import FIELDS, clips_of_json, clips_of_npy, clips_of_npz
 from fastpose.settings.keypoints import KeypointOptions
 
 T = TypeVar("T")
@@ -128,11 +128,13 @@ def _layout_of(found: FoundClip, options: ReadOptions) -> tuple[Layout, tuple[st
     if isinstance(own, Layout):
         return own, ()
     if not isinstance(own, str):
-        raise ValueError(f"layout must be the name of one, got {reprlib.repr(own)}")
+        raise ValueError(f"layout must be the name of one, got {short(own)}")
     if given is not None and own == given.name:
         return given, ()
     if own not in LAYOUTS:
-        raise ValueError(f"layout {own!r} is none of {', '.join(LAYOUTS)}; give --layout FILE of that name")
+        raise ValueError(
+            f"layout {own!r:.80} is none of {', '.join(LAYOUTS)}; give --layout FILE of that name"
+        )
     return LAYOUTS[own], ()
 
 
@@ -176,7 +178,7 @@ def _found(paths: Iterable[Path]) -> Iterator[tuple[Path, list[FoundClip] | Prob
 
 
 def _read_json(path: Path) -> OneFrame | list[FoundClip]:
-    content = load_json(path)
+    content = load_json(path, unique=FIELDS)
 
     def read() -> OneFrame | list[FoundClip]:
         found = recognise(content)
@@ -189,13 +191,13 @@ def _fitting(read: Callable[[], T]) -> T:
     """Return ``read()``, whatever error content of strangers makes it raise being a ValueError."""
     try:
         return read()
-    except (TypeError, AttributeError, KeyError, OverflowError, RecursionError) as error:
+    except (TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError) as error:
         raise ValueError(f"its content fits none of the forms that are read ({FORMS}): {error}") from error
 
 
 _READERS: dict[str, Callable[[Path], OneFrame | list[FoundClip]]] = {
     ".json": _read_json,
-    ".npz": clips_of_npz,
+    ".npz": lambda path: _fitting(lambda: clips_of_npz(path)),
     ".npy": clips_of_npy,
 }
 

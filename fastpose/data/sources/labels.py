@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+_LONGEST_LINE, _MOST_ROWS = 1000, 1_000_000
 _COLUMNS = ("clip", "label", "split", "group")
 _SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
                   "test": "test", "testing": "test"}  # fmt: skip
@@ -31,7 +32,8 @@ class LabelTable:
         self._rows = rows
         self._by_last: dict[str, list[str]] = {}
         for name in rows:
-            self._by_last.setdefault(PurePosixPath(name).name, []).append(name)
+            last = PurePosixPath(name).name if name.endswith(("/", "/.")) else name.rpartition("/")[2]
+            self._by_last.setdefault(last, []).append(name)
         self._used: set[str] = set()
 
     @classmethod
@@ -45,9 +47,11 @@ class LabelTable:
             OSError: the file cannot be read.
         """
         rows: dict[str, ClipLabel] = {}
+        if Path(path).exists() and not Path(path).is_file() and not Path(path).is_dir():
+            raise ValueError(f"{path}: is no ordinary file; expected a csv table")
         try:
             with open(path, newline="", encoding="utf-8-sig") as file:
-                head = file.readline()
+                head = file.readline(_LONGEST_LINE)
                 separator = max(",;\t", key=head.count)
                 columns = [name.strip().lower() for name in head.strip().split(separator)]
                 if not {"clip", "label"} <= set(columns) or set(columns) - set(_COLUMNS):
@@ -64,8 +68,10 @@ class LabelTable:
                     if not row["clip"] or not row["label"]:
                         raise ValueError(f"line {line}: a clip without name or label")
                     name = _plain(row["clip"])
+                    if len(rows) == _MOST_ROWS:
+                        raise ValueError(f"line {line}: more than {_MOST_ROWS:,} clips")
                     if name in rows:
-                        raise ValueError(f"line {line}: clip {row['clip']!r} is named twice")
+                        raise ValueError(f"line {line}: clip {row['clip']!r:.100} is named twice")
                     rows[name] = ClipLabel(row["label"], row.get("split") or None, row.get("group") or None)
         except (ValueError, csv.Error) as error:
             raise ValueError(f"{path}: {error}") from error
@@ -149,21 +155,24 @@ def hold_out(labels: np.ndarray, groups: Sequence[str | None], fraction: float, 
     keys = [f"clip {i}" if group is None else f"group {group}" for i, group in enumerate(groups)]
     numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     group_of = np.array([numbers[key] for key in keys])
-    counts = np.zeros((len(numbers), int(labels.max()) + 1))
-    np.add.at(counts, (group_of, labels), 1)  # [groups, classes]
-    wanted = counts.sum(axis=0) * fraction
+    num_classes = int(labels.max()) + 1
     held = np.zeros(len(numbers), dtype=bool)
-    missing = wanted.copy()
+    missing = np.bincount(labels, minlength=num_classes) * fraction
+    members = np.argsort(group_of, kind="stable")
+    labels_of = np.split(labels[members], np.cumsum(np.bincount(group_of))[:-1])  # of each group
     for group in np.random.default_rng(seed).permutation(len(numbers)):
+        counts = np.bincount(labels_of[group], minlength=num_classes)
         # taken where that brings the held-out counts nearer to what is wanted
-        if np.abs(missing - counts[group]).sum() < np.abs(missing).sum():
+        if np.abs(missing - counts).sum() < np.abs(missing).sum():
             held[group] = True
-            missing -= counts[group]
+            missing -= counts
     return held[group_of]
 
 
 def _plain(name: str) -> str:
     name = name.replace("\\", "/").removeprefix("./")
+    if not name.lower().endswith(_SUFFIXES):
+        return name
     path = PurePosixPath(name)
     return str(path.with_suffix("")) if path.suffix.lower() in _SUFFIXES else name
 

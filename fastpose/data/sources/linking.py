@@ -11,7 +11,7 @@ from fastpose.data.pack.persons import (
     Poses,
     assign,
     rank_persons,
-    share_slots,
+    share_slots_of_frames,
     similarity,
     similarity_in_turn,
 )
@@ -157,9 +157,8 @@ def lay_out(
     order = rank_persons(keypoints, scores, starts) if len(starts) else starts
     most = len(order) if max_persons is None else max_persons
     if share or len(order) > most:
-        present = np.zeros((len(names), num_frames), np.bool_)
-        present[rows_of, frame_of] = True
-        slots = share_slots(present, order, most)
+        frames = np.split(frame_of, starts[1:]) if len(starts) else []
+        slots = share_slots_of_frames(frames, num_frames, order, most)
     else:
         slots = np.argsort(order)
     num_slots, num_joints = slots.max(initial=-1) + 1, keypoints.shape[1]

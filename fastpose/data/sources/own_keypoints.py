@@ -1,15 +1,16 @@
 """Keypoints in fastpose's own forms: {keypoints, scores, image_size, …} as JSON or `.npz`, and bare arrays."""
 
 import difflib
-import reprlib
-import zipfile
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastpose.data.pack.clip_check import check_name, count_numbers
+from fastpose.data.pack.short_text import short, short_names
 from fastpose.data.sources.found_clip import FoundClip
+from fastpose.data.sources.npz_file import read_arrays, read_npy
 
 # What other tools call the same; left out, every joint would count as certain.
 _OTHER_NAMES = {
@@ -17,6 +18,8 @@ _OTHER_NAMES = {
     "image_size": ("img_shape", "image_shape", "original_shape"),
 }
 FIELDS = ("keypoints", "scores", "image_size", "layout", "name", "label", "split")
+_FREE_NUMBERS = 2**23  # that empty frames may become
+_MOST_FIELDS, _MOST_LETTERS = 1000, 100  # of a clip; of a field's name
 _CTR_GCN = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -38,7 +41,7 @@ def clips_of_json(content: object) -> list[FoundClip]:
         clips = [content]
     for i, clip in enumerate(clips):
         if not isinstance(clip, dict) or "keypoints" not in clip:
-            held = f"keys {sorted(clip)[:8]}" if isinstance(clip, dict) else type(clip).__name__
+            held = f"keys {short_names(clip)}" if isinstance(clip, dict) else type(clip).__name__
             raise ValueError(
                 f"clip {i}: expected an object with keypoints, image_size and perhaps scores, got {held}"
             )
@@ -55,8 +58,7 @@ def clips_of_npz(path: Path) -> list[FoundClip]:
         ValueError: no whole archive of plain arrays, or none that is known; the text lists its arrays.
         OSError: the file cannot be read.
     """
-    with open(path, "rb"):  # says itself why a file cannot be opened
-        fields = read_npz(path, (*FIELDS, *_CTR_GCN))
+    fields = read_npz(path, (*FIELDS, *_CTR_GCN))
     if "x_train" in fields or "x_test" in fields:
         return _ctr_gcn_clips(fields)
     return [_clip(fields)]
@@ -69,20 +71,15 @@ def clips_of_npy(path: Path) -> list[FoundClip]:
         ValueError: no plain array of numbers.
         OSError: the file cannot be read.
     """
-    with open(path, "rb"):
-        pass
-    try:
-        return [FoundClip(keypoints=np.load(path, allow_pickle=False))]
-    except Exception as error:  # a damaged file makes NumPy raise nearly anything
-        raise ValueError(f"not a readable .npy file without pickled objects: {error}") from error
+    return [FoundClip(keypoints=read_npy(path))]
 
 
 def _clip(fields: dict[str, Any]) -> FoundClip:
     known = {key: fields[key] for key in FIELDS if fields.get(key) is not None}
     if "name" in known and not isinstance(known["name"], str | int):
-        raise ValueError(f"name must be text, got {reprlib.repr(known['name'])}")
+        raise ValueError(f"name must be text, got {short(known['name'])}")
     if "name" in known:
-        known["name"] = str(known["name"])
+        known["name"] = check_name(str(known["name"]), "clip")
     for key in ("keypoints", "scores"):
         if isinstance(known.get(key), list):
             known[key] = _fill_empty(known[key])
@@ -91,12 +88,19 @@ def _clip(fields: dict[str, Any]) -> FoundClip:
 
 def _fill_empty(value: list[Any]) -> Any:
     """Return nested lists as an array, with NaN where a frame or person is [] or None; as they are if that fails."""
-    for lists in (value, _filled(value, _first_full(value))):
-        try:
-            return np.array(lists, dtype=np.float64)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            continue
-    return value
+    try:
+        return np.array(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        pass
+    full = _first_full(value)
+    if count_numbers(full) > 4 * count_numbers(value) + _FREE_NUMBERS:
+        raise ValueError(
+            "keypoints or scores have far more empty frames and persons than full ones; leave them out"
+        )
+    try:
+        return np.array(_filled(value, full), dtype=np.float64)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return value
 
 
 def _first_full(value: Any) -> Any:
@@ -123,9 +127,24 @@ def _ctr_gcn_clips(arrays: dict[str, Any]) -> list[FoundClip]:
         if f"x_{split}" not in arrays:
             continue
         x, y = arrays[f"x_{split}"], arrays.get(f"y_{split}")
-        if x.ndim != 3 or x.shape[2] % 75 or y is None or len(y) != len(x):
+        if (
+            not isinstance(x, np.ndarray)
+            or x.ndim != 3
+            or x.dtype.kind != "f"
+            or 0 in x.shape
+            or x.shape[2] % 75
+            or not isinstance(y, np.ndarray)
+            or y.ndim not in (1, 2)
+            or y.dtype.kind not in "fiub"
+            or len(y) != len(x)
+            or 0 in y.shape
+        ):
+            given = (
+                f"{v.dtype} {list(v.shape)}" if isinstance(v, np.ndarray) else "no array" for v in (x, y)
+            )
             raise ValueError(
-                f"x_{split} must be [N, T, persons · 25 joints · 3] beside y_{split} of N labels, got {list(x.shape)}"
+                f"x_{split} must be [N, T, persons · 25 joints · 3] in floats beside y_{split} of N labels, got "
+                f"{' and '.join(given)}"
             )
         labels = y.argmax(axis=1) if y.ndim == 2 else y
         joints = x.reshape(*x.shape[:2], -1, 25, 3).transpose(0, 2, 1, 3, 4)  # [N, M, T, 25, 3]
@@ -150,20 +169,10 @@ def read_npz(path: Path, known: Sequence[str]) -> dict[str, Any]:
     Raises:
         ValueError: no whole `.npz` file of plain arrays, an array's name that looks mistyped, or none known.
     """
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is no zip archive")
-        with np.load(path, allow_pickle=False) as file:
-            names = list(file.files)
-            fields = {key: file[key] for key in names if key in known}
-    except Exception as error:  # a damaged archive makes zipfile and NumPy raise nearly anything
-        raise ValueError(f"not a readable .npz file without pickled objects: {error}") from error
+    fields, names = read_arrays(path, known)
     refuse_mistyped(names, known)
     if not fields:
-        raise ValueError(f"no keypoints in it; its arrays are {sorted(names)[:12]}")
-    for key, value in fields.items():
-        if not isinstance(value, np.ndarray):
-            raise ValueError(f"its member {key!r} is no array")
+        raise ValueError(f"no keypoints in it; its arrays are {short_names(names)}")
     return {
         key: _text(key, value) if value.size == 1 and value.dtype.kind in "US" else value
         for key, value in fields.items()
@@ -184,7 +193,10 @@ def refuse_mistyped(fields: Collection[str], known: Sequence[str]) -> None:
     Raises:
         ValueError: there is one; the text says what it might be.
     """
+    if len(fields) > _MOST_FIELDS:
+        raise ValueError(f"it holds {len(fields):,} arrays or fields, expected at most {_MOST_FIELDS:,}")
     for key in sorted(set(fields) - set(known)):
+        key = key[:_MOST_LETTERS]
         for field, names in _OTHER_NAMES.items():
             if field in known and field not in fields and key.lower() in names:
                 raise ValueError(f"array {key!r} is unknown: is it {field!r}?")

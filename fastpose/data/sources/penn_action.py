@@ -7,6 +7,8 @@ import numpy as np
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
 from fastpose.data.pack.layouts import PENN13
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.pack.short_text import short
+from fastpose.data.sources.mat_file import Value, read_mat
 from fastpose.data.sources.pack_log import OnError, PackLog
 
 CLASS_NAMES = (
@@ -48,12 +50,7 @@ def pack_penn_action(
 
 
 def _read_clip(path: Path) -> CheckedClip:
-    from scipy.io import loadmat
-
-    try:
-        fields = loadmat(path, variable_names=_FIELDS)
-    except Exception as error:  # a damaged file makes scipy raise nearly anything
-        raise ValueError(f"not a MATLAB v5 file: {error or type(error).__name__}") from error
+    fields = read_mat(path, _FIELDS)
     if missing := [field for field in _FIELDS if field not in fields]:
         raise ValueError(f"no {', '.join(missing)} in it")
     # Storage types differ per file, u1 among them: subtracting first would wrap around.
@@ -62,34 +59,34 @@ def _read_clip(path: Path) -> CheckedClip:
         raise ValueError(f"x {x.shape}, y {y.shape} and visibility {visibility.shape} must have one shape")
     if (num_frames := _number(fields, "nframes")) != len(x):
         raise ValueError(f"nframes is {num_frames}, but x has {len(x)} rows")
-    action = str(fields["action"].ravel()[0]) if fields["action"].size else ""
-    if action not in CLASS_NAMES:
-        raise ValueError(f"action {action!r} is not one of the 15: {', '.join(CLASS_NAMES)}")
+    action = fields["action"]
+    if not isinstance(action, str) or action not in CLASS_NAMES:
+        raise ValueError(f"action {short(action)} is not one of the 15: {', '.join(CLASS_NAMES)}")
     if (train := _number(fields, "train")) not in (1, -1):
         raise ValueError(f"train must be 1 or -1, got {train}")
     dimensions = np.asarray(fields["dimensions"]).ravel()
     if dimensions.size < 2 or dimensions.dtype.kind not in "fiu" or not np.isfinite(dimensions[:2]).all():
-        raise ValueError(f"dimensions must be [H W T], got {dimensions.tolist()}")
+        raise ValueError(f"dimensions must be [H W T], got {short(dimensions.tolist())}")
     missing_joints = (x <= 1) & (y <= 1) & (visibility == 0)
     clip = {
         "name": path.stem,
         "keypoints": np.stack([x - 1, y - 1], axis=-1)[None],
         "scores": (~missing_joints).astype(np.float32)[None],
         "label": CLASS_NAMES.index(action),
-        "image_size": dimensions[:2].astype(np.int64),
+        "image_size": dimensions[:2].tolist(),
         "split": "train" if train == 1 else "test",
     }
     return check_clip(clip, PENN13, path.stem, marked=False)  # the data set has a mark of its own
 
 
-def _frames(fields: dict, name: str) -> np.ndarray:
+def _frames(fields: dict[str, Value], name: str) -> np.ndarray:
     array = np.asarray(fields[name])
     if array.dtype.kind not in "fiub" or array.ndim != 2 or array.shape[1] != PENN13.num_joints:
         raise ValueError(f"{name} must be T×13 numbers, got {array.dtype} {list(array.shape)}")
     return array.astype(np.float64)
 
 
-def _number(fields: dict, name: str) -> int:
+def _number(fields: dict[str, Value], name: str) -> int:
     array = np.asarray(fields[name])
     if array.size != 1 or array.dtype.kind not in "fiub":
         raise ValueError(f"{name} must be one number, got {array.dtype} {list(array.shape)}")

@@ -6,14 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from fastpose.data.pack.clip_check import CheckedClip, check_clip, real_array, whole_number
+from fastpose.data.pack.clip_check import (
+    ENDLESS,
+    CheckedClip,
+    check_clip,
+    count_numbers,
+    real_array,
+    whole_number,
+)
 from fastpose.data.pack.layouts import COCO17, KINECT25, LAYOUTS, Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
+from fastpose.data.pack.short_text import short, short_names
 from fastpose.data.sources.found_clip import clip_of_detections
 from fastpose.data.sources.pack_log import OnError, PackLog
 from fastpose.data.sources.safe_pickle import load_pickle, plain
 from fastpose.settings.keypoints import KeypointOptions
 
+_LEAST_BYTES = 32  # of an annotation in a pickle
+_FREE_NUMBERS = 2**20  # that a small file may hold
 _IN_3D = (
     "; of a data set in 3D use its 2D annotation file, or for NTU RGB+D pack its .skeleton files "
     "(`fastpose pack ntu`)"
@@ -96,19 +106,26 @@ def read_annotations(
     The other arguments and the errors are those of ``pack_pyskl``.
     """
     annotations, split_names = _contents(path)
-    read = _WithKeypoints(path, kpfiles)
+    size = Path(path).stat().st_size
+    if len(annotations) * _LEAST_BYTES > size + _FREE_NUMBERS:
+        raise ValueError(f"{path}: {len(annotations):,} annotations in {size:,} bytes are no clips")
+    read = _WithKeypoints(path, kpfiles, size)
     source = _source_layout(path, annotations, read, source_layout, log)
     clips: dict[str, CheckedClip] = {}
     for index, annotation in enumerate(annotations):
         default = f"annotation {index}"
         try:
             clip = _checked(annotation, read, source, image_size, keypoints, default, labelled)
+        except SharedKeypointsError:
+            raise
         except ValueError as error:
             name = _name(annotation) if isinstance(annotation, Mapping) else None
             log.skip(name or default, "not usable", f"{path}: {error}")
             continue
         if clip.name in clips:
-            log.skip(clip.name, "a clip of this name was packed already", f"{path}: two clips {clip.name!r}")
+            log.skip(
+                clip.name, "a clip of this name was packed already", f"{path}: two clips {clip.name!r:.100}"
+            )
             continue
         log.note_clips(clip.notes)
         clips[clip.name] = clip
@@ -120,7 +137,7 @@ def _contents(path: str | Path) -> tuple[Sequence[object], Mapping[str, object] 
     split_names = None
     if isinstance(data, Mapping):
         if "annotations" not in data:
-            raise ValueError(f"{path}: no 'annotations' in it; its keys are {sorted(map(str, data))[:10]}")
+            raise ValueError(f"{path}: no 'annotations' in it; its keys are {short_names(data)}")
         data, split_names = data["annotations"], data.get("split")
     data = plain(data)
     data = data.tolist() if isinstance(data, np.ndarray) and data.dtype == object else data
@@ -131,11 +148,20 @@ def _contents(path: str | Path) -> tuple[Sequence[object], Mapping[str, object] 
     return data, split_names
 
 
-class _WithKeypoints:
-    """Finds the keypoints of an annotation: in itself, or in a file of ``kpfiles``, the last of which is kept."""
+class SharedKeypointsError(ValueError):
+    """The annotations of a small file share keypoints that would be huge, were each to have its own."""
 
-    def __init__(self, path: str | Path, kpfiles: Path | None) -> None:
+
+class _WithKeypoints:
+    """Finds the keypoints of an annotation: in itself, or in a file of ``kpfiles``, the last of which is kept.
+
+    Args:
+        size: bytes of the pickle. All annotations together hold no more numbers than it and the files of ``kpfiles``.
+    """
+
+    def __init__(self, path: str | Path, kpfiles: Path | None, size: int) -> None:
         self._path = path
+        self._left = self._room = max(size, _FREE_NUMBERS)
         self._folder = kpfiles
         self._file: Path | None = None
         self._content: Mapping[str, Any] = {}
@@ -149,7 +175,7 @@ class _WithKeypoints:
         if annotation.get("keypoint") is not None:
             return plain(annotation["keypoint"])
         if "frame_inds" not in annotation and "raw_file" not in annotation:
-            raise ValueError(f"no keypoint in it; its keys are {sorted(map(str, annotation))[:12]}")
+            raise ValueError(f"no keypoint in it; its keys are {short_names(annotation)}")
         if self._folder is None:
             raise ValueError(
                 "no keypoint in it: this is an index, whose keypoints are in the files that raw_file names; download "
@@ -167,10 +193,29 @@ class _WithKeypoints:
             if not isinstance(content, Mapping):
                 raise ValueError(f"{file}: expected a dict of clips, got {type(content).__name__}")
             self._file, self._content = file, content
+            self._left += file.stat().st_size
+            self._room += file.stat().st_size
         entry = self._content.get(_name(annotation) or "")
         if not isinstance(entry, Mapping) or entry.get("keypoint") is None:
             raise ValueError(f"no keypoints of it in {file}")
         return plain(entry["keypoint"])
+
+    def take(self, *values: object) -> None:
+        """Count the numbers of an annotation.
+
+        Raises:
+            ValueError: there are more of it alone than the files have bytes.
+            SharedKeypointsError: there are more of all.
+        """
+        count = sum(map(count_numbers, values))
+        if count > self._room:
+            raise ValueError(f"it holds {min(count, ENDLESS):,} numbers, more than the file has bytes")
+        self._left -= count
+        if self._left < 0:
+            raise SharedKeypointsError(
+                f"{self._path}: refused: its annotations share keypoints, and would hold more numbers than the file "
+                "has bytes"
+            )
 
 
 def _source_layout(
@@ -250,6 +295,7 @@ def _checked(
         raise ValueError(f"{default} has no frame_dir (its name)")
     try:
         keypoints, scores = read(annotation), plain(annotation.get("keypoint_score"))
+        read.take(keypoints, scores)
         sizes = (annotation.get("img_shape"), annotation.get("original_shape"), image_size)
         size = next((size for size in sizes if size is not None), None)
         if size is None and (options is None or options.project is None):
@@ -257,6 +303,8 @@ def _checked(
         boxes = annotation.get("frame_inds") is not None and len(_shape(keypoints)) == 3
         if boxes:
             keypoints, scores = _persons_of_boxes(keypoints, plain(annotation["frame_inds"]))
+    except SharedKeypointsError:
+        raise
     except ValueError as error:
         raise ValueError(f"clip {name!r}: {error}") from error
     try:
@@ -288,6 +336,21 @@ def _checked(
     return clip
 
 
+def member_names(members: Any, where: str) -> list[str]:
+    """Return the names of a split's clips, which may be whole numbers.
+
+    Raises:
+        ValueError: one is anything else; the text begins with ``where``.
+    """
+    members = plain(members)
+    if isinstance(members, np.ndarray):
+        members = members.ravel().tolist()
+    for member in members:
+        if not isinstance(member, str | int | np.integer):
+            raise ValueError(f"{where} must hold names of clips, got {short(member)}")
+    return list(map(str, members))
+
+
 def _persons_of_boxes(keypoints: object, frame_inds: object) -> tuple[object, object]:
     """Return keypoints [M, T, V, 2] and scores [M, T, V] of boxes [n, V, 3] in frames [n], counted from 1."""
     joints, frames = real_array(keypoints, "keypoint"), real_array(frame_inds, "frame_inds", "iu")
@@ -314,9 +377,9 @@ def _splits(
         listed = isinstance(members, Sequence | set | frozenset | np.ndarray) and not isinstance(members, str)
         if not isinstance(split, str) or not listed:
             raise ValueError(
-                f"{path}: split {split!r} must be a list of clip names, got {repr(members)[:80]}"
+                f"{path}: split {short(split)} must be a list of clip names, got {short(members)}"
             )
-        names = {str(member): None for member in members}
+        names = dict.fromkeys(member_names(members, f"{path}: split {short(split)}"))
         for name in names:
             if name not in index_of and name not in skipped:
                 log.skip(name, f"named by split {split!r}, but there is no such annotation")

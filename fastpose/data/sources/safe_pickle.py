@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from fastpose.data.core import core
+from fastpose.data.sources.pickle_reference import MOST_NUMBER_KEYS
 
 _NUMERIC = re.compile(r"[<>|=]?([biufcSU][1-9][0-9]{0,9}|\?)")
 _MAX_DIMS = 64  # NumPy's own limit
@@ -48,11 +49,19 @@ class _Budget:
 
     def __init__(self, size: int) -> None:
         self._left = 2 * size  # old protocols bring an array's bytes as text, which becomes bytes first
+        self._number_keys = 5 * MOST_NUMBER_KEYS
 
     def take(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
             raise pickle.UnpicklingError("its arrays and sets would hold more than the file does")
+
+    def take_keys(self, keys: list) -> None:
+        """Count those of a set or dict that are no text: numbers of one hash are compared with each other."""
+        count = sum(not isinstance(key, str | bytes) for key in keys)
+        self._number_keys -= count
+        if count > MOST_NUMBER_KEYS or self._number_keys < 0:
+            raise pickle.UnpicklingError(f"more than {MOST_NUMBER_KEYS} keys are no text")
 
 
 class _Array(np.ndarray):
@@ -142,7 +151,9 @@ def _cheap_keys(budget: _Budget, items: Any) -> list:
             len(item) > _MAX_KEY or any(isinstance(part, tuple) for part in item)
         ):
             raise pickle.UnpicklingError("a key of a dict or an item of a set is a tuple of tuples")
-    return list(items)
+    keys = list(items)
+    budget.take_keys(keys)
+    return keys
 
 
 class _Callable:

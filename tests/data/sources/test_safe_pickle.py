@@ -120,6 +120,10 @@ BAD = {
     "deep key": (b"})" + b"\x85" * 300 + b"Ns.", "byte 303: a key of a dict or an item"),
     "remembered key": (b"(" + doubled(8) + b"q\x00g0\nNd.", "byte 24: a key"),
     "unchanged key": (b"(" + doubled(8) + b"Nb(e(u(\x90Nd.", "byte 27: a key"),
+    "many keys": (b"}(" + b"".join(b"J" + struct.pack("<i", i) + b"N" for i in range(10_001)) + b"u.",
+                  "byte 60008: more than 10000 keys of dicts and items of sets that are no text"),
+    "large memo": (b"B" + struct.pack("<I", 20_000_000) + bytes(20_000_000) + b"r\x00\x00\x20\x01.",
+                   "byte 20000005: what it builds takes far more memory than the file has bytes"),
     "items": (b"\x8f(" + doubled(8) + b"\x90.", "byte 19: a key"),
     "frozen items": (b"(N" + doubled(8) + b"\x91.", "byte 19: a key"),
 }  # fmt: skip
@@ -131,6 +135,19 @@ def test_bad_opcodes_are_told_with_their_place(name, tmp_path):
     assert scan(data).startswith(message)
     with pytest.raises(ValueError, match=r"clips\.pkl: (refused or damaged pickle: byte|an empty file, not)"):
         load(tmp_path, data)
+
+
+@pytest.mark.skipif(native is None, reason="the reference takes seconds")
+@pytest.mark.parametrize("opcode", [b"]", b"}", b"\x8f", b"(", b")\x85", b"N\x940"])
+def test_a_few_bytes_for_each_value_are_not_enough(opcode):
+    many = 36_000_000 // len(opcode)
+    assert scan_natively(b"(" + opcode * 1000 + b"l.") == ""
+    assert "takes far more memory than the file has bytes" in scan_natively(b"(" + opcode * many + b"l.")
+
+
+def scan_natively(data: bytes) -> str:
+    assert native is not None
+    return native.scan_pickle(data)
 
 
 @pytest.mark.parametrize(
