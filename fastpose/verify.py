@@ -18,8 +18,8 @@ WITHOUT_CHECKSUMS = "made before there were checksums: read to its end, and no d
 class Arguments:
     """Read files to their end, and compare them with the checksums that they carry.
 
-    Prints a line for each file; the exit status is 1 where one is damaged. Packed clips and priors, weights, and the
-    settings and tables of runs are known.
+    Prints a line for each file; the exit status is 1 where one is damaged. Packed clips and priors, weights,
+    checkpoints, and the settings and tables of runs are known.
     """
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional]
@@ -85,11 +85,19 @@ def _pairs(path: Path) -> str:
     return f"confused classes, {len(read_pairs(path))} pairs"
 
 
+def _checkpoint(path: Path) -> str:
+    from fastpose.training.checkpoint import read_file
+
+    return f"checkpoint after {read_file(path)['epochs_done']} epochs, all checksums right"
+
+
 # What a file is known by, the end of its name, and what reads it to its end and says what it holds.
 KINDS: dict[str, Callable[[Path], str]] = {
     ".safetensors": _tensors,
     "config.json": _settings,
     "environment.json": _environment,
+    "checkpoint.pt": _checkpoint,
+    "checkpoint-before.pt": _checkpoint,
     "robustness.csv": _curve,
     "families.csv": _families,
     "confused-pairs.csv": _pairs,

@@ -66,11 +66,11 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder}: has no {CHECKPOINT} to resume from")
     newest, *others = there
     try:
-        return _read(newest)
+        return read_file(newest)
     except DamagedCheckpointError as error:
         for path in others:
             try:
-                state = _read(path)
+                state = read_file(path)
             except ValueError:
                 continue
             warnings.warn(f"{error}; the one before it is taken, {path.name}", stacklevel=2)
@@ -89,7 +89,12 @@ def check_checkpoint(path: Path) -> None:
         raise DamagedCheckpointError(f"{path}: is damaged, {damaged} in it has another checksum")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_file(path: Path) -> dict[str, Any]:
+    """Read one checkpoint.
+
+    Raises:
+        ValueError: it is damaged, foreign, or holds code.
+    """
     check_checkpoint(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

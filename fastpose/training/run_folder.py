@@ -10,6 +10,7 @@ from pathlib import Path
 from fastpose.settings import RunConfig
 from fastpose.settings.files import by_dotted_name, from_file, to_json
 from fastpose.settings.identity import settings_hash
+from fastpose.settings.json_text import read_json
 from fastpose.system.environment import describe
 from fastpose.system.files import write_text
 from fastpose.system.lock import LOCK, locked_folder
@@ -124,8 +125,8 @@ def _differences(
 def _fingerprint_of(folder: Path) -> str | None:
     """Return the fingerprint of the clips of a run, None where it is not known."""
     try:
-        found = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8")).get(FINGERPRINT)
-    except (OSError, ValueError, AttributeError):
+        found = read_json(folder / ENVIRONMENT).get(FINGERPRINT)
+    except (ValueError, AttributeError):
         return None
     return found if isinstance(found, str) else None
 

@@ -1,6 +1,7 @@
 """`fastpose verify`: a line for each file, and a status that tells damage."""
 
 import pytest
+import torch
 from support.clips import waving_clips
 from support.prediction import write_run
 
@@ -8,6 +9,7 @@ from fastpose import verify
 from fastpose.data import PackedClips
 from fastpose.data.denoising.denoiser import Denoiser
 from fastpose.settings.files import to_json
+from fastpose.training.checkpoint import save_checkpoint
 from fastpose.weights import load_model
 from fastpose.weights.named import locate
 
@@ -25,6 +27,7 @@ def folder(tmp_path, monkeypatch):
     (run / "robustness.csv").write_text(
         "run,alpha,top1_percent,top5_percent,mean_class_percent,num_clips\none,0,50,100,50,8\n"
     )
+    save_checkpoint(run, {"epochs_done": 3, "model": {"weight": torch.arange(1000.0)}, "optimizer": {}})
     return tmp_path
 
 
@@ -39,6 +42,7 @@ def test_all_that_is_whole(folder, capsys):
         [
             "clips.safetensors: whole: packed clips, all checksums right",
             "prior.safetensors: whole: prior of body motion, all checksums right",
+            "runs/one/checkpoint.pt: whole: checkpoint after 3 epochs, all checksums right",
             "runs/one/config.json: whole: settings",
             "runs/one/environment.json: whole: what a run depended on",
             "runs/one/model.safetensors: whole: weights, all checksums right",
@@ -66,6 +70,19 @@ def test_a_wrong_bit_anywhere_is_found(folder, capsys, file, said):
         assert status == 1
         assert line.startswith(f"{file}: ")
         assert not line.startswith(f"{file}: whole"), place
+
+
+def test_a_wrong_number_in_a_checkpoint_is_found(folder, capsys):
+    """Its archive has bytes beside them that only fill up."""
+    path = folder / "runs/one/checkpoint.pt"
+    content = path.read_bytes()
+    number = torch.tensor(321.0).numpy().tobytes()
+    path.write_bytes(content.replace(number, torch.tensor(322.0).numpy().tobytes(), 1))
+    assert lines_of(capsys, path)[0] == 1
+    path.write_bytes(content[:-100])
+    assert lines_of(capsys, path)[0] == 1
+    path.write_bytes(content)
+    assert lines_of(capsys, path)[0] == 0
 
 
 def test_damaged_weights_and_priors_are_refused_at_opening(folder):
