@@ -83,6 +83,27 @@ def test_what_was_trained_may_not_change(tmp_path):
         run(QUICK, tmp_path, resume=True)
 
 
+def test_a_run_goes_on_with_its_clips_wherever_they_lie(tmp_path):
+    run(QUICK, tmp_path)
+    moved = replace(changed(epochs=3), data=replace(QUICK.data, data="elsewhere/clips.safetensors"))
+    run(moved, tmp_path, resume=True)
+    assert len(rows_of(tmp_path / "run/metrics.csv")) == 3
+    others = waving_clips(12, seed=1)
+    with pytest.raises(
+        ValueError, match=r"differ in data\.data \(other clips than 'elsewhere/clips.* held there"
+    ):
+        run_experiment(others, {"run": moved}, tmp_path, resume=True, echo=lambda text: None)
+
+
+def test_a_run_made_before_there_were_fingerprints_goes_by_the_path(tmp_path):
+    run(QUICK, tmp_path)
+    (tmp_path / "run/environment.json").write_text("{}")
+    moved = replace(QUICK, data=replace(QUICK.data, data="elsewhere.safetensors"))
+    with pytest.raises(ValueError, match=r"differ in data\.data \('synthetic' there\)"):
+        run(moved, tmp_path, resume=True)
+    run(QUICK, tmp_path, resume=True)
+
+
 def test_nothing_to_resume(tmp_path):
     with pytest.raises(ValueError, match=f"--resume: none of run is in {tmp_path / 'absent'}$"):
         run(QUICK, tmp_path / "absent", resume=True)
