@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from fastpose.system.files import atomic_path
+from fastpose.weights.weight_files import check_saved
 
 CHECKPOINT = "checkpoint.pt"
 BEFORE = "checkpoint-before.pt"  # the one that the newest took the place of
@@ -81,6 +84,8 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 def check_checkpoint(path: Path) -> None:
     """Raise `DamagedCheckpointError` unless each part of a checkpoint has the checksum that was written with it."""
     try:
+        if not check_saved(path):
+            raise ValueError("no file of torch.save")
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -97,7 +102,9 @@ def read_file(path: Path) -> dict[str, Any]:
     """
     check_checkpoint(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # Mapped, a tensor ends where the file does; read, it would reach as far as the pickle says.
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        state = tree_map_only(Tensor, _own_copy, state)
     except Exception as error:  # torch raises whatever a foreign file leads it to
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path}: is no checkpoint of a fastpose run ({reason})") from error
@@ -105,3 +112,11 @@ def read_file(path: Path) -> dict[str, Any]:
         held = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise ValueError(f"{path}: is no checkpoint of a fastpose run (it holds {held[:100] or 'nothing'})")
     return state
+
+
+def _own_copy(tensor: Tensor) -> Tensor:
+    """Return a tensor of a mapped file in memory of its own; ValueError where it is no plain one within the file."""
+    whole = tensor.layout == torch.strided and not tensor.is_quantized and tensor.device.type == "cpu"
+    if not whole or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError("it holds a tensor of more numbers than the file has")
+    return tensor.clone()

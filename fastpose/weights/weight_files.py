@@ -77,12 +77,12 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
                 metadata = file.metadata() or {}
             content = safetensors.torch.load_file(path)
         else:
-            is_zip = _check_saved(path)
+            is_zip = check_saved(path)
             with torch.serialization.safe_globals(UNREAD), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # on pickles that it then refuses
                 # Mapped, a tensor ends where the file does; read, it would reach as far as the pickle says.
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except _RefusedError as error:
+    except RefusedError as error:
         raise ValueError(f"{path} is damaged or no checkpoint: {error}") from error
     except OSError:
         raise
@@ -96,15 +96,15 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     return _plain_names(_find_state(content, path), path), metadata
 
 
-class _RefusedError(ValueError):
+class RefusedError(ValueError):
     """A file of torch.save that torch must not see."""
 
 
-def _check_saved(path: Path) -> bool:
+def check_saved(path: Path) -> bool:
     """Return whether a file of torch.save is a zip archive.
 
     Raises:
-        _RefusedError: its pickles would take far more memory than it has bytes, or its members are packed.
+        RefusedError: its pickles would take far more memory than it has bytes, or its members are packed.
     """
     with open(path, "rb") as file:
         head = file.read(len(ZIP_HEAD))
@@ -119,7 +119,7 @@ def _check_saved(path: Path) -> bool:
                         place = pickle_end(mapped, place)
                 except ValueError as error:  # of other faults torch tells
                     if TOO_COSTLY in str(error):
-                        raise _RefusedError(f"its pickles cannot be read: {error}") from error
+                        raise RefusedError(f"its pickles cannot be read: {error}") from error
             return False
         if not zipfile.is_zipfile(file):
             return True  # torch says so, too
@@ -128,21 +128,21 @@ def _check_saved(path: Path) -> bool:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
                 if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-                    raise _RefusedError(
+                    raise RefusedError(
                         "it is a zip archive with compressed members, of which torch.save makes none"
                     )
                 if sum(member.file_size for member in members) > size:
-                    raise _RefusedError("the members of its zip archive are larger than the file")
+                    raise RefusedError("the members of its zip archive are larger than the file")
                 for member in members:
                     is_pickle = member.filename.endswith(".pkl")
                     if is_pickle and TOO_COSTLY in (fault := core.scan_pickle(archive.read(member))):
-                        raise _RefusedError(
+                        raise RefusedError(
                             f"its {PurePosixPath(member.filename).name} cannot be read: {fault}"
                         )
-        except _RefusedError:
+        except RefusedError:
             raise
         except Exception as error:  # a damaged archive makes zipfile raise nearly anything
-            raise _RefusedError(f"its zip archive is cut off or broken ({error})") from error
+            raise RefusedError(f"its zip archive is cut off or broken ({error})") from error
     return True
 
 
