@@ -149,12 +149,14 @@ def main(argv: list[str] | None = None) -> int:
 def _plan(arguments: Arguments, packed: "PackedClips") -> tuple[dict[str, RunConfig], Path]:
     """Return the settings of each run by the name of its folder, and the folder that holds those; print notes."""
     from fastpose.data.pack.fingerprint import fingerprint
+    from fastpose.system.files import check_output_folder
     from fastpose.training.experiment import new_folder, plan_runs
     from fastpose.training.front_end_choice import choose_front_end
     from fastpose.training.leave_one_out import leave_one_out
     from fastpose.training.run_folder import told_apart
 
     base = RunConfig(**{name: getattr(arguments, name) for name in SECTIONS})
+    check_output_folder(arguments.out or Path("runs"))
     if arguments.leave_one_out and not is_changed(base.optim, "train_families"):
         base = replace(base, optim=replace(base.optim, train_families=FAMILIES))
     if arguments.front_end == AUTO:

@@ -32,9 +32,7 @@ def save_checkpoint(folder: Path, state: dict[str, object]) -> None:
             torch.save(state, partial)
         except RuntimeError as error:  # of torch's own writer, which does not say which file
             reason = str(error).partition("\n")[0]
-            raise OSError(
-                f"{folder / CHECKPOINT}: cannot be written; is the disk full? ({reason})"
-            ) from error
+            raise OSError(f"is the disk full? {reason}") from error
         _keep_before(folder)
 
 
