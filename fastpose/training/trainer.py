@@ -46,6 +46,12 @@ def _summary(row: dict[str, float | int]) -> dict[str, str]:
     return shown | ({"val": f"{row['val_top1_percent']:.1f}"} if "val_top1_percent" in row else {})
 
 
+def _refuse_divergence(totals: EpochTotals, epoch: int) -> None:
+    """Raise ValueError where the loss was not finite, before a checkpoint keeps such weights."""
+    if not math.isfinite(loss := float(totals.sums["loss"])):
+        raise ValueError(f"the loss of epoch {epoch} is {loss}: training diverged; try a smaller --lr")
+
+
 class Trainer:
     """Trains the model of ``setup``, writing its run folder.
 
@@ -275,6 +281,7 @@ class Trainer:
                 shared = self.setup.step.shared
                 wanted = self._ask() if shared is None else float(shared.answer)
                 if wanted == END or (wanted == SAVE and totals.steps < steps):
+                    _refuse_divergence(totals, epoch)
                     self._save(epoch, totals)
                 if wanted == END:
                     raise KeyboardInterrupt
@@ -283,12 +290,9 @@ class Trainer:
         if self.setup.average is not None:
             average_statistics(self.setup.average.module, self.processes)
         self.processes.add(totals.correct, totals.known)
+        _refuse_divergence(totals, epoch)
         count = len(self.setup.order)
         means = {name: float(value) / count for name, value in totals.sums.items()}
-        if not math.isfinite(means["loss"]):
-            raise ValueError(
-                f"the loss of epoch {epoch} is {means['loss']}: training diverged; try a smaller --lr"
-            )
         seconds = begun.seconds + time.perf_counter() - started
         return {
             "epoch": epoch,
