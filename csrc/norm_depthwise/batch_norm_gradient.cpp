@@ -141,7 +141,7 @@ struct InputGradient {
         access.read(channels.slope.data() + channel, slope);
         access.read(channels.offset.data() + channel, offset);
         Element* const to = result.rows() + channel;
-        Element* const residual_to = residual.rows() + channel;
+        Element* const residual_to = kResidual ? residual.rows() + channel : nullptr;
         each_row(
             parts.size(part),
             [&](std::int64_t row) {
