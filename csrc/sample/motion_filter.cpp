@@ -15,6 +15,7 @@ namespace {
 constexpr int kFillingRounds = 3;
 constexpr double kLeastNoise = 1e-3;  // of the box, squared, while missing joints are filled in
 constexpr double kHalfBox = 2.4;      // deviations of the joints from the centre of the box to its side
+constexpr double kLeastHalf = 1e-6;   // of a box, pixels; a person that is smaller is a point
 constexpr double kLeastSpread = 0.03;
 
 constexpr std::array kDriftShares = {0.05, 0.15, 0.3, 0.5, 0.7, 0.85, 1.0};
@@ -34,7 +35,7 @@ std::int64_t whole_vectors(std::int64_t count) {
 double half_box(const double (&variance)[2], double noise_x, double noise_y) {
   const double spread = std::max(own_variance(variance[0], noise_x), own_variance(variance[1], noise_y));
   const double half = kHalfBox * std::sqrt(spread);
-  return half > 0.0 ? half : 1.0;
+  return half > kLeastHalf ? half : 1.0;
 }
 
 // Sums of logarithms as products: numbers in [1, 2), and the powers of two taken out of them.

@@ -19,6 +19,7 @@ FULL = 0.98  # present joints of a track that the first round of fitting takes
 ROUNDS = 3
 FOLDS = 5
 HALF_BOX = 2.4  # deviations of the joints of a person from the centre of the box to its side
+LEAST_HALF = 1e-6  # of a box, in the units of its points; a person that is smaller is a point
 LEAST_SPREAD = 0.03  # of the measured variance, that is the person's own whatever the noise
 LEAST_NOISE = 1e-3  # of the box, squared, while missing joints are filled in
 
@@ -40,7 +41,8 @@ def box_of(points: Array, present: NDArray[np.bool_], noise: Array) -> Box:
     known = points[present]
     variance = known.var(axis=0)
     spread = np.maximum(variance - noise, LEAST_SPREAD * variance).max()
-    return Box(known.mean(axis=0), HALF_BOX * float(np.sqrt(spread)) or 1.0)
+    half = HALF_BOX * float(np.sqrt(spread))
+    return Box(known.mean(axis=0), half if half > LEAST_HALF else 1.0)
 
 
 @functools.lru_cache(maxsize=256)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastpose.data.denoising.motion_prior import FREQUENCIES, HALF_BOX, LEAST_NOISE, LEAST_SPREAD
+from fastpose.data.denoising.motion_prior import FREQUENCIES, HALF_BOX, LEAST_HALF, LEAST_NOISE, LEAST_SPREAD
 
 FILLING_ROUNDS = 3
 
@@ -195,7 +195,7 @@ class MotionFilter:
     @staticmethod
     def _half(variance: Tensor, noise: Tensor) -> Tensor:
         spread = HALF_BOX * own_variance(variance, noise).amax(1).sqrt()
-        return torch.where(spread > 0, spread, 1)
+        return torch.where(spread > LEAST_HALF, spread, 1)
 
     def _coefficients(self, scaled: Tensor) -> Tensor:
         return torch.einsum("ntvd,kt->nvdk", scaled, self.cosines).flatten(1) / scaled.shape[1]

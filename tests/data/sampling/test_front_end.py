@@ -276,7 +276,7 @@ BAD_CLIPS = {
 
 @pytest.mark.parametrize("alpha", [0.0, 1e3])
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("fault", [*BAD_CLIPS, "never seen", "one vanishes", "constant"])
+@pytest.mark.parametrize("fault", [*BAD_CLIPS, "never seen", "one vanishes", "constant", "tiny"])
 def test_whatever_a_clip_is_the_sample_is_finite_and_alike_on_all_backends(fault, part, alpha):
     pack = moving_pack(BAD_CLIPS.get(fault, [30]), persons=2)
     length = int(pack.num_frames[0])
@@ -286,6 +286,8 @@ def test_whatever_a_clip_is_the_sample_is_finite_and_alike_on_all_backends(fault
         pack.scores[length + 4 :] = 0
     elif fault == "constant":
         pack.keypoints[:] = 400
+    elif fault == "tiny":
+        pack.keypoints[:] *= 1e-42
     sampler = ClipSampler(pack, clip_len=CLIP_LEN, train=False, prior=PRIOR, **PARTS[part])
     got, expected = (each.batch([0], alpha=alpha) for each in (sampler, reference_of(sampler)))
     for name in ("keypoints", "presence", "noise_levels"):
