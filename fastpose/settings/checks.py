@@ -2,13 +2,13 @@
 
 import math
 import os
-import reprlib
 import warnings
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from fastpose.settings.families import FAMILIES, check_families
+from fastpose.settings.short_text import short
 
 MOST_EPOCHS = 1_000_000
 MOST_CLIPS = 2**31 - 1  # of a set, or of a batch
@@ -29,7 +29,7 @@ def check(config: Any, expected: str, holds: Callable[[Any], object], *names: st
             good = bool(holds(value))
         except (TypeError, ValueError, IndexError, OverflowError):
             good = False
-        require(good, f"{name} = {reprlib.repr(value)}: expected {expected}")
+        require(good, f"{name} = {short(value)}: expected {expected}")
 
 
 def check_words(config: Any) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import json
-import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -12,6 +11,7 @@ from fastpose.settings.checks import is_text, require
 from fastpose.settings.json_text import read_json
 from fastpose.settings.presets import PRESETS
 from fastpose.settings.run import RunConfig
+from fastpose.settings.short_text import short
 
 
 def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str = "config") -> RunConfig:
@@ -20,7 +20,7 @@ def from_dict(values: dict[str, Any], base: RunConfig | None = None, source: str
 
 
 def _merge(base: Any, values: Any, where: str) -> Any:
-    require(isinstance(values, dict), f"{where}: expected an object of settings, got {reprlib.repr(values)}")
+    require(isinstance(values, dict), f"{where}: expected an object of settings, got {short(values)}")
     hints = get_type_hints(type(base))
     changes: dict[str, Any] = {}
     for key, value in values.items():
@@ -28,7 +28,7 @@ def _merge(base: Any, values: Any, where: str) -> Any:
         if section is None:
             close = difflib.get_close_matches(key[:100], hints, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(hints)}"
-            raise ValueError(f"{where}: unknown setting {reprlib.repr(key)}{hint}")
+            raise ValueError(f"{where}: unknown setting {short(key)}{hint}")
         current = changes.get(section, getattr(base, section))
         if section != key:
             changes[section] = _merge(current, {key: value}, where)
@@ -48,7 +48,7 @@ def _section_of(base: Any, key: str) -> str | None:
 def _coerce(value: Any, hint: Any, where: str) -> Any:
     """Check ``value`` from JSON against the field's type, turning lists to tuples and alphas to text."""
     args: tuple[Any, ...] = getattr(hint, "__args__", ())
-    shown = reprlib.repr(value)
+    shown = short(value)
     origin = getattr(hint, "__origin__", None)
     if origin is Literal:
         require(value in args, f"{where} = {shown}: expected one of {', '.join(map(repr, args))}")

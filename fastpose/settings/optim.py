@@ -1,7 +1,6 @@
 """Training: steps, schedule, noise of the noisy view, validation, and where it runs."""
 
 import math
-import reprlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +14,7 @@ from fastpose.settings.checks import (
     settle_families,
     settle_levels,
 )
+from fastpose.settings.short_text import short
 
 
 def parse_alpha(text: str) -> tuple[float, float]:
@@ -26,7 +26,7 @@ def parse_alpha(text: str) -> tuple[float, float]:
         low = high = math.nan
     require(
         len(parts) <= 2 and 0 <= low <= high < math.inf,
-        f"alpha = {reprlib.repr(text)}: expected a number ≥ 0 such as 0.025, or a range such as 0:0.2",
+        f"alpha = {short(text)}: expected a number ≥ 0 such as 0.025, or a range such as 0:0.2",
     )
     return low, high
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from fastpose.data.core import core
-from fastpose.data.pack.short_text import short
 from fastpose.data.sources.npz_file import check_list
 from fastpose.data.sources.pickle_reference import TOO_COSTLY, pickle_end
+from fastpose.settings.short_text import short
 
 CONTAINER_KEYS = (
     "state_dict",

@@ -14,7 +14,7 @@ from fastpose.data.pack.clip_check import CheckedClip, check_name
 from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.limits import MOST_CLASSES
 from fastpose.data.pack.presence import given_joints
-from fastpose.data.pack.short_text import short
+from fastpose.settings.short_text import short
 
 
 def name_hash(name: str) -> int:

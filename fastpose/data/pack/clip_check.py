@@ -12,8 +12,8 @@ from fastpose.data.pack.layouts import Layout
 from fastpose.data.pack.limits import MOST_CLASSES, MOST_LETTERS, MOST_NUMBERS
 from fastpose.data.pack.persons import match_slots
 from fastpose.data.pack.presence import MAX_COORDINATE, given_joints
-from fastpose.data.pack.short_text import short, short_names
 from fastpose.settings.keypoints import KeypointOptions
+from fastpose.settings.short_text import short, short_names
 
 _KNOWN_FIELDS = {"name", "keypoints", "scores", "label", "image_size", "split"}
 _MAX_SIDE = 2**31 - 1

@@ -1,7 +1,6 @@
 """What the V keypoints of a person are: their names, sides and limbs."""
 
 import json
-import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastpose.data.pack.limits import MOST_JOINTS
-from fastpose.data.pack.short_text import short_names
 from fastpose.settings.json_text import read_json
+from fastpose.settings.short_text import short, short_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +36,17 @@ class Layout:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"a layout's name must be a non-empty string, got {reprlib.repr(self.name)}")
+            raise ValueError(f"a layout's name must be a non-empty string, got {short(self.name)}")
         if len(self.name) > 200:
             raise ValueError(f"a layout's name may have 200 letters, got {len(self.name):,}")
         for field in ("joints", "pairs", "limbs"):
             value = getattr(self, field)
             if isinstance(value, str) or not isinstance(value, Iterable):
-                raise ValueError(f"layout {self.name!r}: {field} must be a tuple, got {reprlib.repr(value)}")
+                raise ValueError(f"layout {self.name!r}: {field} must be a tuple, got {short(value)}")
             object.__setattr__(self, field, tuple(value))
         if not all(isinstance(joint, str) and joint for joint in self.joints):
             raise ValueError(
-                f"layout {self.name!r}: joints must be non-empty strings, got {reprlib.repr(self.joints)}"
+                f"layout {self.name!r}: joints must be non-empty strings, got {short(self.joints)}"
             )
         if not self.joints or len(set(self.joints)) != len(self.joints):
             raise ValueError(f"layout {self.name!r}: joints must be one or more distinct names")
@@ -68,12 +67,12 @@ class Layout:
             ends = tuple(pair) if isinstance(pair, list | tuple) else ()
             if len(ends) != 2 or any(isinstance(end, bool) or not isinstance(end, int) for end in ends):
                 raise ValueError(
-                    f"layout {self.name!r}: {field} must hold pairs of joint numbers, got {reprlib.repr(pair)}"
+                    f"layout {self.name!r}: {field} must hold pairs of joint numbers, got {short(pair)}"
                 )
             if not all(0 <= end < len(self.joints) for end in ends) or ends[0] == ends[1]:
                 raise ValueError(
                     f"layout {self.name!r}: {field} must join two of the joints 0..{len(self.joints) - 1}, "
-                    f"got {reprlib.repr(ends)}"
+                    f"got {short(ends)}"
                 )
             checked.append(ends)
         return tuple(checked)

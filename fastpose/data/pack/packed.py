@@ -1,7 +1,6 @@
 """Packed clips: every keypoint of a data set in a few flat arrays, one memory-mapped file."""
 
 import json
-import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from fastpose.data.pack.layouts import Layout, convert, get_layout
 from fastpose.data.sources.frame_lists import clip_of_frames
 from fastpose.settings.json_text import parse_json
 from fastpose.settings.keypoints import KeypointOptions
+from fastpose.settings.short_text import short
 from fastpose.system.tensor_file import check_arrays, check_header
 
 # Arrays of a pack: dtype and shape, where n, rows and V must agree between them.
@@ -359,7 +359,7 @@ class PackedClips:
             blob, name_offsets = arrays.pop("names"), arrays.pop("name_offsets")
             split_names = parse_json(texts["splits"])
             if not isinstance(split_names, list) or not all(isinstance(name, str) for name in split_names):
-                raise ValueError(f"splits must be a list of names, got {reprlib.repr(split_names)}")
+                raise ValueError(f"splits must be a list of names, got {short(split_names)}")
             splits = {name: arrays.pop(f"split/{name}") for name in split_names}
             if set(arrays) != set(_ARRAYS):
                 unfit = sorted(set(arrays) ^ set(_ARRAYS))

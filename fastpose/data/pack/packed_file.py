@@ -73,7 +73,7 @@ def split_names(blob: np.ndarray, offsets: np.ndarray, count: int) -> list[str]:
     """
     if blob.dtype != np.uint8 or blob.ndim != 1 or offsets.dtype != np.int64 or offsets.ndim != 1:
         raise ValueError("names must be uint8 [bytes] with int64 name_offsets [n + 1]")
-    if offsets.size != count + 1:
+    if count < 1 or offsets.size != count + 1:
         raise ValueError(f"name_offsets must be int64 [{count + 1}], as offsets are, got [{offsets.size}]")
     if offsets[0] != 0 or offsets[-1] != blob.size or (offsets[1:] <= offsets[:-1]).any():
         raise ValueError("name_offsets do not cover names")

@@ -5,7 +5,6 @@ the filter unharmed.
 """
 
 import base64
-import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +25,7 @@ from fastpose.data.denoising.smoothing import noise_variances
 from fastpose.data.pack.packed import PackedClips
 from fastpose.data.pack.presence import present_joints
 from fastpose.settings.sampling import MAX_SAMPLE_JOINTS
+from fastpose.settings.short_text import short
 
 LEAST_VARIANCE = 1e-9  # of the box, squared: what float32 can tell from nothing beside a variance of 1
 LEAST_KNOWN = 1e-6  # of the box, squared: a joint that is always at its very centre was never seen
@@ -155,7 +155,7 @@ class SamplePrior:
 
 def _numbers(values: dict[str, Any], name: str) -> NDArray[np.float32]:
     if not isinstance(values[name], str):
-        raise ValueError(f"{name}: expected numbers in base64, got {reprlib.repr(values[name])}")
+        raise ValueError(f"{name}: expected numbers in base64, got {short(values[name])}")
     content = base64.b64decode(values[name], validate=True)
     if len(content) % 4:
         raise ValueError(f"{name}: {len(content)} bytes are no numbers of 4 bytes each")
@@ -165,7 +165,7 @@ def _numbers(values: dict[str, Any], name: str) -> NDArray[np.float32]:
 def _number(values: dict[str, Any], name: str) -> float:
     value = values[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**63:
-        raise ValueError(f"{name}: expected a number, got {reprlib.repr(value)}")
+        raise ValueError(f"{name}: expected a number, got {short(value)}")
     return float(value)
 
 

@@ -15,7 +15,6 @@ from fastpose.data.pack import clip_builder
 from fastpose.data.pack.clip_check import CheckedClip
 from fastpose.data.pack.layouts import KINECT25, Layout
 from fastpose.data.pack.packed import PackedClips
-from fastpose.data.pack.short_text import short_names
 from fastpose.data.sources.found_files import (
     SUFFIXES,
     Problem,
@@ -29,6 +28,7 @@ from fastpose.data.sources.ntu import IMAGE_SIZE
 from fastpose.data.sources.pack_log import PackLog
 from fastpose.data.sources.pyskl import member_names, read_annotations
 from fastpose.data.sources.unlabelled import NO_CLASSES, pack_unlabelled
+from fastpose.settings.short_text import short_names
 
 FILES_PER_CALL = 64  # of `.skeleton` files; the model waits for the first of these calls
 CLIPS_PER_GROUP = 256

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
 from fastpose.data.pack.layouts import LAYOUTS, Layout
-from fastpose.data.pack.short_text import short
 from fastpose.data.sources.estimators.recognise import FORMS, OneFrame, recognise
 from fastpose.data.sources.found_clip import FoundClip, frame_number
 from fastpose.data.sources.json_file import load_json
 from fastpose.data.sources.own_keypoints import FIELDS, clips_of_json, clips_of_npy, clips_of_npz
 from fastpose.settings.keypoints import KeypointOptions
+from fastpose.settings.short_text import short
 
 T = TypeVar("T")
 SUFFIXES = (".json", ".npz", ".npy")

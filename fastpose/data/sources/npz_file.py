@@ -35,7 +35,7 @@ def read_npy(path: Path) -> np.ndarray:
             file.seek(0)
             return np.load(file, allow_pickle=False)
         except Exception as error:  # a damaged file makes NumPy raise nearly anything
-            raise ValueError(f"not a readable .npy file without pickled objects: {error}") from error
+            raise ValueError(f"not a readable .npy file without pickled objects: {error!s:.300}") from error
 
 
 def read_arrays(path: Path, wanted: Container[str]) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -61,7 +61,7 @@ def read_arrays(path: Path, wanted: Container[str]) -> tuple[dict[str, np.ndarra
                             found[_name(member)] = np.lib.format.read_array(array, allow_pickle=False)
                 return found, [_name(member) for member in members]
         except Exception as error:  # a damaged archive makes zipfile and NumPy raise nearly anything
-            raise ValueError(f"not a readable .npz file without pickled objects: {error}") from error
+            raise ValueError(f"not a readable .npz file without pickled objects: {error!s:.300}") from error
 
 
 def _name(member: zipfile.ZipInfo) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastpose.data.pack.clip_check import check_name, count_numbers
-from fastpose.data.pack.short_text import short, short_names
 from fastpose.data.sources.found_clip import FoundClip
 from fastpose.data.sources.npz_file import read_arrays, read_npy
+from fastpose.settings.short_text import short, short_names
 
 # What other tools call the same; left out, every joint would count as certain.
 _OTHER_NAMES = {

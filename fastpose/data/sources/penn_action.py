@@ -7,9 +7,9 @@ import numpy as np
 from fastpose.data.pack.clip_check import CheckedClip, check_clip
 from fastpose.data.pack.layouts import PENN13
 from fastpose.data.pack.packed import PackedClips
-from fastpose.data.pack.short_text import short
 from fastpose.data.sources.mat_file import Value, read_mat
 from fastpose.data.sources.pack_log import OnError, PackLog
+from fastpose.settings.short_text import short
 
 CLASS_NAMES = (
     "baseball_pitch", "baseball_swing", "bench_press", "bowl", "clean_and_jerk", "golf_swing", "jump_rope",

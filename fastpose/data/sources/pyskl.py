@@ -16,11 +16,11 @@ from fastpose.data.pack.clip_check import (
 )
 from fastpose.data.pack.layouts import COCO17, KINECT25, LAYOUTS, Layout, get_layout, tell_conversion
 from fastpose.data.pack.packed import PackedClips
-from fastpose.data.pack.short_text import short, short_names
 from fastpose.data.sources.found_clip import clip_of_detections
 from fastpose.data.sources.pack_log import OnError, PackLog
 from fastpose.data.sources.safe_pickle import load_pickle, plain
 from fastpose.settings.keypoints import KeypointOptions
+from fastpose.settings.short_text import short, short_names
 
 _LEAST_BYTES = 32  # of an annotation in a pickle
 _FREE_NUMBERS = 2**20  # that a small file may hold
