@@ -87,7 +87,7 @@ def test_bad_alphas_are_named(text):
         ({"optim": {"epochs": "3"}}, "epochs = '3': expected int"),
         ({"optim": {"epochs": True}}, "epochs = True: expected int"),
         ({"optim": 3}, "optim: expected an object"),
-        ({"optim": {"lr": 10**400}}, "lr = 10{400}: expected float"),
+        ({"optim": {"lr": 10**400}}, r"lr = 10+\.{3}0+: expected a number of the usual size"),
         ({"data": {"size": [56]}}, "size = .*expected 2 numbers"),
         ({"data": {"test_on": "val"}}, "val_clips > 0"),
         ({"model": {"input": "depth"}}, "input = 'depth': expected one of"),
