@@ -111,7 +111,15 @@ def test_a_job_that_is_preempted_begins_again(tmp_path):
     assert log.read_text().count("Loading pickle") == 2
 
 
-@pytest.mark.usefixtures("_support_in_processes")
+@pytest.fixture
+def _heard_ctrl_c():
+    """Undo what a shell does to jobs in its background, which ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_support_in_processes", "_heard_ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ending_ends_all_jobs_here(tmp_path, number):
     jobs = jobs_of(tmp_path, "go on", "go on", "end")
