@@ -187,7 +187,7 @@ def test_each_epoch_is_told_once_it_is_written(tmp_path):
 
     setup = Setup(VALIDATED, waving_clips())
     with pytest.raises(StopIteration):
-        Trainer(setup, tmp_path, quiet=True, checkpoint_seconds=0, on_epoch=on_epoch).fit()
+        Trainer(setup, tmp_path, quiet=True, on_epoch=on_epoch).fit()
     assert [(epoch, rows) for epoch, _, rows in told] == [(0, 1), (1, 2)]
     for row, (_, score, _) in zip(rows_of(tmp_path / "metrics.csv"), told, strict=True):
         assert float(row["val_top1_percent"]) == pytest.approx(score, rel=1e-5)
