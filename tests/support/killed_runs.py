@@ -25,7 +25,7 @@ from fastpose.training.trainer import Trainer
 CONFIG = replace(
     TINY,
     model=ModelConfig(model="dct_mlp"),
-    optim=replace(TINY.optim, epochs=25, batch_size=4, checkpoint_minutes=0.0),
+    optim=replace(TINY.optim, epochs=40, batch_size=4, checkpoint_minutes=0.0),
 )
 # What the writing of a checkpoint and of other files calls, by module and name.
 CALLS = ((torch, "save"), (os, "link"), (os, "replace"), (os, "fsync"), (checkpoint, "_keep_before"))
