@@ -17,6 +17,7 @@ from fastpose.system.errors import error_sentence
 from fastpose.system.openmp import keep_blas_alone, share_processors
 
 T = TypeVar("T")
+SHARED = ("train",)  # commands that several processes do together
 
 
 def program_name(command: str) -> str:
@@ -66,6 +67,9 @@ def parse_arguments(
         command: The command's name, "train".
         default: Instance that holds the defaults; by default those of the dataclass.
         common: Nested fields that bare --help lists in full, the others by name only; none to list all.
+
+    Raises:
+        ValueError: This is one of several processes, which would each do the whole of the command.
     """
     import tyro
 
@@ -77,6 +81,11 @@ def parse_arguments(
     if topic is not None:
         print(format_help(kind, program, default=default, common=common, topic=topic or None))
         sys.exit(0)
+    if _rank() and command not in SHARED:
+        raise ValueError(
+            f"WORLD_SIZE = {os.environ['WORLD_SIZE']}: {command} runs in one process; only {', '.join(SHARED)} is for "
+            "torchrun"
+        )
     given: dict[str, Any] = {} if default is None else {"default": default}
     return tyro.cli(kind, args=argv, prog=program, config=(tyro.conf.OmitArgPrefixes,), **given)
 

@@ -11,7 +11,7 @@ import pytest
 from support.clips import waving_clips
 from support.training import assert_equal_runs, rows_of
 
-from fastpose import train
+from fastpose import evaluate, reproduce, sweep, train, verify
 from fastpose.training.checkpoint import read_checkpoint
 
 FLAGS = [
@@ -104,6 +104,16 @@ def test_failures_name_their_rank(data, tmp_path):
     errors = [line for line in told.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: rank 0: {tmp_path / 'runs' / RUN} exists; use --resume")
+
+
+@pytest.mark.parametrize("command", [evaluate, reproduce, sweep, verify])
+def test_what_one_process_does_is_refused(command, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert command.main(["absent", "--out", "absent"]) == 2
+    name = command.__name__.removeprefix("fastpose.")
+    told = capsys.readouterr().err
+    assert told == f"error: rank 1: WORLD_SIZE = 2: {name} runs in one process; only train is for torchrun\n"
 
 
 @pytest.mark.parametrize(
