@@ -17,7 +17,7 @@ from fastpose import train
 from fastpose.models.dct_mlp import DctMLP
 from fastpose.models.registry import MODELS
 from fastpose.settings import ModelConfig
-from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
+from fastpose.training.checkpoint import BEFORE, CHECKPOINT, read_checkpoint
 from fastpose.training.expected_time import seconds_at_once
 from fastpose.training.experiment import plan_runs, run_experiment
 from fastpose.training.jobs import _Worker, settle_jobs
@@ -140,7 +140,8 @@ def test_ending_the_command_ends_all_runs_and_they_go_on(number, status, base, t
     if number == signal.SIGTERM:
         return
     for path in metrics:
-        (path.parent / CHECKPOINT).unlink(missing_ok=True)  # on a slow machine, of more epochs than follow
+        for name in (CHECKPOINT, BEFORE):  # which may be of more epochs than follow
+            (path.parent / name).unlink(missing_ok=True)
     assert train.main([*flags, "--jobs", "2", "--epochs", "3", "--resume"]) == 0
     assert train.main([*flags[:-1], str(tmp_path / "whole"), "--jobs", "1", "--epochs", "3"]) == 0
     for seed in (0, 1):
