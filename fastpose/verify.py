@@ -32,7 +32,7 @@ def _tensors(path: Path) -> str:
 
     from fastpose.data.denoising import prior_file
     from fastpose.data.pack import packed_file
-    from fastpose.data.pack.packed import PackedClips
+    from fastpose.data.pack.verified import verify_pack
     from fastpose.weights import card
     from fastpose.weights.runs import verify_weights
 
@@ -42,7 +42,7 @@ def _tensors(path: Path) -> str:
     except SafetensorError as error:
         raise ValueError(f"{path}: damaged file, or no safetensors ({error})") from error
     verifying: dict[str | None, tuple[str, Callable[[Path], bool]]] = {
-        packed_file.FORMAT: ("packed clips", PackedClips.verify),
+        packed_file.FORMAT: ("packed clips", verify_pack),
         card.FORMAT: ("weights", verify_weights),
         prior_file.FORMAT: ("prior of body motion", prior_file.verify_prior),
     }

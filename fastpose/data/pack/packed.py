@@ -16,7 +16,7 @@ from fastpose.data.sources.frame_lists import clip_of_frames
 from fastpose.settings.json_text import parse_json
 from fastpose.settings.keypoints import KeypointOptions
 from fastpose.settings.short_text import short
-from fastpose.system.tensor_file import check_arrays, check_header
+from fastpose.system.tensor_file import check_header
 
 # Arrays of a pack: dtype and shape, where n, rows and V must agree between them.
 _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
@@ -30,7 +30,6 @@ _ARRAYS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "name_hashes": ("uint64", ("n",)),
     "total_difference": ("float64", ("n",)),
 }
-_ROWS_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -383,31 +382,6 @@ class PackedClips:
             raise ValueError(f"{path}: damaged packed file: {reason}") from error
         check_header(path)
         return packed
-
-    @classmethod
-    def verify(cls, path: str | Path) -> bool:
-        """Read a packed file to its end: whether its arrays are those that were written, and finite.
-
-        Returns:
-            Whether it has checksums; files from before have none.
-
-        Raises:
-            ValueError: as ``load``, an array differs from its checksum, or a keypoint or score is not finite.
-            OSError: the file cannot be read.
-        """
-        packed = cls.load(path)
-        arrays, texts = packed_file.read(path)
-        summed = check_arrays(texts, arrays, path)
-        for field in ("keypoints", "scores"):
-            rows = getattr(packed, field)
-            for begin in range(0, len(rows), _ROWS_AT_ONCE):
-                if not np.isfinite(rows[begin : begin + _ROWS_AT_ONCE]).all():
-                    clip = int(np.searchsorted(packed.offsets, begin, side="right")) - 1
-                    raise ValueError(
-                        f"{path}: damaged packed file: {field} of clip {packed.names[clip]!r} or one behind it are "
-                        "not finite"
-                    )
-        return summed
 
 
 def _repeats(values: np.ndarray) -> bool:
