@@ -13,6 +13,7 @@ from fastpose.settings.files import by_dotted_name, from_dict, read_values
 from fastpose.settings.front_ends import FRONT_ENDS
 from fastpose.settings.identity import NOT_DECIDING
 from fastpose.settings.names import find_setting, short_name, type_of
+from fastpose.settings.short_text import short
 from fastpose.settings.starting import Start, starting_settings
 from fastpose.system.errors import error_sentence
 
@@ -24,7 +25,6 @@ KNOWN = tuple(by_dotted_name(RunConfig()))
 SECTIONS = {"data", "model", "loss", "optim", "eval", "data.sampling", "sampling"}
 MOST_RUNS = 10_000
 MOST_WHOLE = 2**53  # up to which floats hold integers
-BRIEF = 60  # letters of a value in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +143,14 @@ def read_grid(path: Path, *, search: bool = False) -> Grid:
             Values that the settings refuse are told of by ``Grid.settle``.
     """
     content = read_values(path)
-    require(isinstance(content, dict), f"{path}: expected an object of settings, got {_brief(content)}")
+    require(isinstance(content, dict), f"{path}: expected an object of settings, got {short(content)}")
     starts: dict[str, str] = {}
     values: dict[str, Values] = {}
     keys: dict[str, str] = {}
     for key, value in _flat(content):
         where, name = f"{path}: {key}", key.replace("-", "_")
         if name in (PRESET, CONFIG):
-            require(isinstance(value, str), f"{where} = {_brief(value)}: expected text")
+            require(isinstance(value, str), f"{where} = {short(value)}: expected text")
             starts[name] = value
             continue
         if name != FRONT_END:
@@ -207,7 +207,7 @@ def _values(name: str, value: Any, where: str, *, search: bool) -> Values:
             known = ", ".join(FRONT_ENDS)
             require(
                 isinstance(word, str) and word in FRONT_ENDS,
-                f"{where} = {_brief(word)}: expected some of {known}",
+                f"{where} = {short(word)}: expected some of {known}",
             )
     return values
 
@@ -217,7 +217,7 @@ def _range(name: str, value: dict[str, Any], where: str) -> Range:
     unknown = next((key for key in value if key not in ("low", "high", "log", "step")), None)
     require(unknown is None, f"{where}: unknown {unknown!r}; a range has low, high, and perhaps log and step")
     require(
-        {"low", "high"} <= value.keys(), f"{where}: expected a range with low and high, got {_brief(value)}"
+        {"low", "high"} <= value.keys(), f"{where}: expected a range with low and high, got {short(value)}"
     )
     whole, kind = _kind_of_number(name, where)
     for key in ("low", "high", "step"):
@@ -225,14 +225,20 @@ def _range(name: str, value: dict[str, Any], where: str) -> Range:
         fits = type(number) is int and abs(number) <= MOST_WHOLE
         fits = fits or (not whole and type(number) is float and math.isfinite(number))
         require(
-            fits or (key == "step" and number is None), f"{where}: {key} = {_brief(number)}: expected {kind}"
+            fits or (key == "step" and number is None), f"{where}: {key} = {short(number)}: expected {kind}"
         )
     low, high, step, log = value["low"], value["high"], value.get("step"), value.get("log", False)
     require(low < high, f"{where}: low = {low}, high = {high}: expected low < high")
-    require(type(log) is bool, f"{where}: log = {_brief(log)}: expected true or false")
+    require(type(log) is bool, f"{where}: log = {short(log)}: expected true or false")
     require(not log or low > 0, f"{where}: low = {low}, log = true: expected low > 0")
     require(not (log and step is not None), f"{where}: log = true, step = {step}: expected one of them")
     require(step is None or 0 < step <= high - low, f"{where}: step = {step}: expected 0 < step ≤ high - low")
+    if step is not None:
+        steps = round((high - low) / step)
+        require(
+            math.isclose(low + steps * step, high, rel_tol=1e-9, abs_tol=1e-9 * step),
+            f"{where}: step = {step}: expected one that leads from low = {low} to high = {high}",
+        )
     return Range(low, high, log, step) if whole else Range(float(low), float(high), log, step and float(step))
 
 
@@ -246,8 +252,3 @@ def _kind_of_number(name: str, where: str) -> tuple[bool, str]:
         float in kinds or name == "optim.alpha", f"{where}: takes no numbers; expected a list to choose from"
     )
     return False, "a number"
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= BRIEF else f"{text[: BRIEF - 1]}…"

@@ -135,9 +135,11 @@ def run_on_slurm(
     Raises:
         ValueError: there is no SLURM here, or it refuses the jobs.
     """
-    executor = _slurm_executor(folder, options, at_once)
-    waiting: dict[str, Any] = {}
     names = list(jobs)
+    arrays = -(-len(names) // MOST_IN_ARRAY)  # which SLURM starts side by side
+    of_each = MOST_IN_ARRAY if at_once is None else max(at_once // max(arrays, 1), 1)
+    executor = _slurm_executor(folder, options, of_each)
+    waiting: dict[str, Any] = {}
     for first in range(0, len(names), MOST_IN_ARRAY):
         part = names[first : first + MOST_IN_ARRAY]
         said = io.StringIO()
@@ -166,7 +168,7 @@ def run_on_slurm(
         raise
 
 
-def _slurm_executor(folder: Path, options: Mapping[str, Any], at_once: int | None) -> Any:
+def _slurm_executor(folder: Path, options: Mapping[str, Any], at_once: int) -> Any:
     for program in ("sbatch", "srun"):
         require(
             shutil.which(program) is not None,
@@ -185,6 +187,5 @@ def _slurm_executor(folder: Path, options: Mapping[str, Any], at_once: int | Non
             more[name] = value
     if more:
         executor.update_parameters(additional_parameters=more)
-    if at_once is not None:
-        executor.update_parameters(array_parallelism=at_once)
+    executor.update_parameters(array_parallelism=at_once)
     return executor

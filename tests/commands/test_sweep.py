@@ -136,7 +136,9 @@ def test_a_search_writes_settings_to_train_with(tmp_path, capsys):
     best = from_file(out / "sweep-grid/best.json")
     assert (best.seed, best.data.val_clips, best.data.test_on, best.optim.val_every) == (3, 0, "test", 0)
     assert f"optim.lr = {best.optim.lr!r}" in said
-    assert {row["lr"] for row in ({"lr": row["optim.lr"]} for row in rows_of(out / "sweep-grid/runs.csv"))}
+    tried = {from_file(path).optim.lr for path in out.glob("*/config.json")}
+    assert len(tried) == 2
+    assert {float(row["optim.lr"]) for row in rows_of(out / "sweep-grid/runs.csv")} == tried
     command_line = ["--config", str(out / "sweep-grid/best.json"), "--out", str(tmp_path / "best")]
     assert train.main(command_line) == 0
     trained = from_file(tmp_path / "best/supervised-s3/config.json")
