@@ -10,6 +10,7 @@ class _Short(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()
         self.maxstring = self.maxother = 60
+        self.maxlist = self.maxtuple = 20  # of 6, the wrong one of some noise levels would not be shown
         self.maxlevel = 2  # of 6, lists of lists would have thousands of letters
 
     def repr_ndarray(self, value: Any, _level: int) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fastpose.data.core import core
 from fastpose.data.sources.npz_file import check_list
-from fastpose.data.sources.pickle_reference import TOO_COSTLY, pickle_end
+from fastpose.data.sources.pickle_reference import pickle_end
 from fastpose.settings.short_text import short
 
 CONTAINER_KEYS = (
@@ -117,9 +117,8 @@ def check_saved(path: Path) -> bool:
                 try:
                     for _ in range(LEGACY_PICKLES):
                         place = pickle_end(mapped, place)
-                except ValueError as error:  # of other faults torch tells
-                    if TOO_COSTLY in str(error):
-                        raise RefusedError(f"its pickles cannot be read: {error}") from error
+                except ValueError as error:  # what is behind a fault was not looked at
+                    raise RefusedError(f"its pickles cannot be read: {error}") from error
             return False
         if not zipfile.is_zipfile(file):
             return True  # torch says so, too
@@ -135,7 +134,7 @@ def check_saved(path: Path) -> bool:
                     raise RefusedError("the members of its zip archive are larger than the file")
                 for member in members:
                     is_pickle = member.filename.endswith(".pkl")
-                    if is_pickle and TOO_COSTLY in (fault := core.scan_pickle(archive.read(member))):
+                    if is_pickle and (fault := core.scan_pickle(archive.read(member))):
                         raise RefusedError(
                             f"its {PurePosixPath(member.filename).name} cannot be read: {fault}"
                         )

@@ -146,7 +146,7 @@ def test_pickled_code_is_not_run(tmp_path, source, monkeypatch):
         (b"", "it is empty"),
         (b"PK\x03\x04" + bytes(100), "its zip archive is cut off or broken"),
         (b"hello, this is text", "it cannot be read as safetensors or as a file of torch.save"),
-        (b"\x80\x04\x95", "it cannot be read as safetensors or as a file of torch.save"),
+        (b"\x80\x04\x95", "its pickles cannot be read: from byte 0, byte 2: it is cut off"),
     ],
 )
 def test_why_a_file_cannot_be_read(tmp_path, source, content, reason, recwarn):
