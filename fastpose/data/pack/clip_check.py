@@ -16,6 +16,7 @@ from fastpose.settings.keypoints import KeypointOptions
 from fastpose.settings.short_text import short, short_names
 
 _KNOWN_FIELDS = {"name", "keypoints", "scores", "label", "image_size", "split"}
+_NUMBERS = frozenset([int, float, bool, type(None)])
 _MAX_SIDE = 2**31 - 1
 DEEPEST = 8  # levels of nested lists
 ENDLESS = 2**62
@@ -232,6 +233,8 @@ def _count(value: Any, counted: dict[int, int], depth: int) -> int:
         )
     if not isinstance(value, list | tuple):
         return 1
+    if _NUMBERS.issuperset(map(type, value)):
+        return len(value)
     if id(value) not in counted:
         counted[id(value)] = _count_list(value, counted, depth)
     return counted[id(value)]
@@ -240,8 +243,6 @@ def _count(value: Any, counted: dict[int, int], depth: int) -> int:
 def _count_list(value: Sequence[Any], counted: dict[int, int], depth: int) -> int:
     if depth > DEEPEST:
         return ENDLESS
-    if not value or isinstance(value[0], int | float):  # as an array, all others must be numbers too
-        return len(value)
     return sum(_count(item, counted, depth + 1) for item in value)
 
 

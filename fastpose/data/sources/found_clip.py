@@ -13,7 +13,7 @@ from fastpose.data.sources.linking import link_rows
 MOST_PERSONS = 10  # of a clip, in slots that those share who are never seen together
 # Frame numbers that lie farther apart, for each frame that there is, are numbers of images.
 _MOST_GAPS = 100
-_MOST_JOINTS, _MOST_GROWTH = 2**23, 20  # of a clip, at least; and for each joint that was detected
+_MOST_JOINTS, _MOST_GROWTH = 2**23, 64  # of a clip, at least; and for each joint that was detected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

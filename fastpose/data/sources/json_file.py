@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def load_json(path: Path, unique: Sequence[str] = ()) -> Any:
         head = file.read(1024)
         if head and not head.strip(b"\0"):
             raise ValueError("not a JSON file: it begins with zeros, as files do whose content was lost")
-        data = head + file.read()
+        file.seek(0)
+        data = file.read()
     check_cost(data)
     try:
         content = orjson.loads(data)
@@ -40,9 +42,19 @@ def load_json(path: Path, unique: Sequence[str] = ()) -> Any:
         if len(data) > _MOST_SLOW and not any(constant in data for constant in _CONSTANTS):
             raise ValueError(f"not a JSON file: {error}") from error
     try:
-        return json.loads(data, object_pairs_hook=unique_names)
+        return json.loads(data, object_pairs_hook=partial(_once, unique))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not a JSON file: {error}") from error
+
+
+def _once(names: Sequence[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these names and values; ValueError where one of ``names`` is given twice."""
+    found = dict(pairs)
+    return (
+        found
+        if len(found) == len(pairs)
+        else found | unique_names([pair for pair in pairs if pair[0] in names])
+    )
 
 
 def _may_repeat(data: bytes, content: Any, names: Sequence[str]) -> bool:

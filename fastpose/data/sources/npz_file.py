@@ -13,7 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 MOST_LISTED = 2**22  # bytes of an archive's list of members; that of a thousand arrays has a fortieth
-FREE_BYTES = 2**26  # that arrays may have beyond 4 times the file
+# Bytes that arrays may have: frames of zeros take next to nothing in a file, and a large one must not fill the memory.
+_MOST_GROWTH = ((20, 2**26), (4, 3 * 2**26))  # times the file, and more
 _LONGEST_HEADER = 10_000  # of an array; NumPy's own limit
 _END = struct.Struct(
     "<4s4H2LH"
@@ -103,7 +104,7 @@ def _check_members(members: list[zipfile.ZipInfo], wanted: Container[str], size:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"its member {_name(member)!r:.80} is packed in another way than np.savez does")
     total = sum(member.file_size for member in read)
-    if total > 4 * size + FREE_BYTES:
+    if total > min(times * size + more for times, more in _MOST_GROWTH):
         raise ValueError(
             f"its arrays would have {total:,} bytes, far more than the file's {size:,}: save them with np.savez, which "
             "does not compress"

@@ -71,6 +71,7 @@ ODD_ANNOTATIONS = {
     "shared arrays": {"keypoint": [np.ones((30, 17, 2), np.float32)] * 100_000, "keypoint_score": None},
     "objects": {"keypoint": objects(shared(13, 3000, 100_000)), "keypoint_score": None},
     "text among numbers": {"keypoint": [BIG, *["a"] * 100_000], "keypoint_score": None},
+    "text behind numbers": {"keypoint": [*[0.5] * 100_000, BIG], "keypoint_score": None},
     "bytes among numbers": {"keypoint": [bytes(1_000_000)] * 100_000, "keypoint_score": None},
     "deep": {"keypoint": nested(250), "keypoint_score": None},
     "deep frames": {"total_frames": nested(250)},
@@ -167,6 +168,7 @@ JSON_FILES = {
     "deep pose": json.loads('{"pose": ' * 400 + "1" + "}" * 400),
     "empty frames": {"keypoints": [[[1, 2]] * 4000, *[[]] * 50_000], "image_size": SIZE},
     "crowd": [{"image_id": "a_1.jpg", "keypoints": [1, 1, 1] * 17}] * 5000,
+    "text behind numbers": {"keypoints": [[[[0.5, 1.5]] * 16 + [[0.5, BIG]]]], "image_size": SIZE},
     "sparse": [{"image_id": f"a_{99 * i}.jpg", "keypoints": [5 + i % 7, 8, 1] * 133} for i in range(2000)],
     "far frames": {
         "instance_info": [

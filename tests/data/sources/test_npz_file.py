@@ -98,6 +98,16 @@ def test_bombs_do_not_go_off(tmp_path, method):
     assert read_arrays(path, ("scores",)) == ({}, ["keypoints"])  # which is not unpacked
 
 
+def test_arrays_that_are_mostly_padding_are_read(tmp_path):
+    """As published arrays of 300 frames and two persons, of which most are zeros, saved by ``np.savez_compressed``."""
+    keypoints = np.zeros((150, 300, 150), np.float64)
+    keypoints[:, :40, :75] = np.random.default_rng(0).uniform(size=(150, 40, 75)).astype(np.float32)
+    np.savez_compressed(tmp_path / "a.npz", keypoints=keypoints)
+    assert keypoints.nbytes > 10 * (tmp_path / "a.npz").stat().st_size > 2**20
+    found, _ = read_arrays(tmp_path / "a.npz", ("keypoints",))
+    assert np.array_equal(found["keypoints"], keypoints)
+
+
 def test_members_that_share_their_bytes(tmp_path):
     """Twenty entries of an archive's list that lead to the same compressed bytes."""
     content = npy(np.zeros(2**22, np.float32))  # 16 MB
