@@ -1,5 +1,6 @@
 """What settings check of themselves."""
 
+import functools
 import math
 import os
 import warnings
@@ -32,9 +33,14 @@ def check(config: Any, expected: str, holds: Callable[[Any], object], *names: st
         require(good, f"{name} = {short(value)}: expected {expected}")
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
 def check_words(config: Any) -> None:
     """Raise ValueError unless each setting that is one of a few words is one of them."""
-    for name, hint in get_type_hints(type(config)).items():
+    for name, hint in _hints(type(config)).items():
         words = get_args(hint)
         if get_origin(hint) is Literal:
             check(config, f"one of {', '.join(words)}", words.__contains__, name)

@@ -52,15 +52,8 @@ def test_all_that_is_whole(folder, capsys):
     )
 
 
-@pytest.mark.parametrize(
-    ("file", "said"),
-    [
-        ("clips.safetensors", "damaged"),
-        ("prior.safetensors", "damaged|not a prior"),
-        ("runs/one/model.safetensors", "damaged|is no weights file"),
-    ],
-)
-def test_a_wrong_bit_anywhere_is_found(folder, capsys, file, said):
+@pytest.mark.parametrize("file", ["clips.safetensors", "prior.safetensors", "runs/one/model.safetensors"])
+def test_a_wrong_bit_anywhere_is_found(folder, capsys, file):
     content = bytearray((folder / file).read_bytes())
     for place in range(40, len(content), max(1, len(content) // 23)):
         content[place] ^= 16
