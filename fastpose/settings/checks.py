@@ -40,7 +40,7 @@ def _hints(kind: type) -> dict[str, Any]:
 
 def check_words(config: Any) -> None:
     """Raise ValueError unless each setting that is one of a few words is one of them."""
-    for name, hint in _hints(type(config)).items():
+    for name, hint in _hints(config.__class__).items():
         words = get_args(hint)
         if get_origin(hint) is Literal:
             check(config, f"one of {', '.join(words)}", words.__contains__, name)

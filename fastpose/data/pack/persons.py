@@ -108,13 +108,8 @@ def _alike(a: Poses, b: Poses) -> NDArray[np.float32]:
     return alike
 
 
-def box_overlap(a: Poses, b: Poses) -> NDArray[np.float32]:
-    """Return the IoU of the boxes, float32 [n of a, n of b]; 0 where one has no area."""
-    return _box_overlap(a.boxes[:, None], b.boxes)
-
-
 def _box_overlap(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the IoU of boxes [..., 4] that are broadcast against each other."""
+    """Return the IoU of boxes [..., 4] that are broadcast against each other; 0 where one has no area."""
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     both = np.maximum(sides, 0).prod(axis=-1)
     area_a, area_b = (np.maximum(of[..., 2:] - of[..., :2], 0).prod(axis=-1) for of in (a, b))
