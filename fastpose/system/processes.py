@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo")  # in errors of gloo
+_PATIENCE = timedelta(days=7)  # for what the first process does alone, such as to try front ends
 ADDRESS = ("MASTER_ADDR", "MASTER_PORT")  # where the first process is to be found
 
 
@@ -25,10 +27,14 @@ class Processes:
     Attributes:
         rank: which of them this one is, from 0.
         size: how many there are.
+        here: how many of them are on this machine, as far as the launcher says.
+        patient: the group in which the others wait for the first one as long as that takes; None for torch's own.
     """
 
     rank: int = 0
     size: int = 1
+    here: int = 1
+    patient: Any = None
 
     @property
     def leads(self) -> bool:
@@ -39,6 +45,17 @@ class Processes:
         """Return each process's part of ``count`` things, one after another and as even as can be."""
         edges = [rank * count // self.size for rank in range(self.size + 1)]
         return [slice(begin, end) for begin, end in itertools.pairwise(edges)]
+
+    def sizes(self, count: int) -> list[int]:
+        """Return how many of ``count`` things each process has."""
+        return [part.stop - part.start for part in self.parts(count)]
+
+    def part_of(self, whole: slice) -> slice:
+        """Return this process's part of the clips of ``whole``; where it has none, the first one stands in."""
+        own = self.parts(whole.stop - whole.start)[self.rank]
+        if own.start == own.stop:
+            return slice(whole.start, whole.start + 1)
+        return slice(whole.start + own.start, whole.start + own.stop)
 
     def gather(self, tensor: Tensor) -> Tensor:
         """Return [size, ...] of all processes' tensors, which are of one shape. No gradient flows back."""
@@ -72,7 +89,7 @@ class Processes:
             return function()
         if not self.leads:
             told: list[Any] = [None]
-            dist.broadcast_object_list(told)
+            dist.broadcast_object_list(told, group=self.patient)
             done, value = told[0]
             if not done:
                 sys.exit(value)
@@ -80,9 +97,10 @@ class Processes:
         try:
             value = function()
         except BaseException as error:
-            dist.broadcast_object_list([(False, 2 if isinstance(error, ValueError | OSError) else 1)])
+            status = 2 if isinstance(error, ValueError | OSError) else 1
+            dist.broadcast_object_list([(False, status)], group=self.patient)
             raise
-        dist.broadcast_object_list([(True, value)])
+        dist.broadcast_object_list([(True, value)], group=self.patient)
         return value
 
 
@@ -114,6 +132,7 @@ def joined_processes(device: str, environment: Mapping[str, str] = os.environ) -
             raise ValueError(
                 f"WORLD_SIZE = {size}, and no {name}: expected a launcher such as torchrun to set it"
             )
+    here = _number("LOCAL_WORLD_SIZE", environment, default=1)
     if not dist.is_available():
         raise ValueError(f"WORLD_SIZE = {size}: this torch is built without torch.distributed")
     backend = "gloo"
@@ -128,7 +147,7 @@ def joined_processes(device: str, environment: Mapping[str, str] = os.environ) -
     try:
         dist.init_process_group(backend)
         try:
-            yield Processes(rank, size)
+            yield Processes(rank, size, here, dist.new_group(backend="gloo", timeout=_PATIENCE))
         finally:
             dist.destroy_process_group()
     except RuntimeError as error:
@@ -144,7 +163,7 @@ def _number(name: str, environment: Mapping[str, str], default: int | None = Non
     text = environment.get(name, "")
     if not text and default is not None:
         return default
-    if not text.isdecimal() or (name == "WORLD_SIZE" and int(text) < 1):
+    if not text.isdecimal() or (name.endswith("WORLD_SIZE") and int(text) < 1):
         found = f"{name} = {text}" if text else f"no {name}"
         raise ValueError(f"{found}: expected a launcher such as torchrun to set it to a number")
     return int(text)

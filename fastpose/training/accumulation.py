@@ -50,13 +50,24 @@ def accumulate_gradient(
 
 def micro_batches(batches: Views, most: int | None) -> list[Views]:
     """Cut all views of a batch into parts of ``most`` clips or fewer, as even as can be: none is much smaller."""
-    size = len(labels_of(batches))
-    count = 1 if most is None else max(-(-size // most), 1)
-    edges = [i * size // count for i in range(count + 1)]
+    sizes = part_sizes(len(labels_of(batches)), most)
     return [
-        {view: batch.part(begin, end) for view, batch in batches.items()}
-        for begin, end in itertools.pairwise(edges)
+        {view: batch.part(end - size, end) for view, batch in batches.items()}
+        for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)
     ]
+
+
+def part_sizes(clips: int, most: int | None, *, of: int | None = None) -> list[int]:
+    """Return how many clips each part has into which ``clips`` are cut, as even as can be: none is much smaller.
+
+    Args:
+        clips: to be cut.
+        most: clips of a part; all by default.
+        of: cut into as many parts as so many clips are.
+    """
+    of = clips if of is None else of
+    count = 1 if most is None else max(-(-of // most), 1)
+    return [(part + 1) * clips // count - part * clips // count for part in range(count)]
 
 
 def _from_each_part(

@@ -52,6 +52,11 @@ class MovingAverage(AveragedModel):
             torch._foreach_add_(averages, changes)  # pyright: ignore[reportPrivateImportUsage]
         else:
             torch._foreach_lerp_(averages, weights, self._share)  # pyright: ignore[reportPrivateImportUsage]
+        self.take_buffers(model)
+
+    @torch.no_grad()
+    def take_buffers(self, model: nn.Module) -> None:
+        """Take over the buffers of ``model``, such as the running statistics of its batch norms."""
         for kept, current in _by_dtype(self.module.buffers(), model.buffers()):
             torch._foreach_copy_(kept, current)  # pyright: ignore[reportPrivateImportUsage]
 

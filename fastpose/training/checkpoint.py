@@ -62,12 +62,27 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: there is none, all are damaged, or the newest is foreign or holds code.
     """
+    return _read_newest(folder)[0]
+
+
+def take_checkpoint(folder: Path) -> dict[str, Any]:
+    """Read as ``read_checkpoint`` does, for a run that goes on: the one that it goes on from is the newest then.
+
+    Else the next one would take the place of the only good one.
+    """
+    state, path = _read_newest(folder)
+    if path.name == BEFORE:
+        os.replace(path, folder / CHECKPOINT)
+    return state
+
+
+def _read_newest(folder: Path) -> tuple[dict[str, Any], Path]:
     there = [path for path in (folder / CHECKPOINT, folder / BEFORE) if path.exists()]
     if not there:
         raise ValueError(f"{folder}: has no {CHECKPOINT} to resume from")
     newest, *others = there
     try:
-        return read_file(newest)
+        return read_file(newest), newest
     except DamagedCheckpointError as error:
         for path in others:
             try:
@@ -75,7 +90,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
             except ValueError:
                 continue
             warnings.warn(f"{error}; the one before it is taken, {path.name}", stacklevel=2)
-            return state
+            return state, path
         raise
 
 

@@ -10,6 +10,7 @@ from fastpose.models.recompute import kept_statistics
 from fastpose.settings import OptimConfig
 from fastpose.system.memory import available_memory, counted_bytes, format_bytes, is_out_of_memory
 from fastpose.system.placement import Placement
+from fastpose.system.processes import ALONE, Processes
 from fastpose.training.accumulation import accumulate_gradient, micro_batches
 from fastpose.training.step import graphs
 from fastpose.training.task import PoseTask, Views, labels_of
@@ -51,9 +52,10 @@ class StepMemory:
         optimizer: torch.optim.Optimizer,
         optim: OptimConfig,
         placement: Placement,
+        processes: Processes = ALONE,
     ) -> None:
         self.task, self.model, self.optimizer = task, model, optimizer
-        self.optim, self.placement = optim, placement
+        self.optim, self.placement, self.processes = optim, placement, processes
 
     def measure(self, batches: Views, epoch: int) -> float:
         """Return the bytes that a step on ``batches`` in one part takes beyond the weights and the optimiser's state.
@@ -82,9 +84,13 @@ class StepMemory:
         self.optimizer.zero_grad(set_to_none=True)
 
     def free_bytes(self) -> int:
-        """Return the bytes that a step may take: those available, less the optimiser's state if that is to come."""
+        """Return the bytes that a step may take: those available, less the optimiser's state if that is to come.
+
+        Of several processes of a machine each has its share.
+        """
         state = 0 if self.optimizer.state else 2 * sum(p.nbytes for p in self.model.parameters())
-        return available_memory(self.placement.device) - state
+        sharing = self.processes.here if self.placement.device.type == "cpu" else 1
+        return available_memory(self.placement.device) // sharing - state
 
     def fitting_batch(self, draw: Callable[[int], Views], epoch: int, most: int) -> int:
         """Return the largest power of two up to ``most`` that fits as a batch in one part, 0 if none does.
@@ -156,7 +162,8 @@ class StepMemory:
             return ValueError(f"{refusal}{smaller}; try fewer frames, a smaller size or model")
         fits = f"--micro-batch {fitting}"
         if len(labels_of(batches)) == size:
-            fits = f"--batch-size {fitting}, or {fits} for the same batch in parts"
+            of_all = fitting * self.processes.size
+            fits = f"--batch-size {of_all}, or {fits} for the same batch in parts"
         thrift = "" if optim.checkpoint_activations else "; --checkpoint-activations needs less for each clip"
         return ValueError(f"{refusal}; what fits: {fits}{thrift}")
 

@@ -89,6 +89,9 @@ def _expected(setup: Setup, views: Mapping[str, tuple[float, float]], jobs: int)
     if per_view is None:
         return f"as the bar of each run says after its first steps{at_once}"
     seconds = seconds_at_once((per_view * sum(parts) for parts in views.values()), jobs)
+    if setup.processes.size > 1:
+        shared = f"shared by {setup.processes.size} processes, without their exchange"
+        return f"about {format_duration(seconds / setup.processes.size)}, by the time of a few clips in one, {shared}"
     return f"about {format_duration(seconds)}{at_once}, by the time of a few clips"
 
 

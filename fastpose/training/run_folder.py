@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from fastpose.data.pack.fingerprint import FORM
 from fastpose.settings import RunConfig
 from fastpose.settings.files import by_dotted_name, from_file, to_json
 from fastpose.settings.identity import settings_hash
@@ -128,7 +129,7 @@ def _fingerprint_of(folder: Path) -> str | None:
         found = read_json(folder / ENVIRONMENT).get(FINGERPRINT)
     except (ValueError, AttributeError):
         return None
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, str) and found.startswith(FORM) else None
 
 
 def _may_change(name: str, config: RunConfig) -> bool:
@@ -143,7 +144,7 @@ def continued(folder: Path, config: RunConfig) -> tuple[RunConfig, list[str]]:
 
     A batch size that was found, threads that are not asked for, and the warm-up of a run whose number of epochs
     changes, are those it was begun with.
-    A run is never taken back to fewer epochs than it has done.
+    A run is never taken back to fewer epochs than it has done, or begun.
     """
     if not (folder / CONFIG).exists():
         return config, []
@@ -154,19 +155,22 @@ def continued(folder: Path, config: RunConfig) -> tuple[RunConfig, list[str]]:
     if optim.threads is None:
         optim = replace(optim, threads=written.threads)
     if optim.epochs != written.epochs and has_checkpoint(folder):
-        done = int(read_checkpoint(folder)["epochs_done"])
-        if done >= optim.epochs:
-            epochs = done
+        state = read_checkpoint(folder)
+        done, begun = int(state["epochs_done"]), "epoch" in state
+        epochs = max(optim.epochs, done + begun)
+        if epochs == done:
             said.append(
                 f"{done} epochs are done, of the {optim.epochs} asked for: it is measured again, and not trained"
             )
-        else:
-            epochs = optim.epochs
-            if depends_on_epochs(optim.schedule):
-                said.append(
-                    f"schedule = {optim.schedule!r} was planned for {written.epochs} epochs; from epoch {done} on its "
-                    f"learning rate is that of {epochs}, and the result not that of a run planned so from the start"
-                )
+        elif epochs > optim.epochs:
+            said.append(
+                f"{done} epochs are done, of the {optim.epochs} asked for, and one is begun: that one is finished"
+            )
+        if epochs > done and depends_on_epochs(optim.schedule):
+            said.append(
+                f"schedule = {optim.schedule!r} was planned for {written.epochs} epochs; from epoch {done} on its "
+                f"learning rate is that of {epochs}, and the result not that of a run planned so from the start"
+            )
         if optim.warmup_epochs != written.warmup_epochs:
             said.append(f"warmup_epochs stays {written.warmup_epochs:g}, with which it was begun")
         optim = replace(optim, epochs=epochs, warmup_epochs=written.warmup_epochs)

@@ -108,7 +108,7 @@ class Setup:
         if alone and self.placement.device.type == "cuda" and compiles(optim, self.placement.device):
             self.task.join_passes(self.model)  # half the kernels, and the same result
         parts = self.task, self.model, self.optimizer, optim, self.placement
-        self.memory = StepMemory(*parts)
+        self.memory = StepMemory(*parts, processes)
         self.step = TrainingStep(*parts, self.average, refuse=self.memory.does_not_fit, processes=processes)
 
     @property

@@ -21,7 +21,7 @@ from fastpose.models.recompute import kept_statistics
 from fastpose.models.shared_statistics import check_can_synchronize, part_of_batch
 from fastpose.settings import OptimConfig
 from fastpose.system.processes import Processes
-from fastpose.training.accumulation import detached, random_state, set_random_state
+from fastpose.training.accumulation import detached, part_sizes, random_state, set_random_state
 from fastpose.training.task import PoseTask, Views, labels_of
 
 Outputs = Mapping[str, ModelOutput]
@@ -32,7 +32,6 @@ class SharedGradient:
 
     Attributes:
         asks: returns what this process asks of all; the larger number prevails.
-        answer: the largest number that was asked in the last call, on the device; the same in all processes.
 
     Raises:
         ValueError: common statistics are asked for, and a batch norm of the model cannot have them.
@@ -44,8 +43,9 @@ class SharedGradient:
         self.task, self.model, self.processes = task, model, processes
         self._micro_batch, self._synchronized = optim.micro_batch, optim.sync_batch_norm
         self._passes: DistributedDataParallel | None = None
+        self._reached: list[set[nn.Parameter]] = []  # weights that each output depends on
         self.asks: Callable[[], float] = lambda: 0.0
-        self.answer: Tensor | float = 0.0
+        self._answer, self._answered = torch.zeros(()), None
 
     def __call__(self, batches: Views, clips: int, epoch: int, autocast: Callable) -> dict[str, Tensor]:
         """Add to the parameters' gradient that of the loss of all processes' parts together.
@@ -57,42 +57,62 @@ class SharedGradient:
         Returns:
             What ``task.step`` does, detached: the loss and its terms of the whole batch, the logits of its own clips.
         """
-        sizes = [part.stop - part.start for part in self.processes.parts(clips)]
+        sizes = self.processes.sizes(clips)
         own = sizes[self.processes.rank]
-        parts = _cut(batches, own, -(-max(sizes) // (self._micro_batch or max(sizes))))
+        own_sizes = part_sizes(own, self._micro_batch, of=max(sizes))
+        parts = _cut(batches, own_sizes)
         passes = self._passes or self._wrap(batches, autocast)
         if len(parts) == 1:
             with self._part_of_batch(own == 0):
                 outputs = passes(*parts, autocast)
                 result, gradients = self._differentiate(_tensors(outputs), batches, own, sizes, epoch)
                 _send_back(_tensors(outputs), gradients)
+            self._forget_unused(gradients)
             return result
         states, cached = [], []
-        for part, size in zip(parts, _sizes(own, len(parts)), strict=True):
+        for part, size in zip(parts, own_sizes, strict=True):
             states.append(random_state(labels_of(batches).device))
-            with torch.no_grad(), kept_statistics(self.model), self._part_of_batch(size == 0), autocast():
-                cached.append([tensor[:size] for tensor in _tensors(self.task.forward(self.model, part))])
+            with torch.no_grad(), kept_statistics(self.model), self._part_of_batch(size == 0):
+                cached.append([tensor[:size] for tensor in self._outputs(part, autocast)])
         whole = [torch.cat(tensors) for tensors in zip(*cached, strict=True)]
         result, gradients = self._differentiate(whole, batches, own, sizes, epoch)
-        begins = itertools.accumulate(_sizes(own, len(parts)), initial=0)
-        for number, (part, state, begin) in enumerate(zip(parts, states, begins, strict=False)):
-            size = _sizes(own, len(parts))[number]
+        ends = itertools.accumulate(own_sizes)
+        for number, (part, state, size, end) in enumerate(zip(parts, states, own_sizes, ends, strict=True)):
             set_random_state(labels_of(batches).device, state)  # the same dropout in both passes
             last = number + 1 == len(parts)
             with nullcontext() if last else passes.no_sync(), self._part_of_batch(size == 0):
                 outputs = _tensors(passes(part, autocast))
-                _send_back(outputs, [gradient[begin : begin + size] for gradient in gradients])
+                _send_back(
+                    outputs, [None if whole is None else whole[end - size : end] for whole in gradients]
+                )
+        self._forget_unused(gradients)
         return result
+
+    def answer(self) -> float:
+        """Return the largest number that was asked in the last call; the same in all processes."""
+        if self._answered is not None:
+            self._answered.synchronize()
+        return float(self._answer)
+
+    def _keep_answer(self, answer: Tensor) -> None:
+        """Keep it where it can be read while the device goes on with the step."""
+        if answer.device.type != "cuda":
+            self._answer = answer
+            return
+        self._answer = torch.empty((), dtype=answer.dtype, pin_memory=True).copy_(answer, non_blocking=True)
+        self._answered = torch.cuda.Event()
+        self._answered.record()
 
     def _part_of_batch(self, absent: bool):
         return part_of_batch(self.model, synchronized=self._synchronized, absent=absent)
 
     def _differentiate(
         self, tensors: list[Tensor], batches: Views, own: int, sizes: list[int], epoch: int
-    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+    ) -> tuple[dict[str, Tensor], list[Tensor | None]]:
         """Return the result for the whole batch, and the gradients of this process's outputs ``tensors``.
 
-        Those are times the number of processes, by which the weights' gradients are divided.
+        Those are times the number of processes, by which the weights' gradients are divided; None where the loss does
+        not depend on an output.
         """
         columns = [_precise(tensor[:own].detach()) for tensor in tensors]
         dtype = columns[0].dtype
@@ -101,27 +121,41 @@ class SharedGradient:
         block[0, 0] = self.asks()
         block[1 : 1 + own] = of_clips
         gathered = self.processes.gather(block)
-        self.answer = gathered[:, 0, 0].amax()
+        self._keep_answer(gathered[:, 0, 0].amax())
         rows = torch.cat([of_one[1 : 1 + size] for of_one, size in zip(gathered, sizes, strict=True)])
         of_all = rows[:, 0].long()
-        rows = rows[:, 1:].requires_grad_()
         widths = [tensor.shape[1] for tensor in tensors]
-        logits_and_features = [part.contiguous() for part in rows.split(widths, dim=1)]
-        pairs = zip(logits_and_features[::2], logits_and_features[1::2], strict=True)
+        leaves = [part.contiguous().requires_grad_() for part in rows[:, 1:].split(widths, dim=1)]
+        pairs = zip(leaves[::2], leaves[1::2], strict=True)  # logits and features
         outputs = {view: ModelOutput(*pair) for view, pair in zip(batches, pairs, strict=True)}
         result = self.task.objective(outputs, of_all, epoch)
-        (gradient,) = torch.autograd.grad(result["loss"], [rows])
+        gradients = torch.autograd.grad(result["loss"], leaves, allow_unused=True)
         begin = sum(sizes[: self.processes.rank])
         mine = slice(begin, begin + own)
         result = detached(result)
         result["output"] = result["output"][mine]
-        return result, list((self.processes.size * gradient[mine]).split(widths, dim=1))
+        return result, [None if whole is None else self.processes.size * whole[mine] for whole in gradients]
+
+    def _forget_unused(self, gradients: list[Tensor | None]) -> None:
+        """Leave weights on which the loss does not depend without a gradient, so that they do not decay."""
+        used = set[nn.Parameter]().union(
+            *(
+                weights
+                for weights, gradient in zip(self._reached, gradients, strict=True)
+                if gradient is not None
+            )
+        )
+        for weight in set[nn.Parameter]().union(*self._reached) - used:
+            weight.grad = None
 
     def _wrap(self, batches: Views, autocast: Callable) -> DistributedDataParallel:
-        """Let torch add up the gradients of all weights that have any, which a pass of one clip tells."""
-        unused = self._unused({view: batch.part(0, 1) for view, batch in batches.items()}, autocast)
+        """Let torch add up the gradients of all weights that outputs depend on, which a pass of one clip tells."""
+        self._reached = self._weights_reached(
+            {view: batch.part(0, 1) for view, batch in batches.items()}, autocast
+        )
+        reached = set[nn.Parameter]().union(*self._reached)
         passes = _Passes(self.task, self.model)
-        names = [name for name, weight in passes.named_parameters() if weight in unused]
+        names = [name for name, weight in passes.named_parameters() if weight not in reached]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(passes, names)
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -132,7 +166,7 @@ class SharedGradient:
             )
         return self._passes
 
-    def _unused(self, batches: Views, autocast: Callable) -> set[Tensor]:
+    def _weights_reached(self, batches: Views, autocast: Callable) -> list[set[nn.Parameter]]:
         device = labels_of(batches).device
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         with (
@@ -140,11 +174,12 @@ class SharedGradient:
             kept_statistics(self.model),
             part_of_batch(self.model, synchronized=False, absent=True),
         ):
-            with autocast():
-                outputs = self.task.forward(self.model, batches)
-            total = torch.stack([_precise(tensor).sum() for tensor in _tensors(outputs)]).sum()
-            gradients = torch.autograd.grad(total, weights, allow_unused=True)
-        return {weight for weight, gradient in zip(weights, gradients, strict=True) if gradient is None}
+            count = 2 * len(batches)
+            return [_reached(self._outputs(batches, autocast)[number], weights) for number in range(count)]
+
+    def _outputs(self, batches: Views, autocast: Callable) -> list[Tensor]:
+        with autocast():
+            return _tensors(self.task.forward(self.model, batches))
 
 
 class _Passes(nn.Module):
@@ -159,16 +194,18 @@ class _Passes(nn.Module):
             return self.task.forward(self.model, batches)
 
 
-def _sizes(count: int, parts: int) -> list[int]:
-    edges = [part * count // parts for part in range(parts + 1)]
-    return [end - begin for begin, end in itertools.pairwise(edges)]
+def _reached(output: Tensor, weights: list[nn.Parameter]) -> set[nn.Parameter]:
+    if not output.requires_grad:
+        return set()
+    gradients = torch.autograd.grad(_precise(output).sum(), weights, allow_unused=True)
+    return {weight for weight, gradient in zip(weights, gradients, strict=True) if gradient is not None}
 
 
-def _cut(batches: Views, own: int, parts: int) -> list[Views]:
-    """Return ``own`` clips in as many parts as all processes have; where one has no clip any clip stands for it."""
+def _cut(batches: Views, sizes: list[int]) -> list[Views]:
+    """Cut clips into parts of ``sizes``; where one has no clip any clip stands in."""
     cut, begin = [], 0
-    for size in _sizes(own, parts):
-        first = min(begin, max(own - 1, 0))
+    for size in sizes:
+        first = min(begin, max(sum(sizes) - 1, 0))
         cut.append({view: batch.part(first, first + max(size, 1)) for view, batch in batches.items()})
         begin += size
     return cut
@@ -178,14 +215,21 @@ def _tensors(outputs: Outputs) -> list[Tensor]:
     return [tensor for output in outputs.values() for tensor in (output.logits, output.features)]
 
 
-def _send_back(outputs: list[Tensor], gradients: list[Tensor]) -> None:
-    """Differentiate by ``outputs``, of which those without a gradient, behind the others, stand in for clips."""
-    grads = []
+def _send_back(outputs: list[Tensor], gradients: list[Tensor | None]) -> None:
+    """Differentiate by ``outputs``, with zeros where there is no gradient: torch waits for one of each weight.
+
+    Rows behind those of the gradient stand in for clips.
+    """
+    roots, grads = [], []
     for tensor, gradient in zip(outputs, gradients, strict=True):
+        if not tensor.requires_grad:  # of a frozen part, or detached
+            continue
         padded = torch.zeros_like(tensor)
-        padded[: len(gradient)] = gradient
+        if gradient is not None:
+            padded[: len(gradient)] = gradient
+        roots.append(tensor)
         grads.append(padded)
-    torch.autograd.backward(outputs, grads)
+    torch.autograd.backward(roots, grads)
 
 
 def _precise(x: Tensor) -> Tensor:

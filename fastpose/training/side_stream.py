@@ -11,8 +11,9 @@ class SideStream:
     """Draws in one thread, on its own stream, what another thread takes on that thread's stream."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._stream = torch.cuda.Stream(device)
+        # A thread has a current device of its own, so that "cuda" would be another one in the thread that draws.
+        self._device = torch.device("cuda", torch.cuda.current_device()) if device.index is None else device
+        self._stream = torch.cuda.Stream(self._device)
 
     def draw(self, source: Iterable[Views]) -> Iterator[tuple[Views, torch.cuda.Event]]:
         """Yield the items of ``source``, whose kernels go to the side stream, each with the event of its end."""

@@ -1,5 +1,6 @@
 """The training loop: batches from the sampler, steps of the task, metrics, checkpoints."""
 
+import itertools
 import math
 import threading
 import time
@@ -19,8 +20,8 @@ from fastpose.models.shared_statistics import average_statistics, running_statis
 from fastpose.settings import EvalConfig
 from fastpose.system.memory import begin_peak, peak_memory
 from fastpose.system.prefetch import Prefetcher
-from fastpose.training.accumulation import random_state, set_random_state
-from fastpose.training.checkpoint import CHECKPOINT, has_checkpoint, read_checkpoint, save_checkpoint
+from fastpose.training.accumulation import part_sizes, random_state, set_random_state
+from fastpose.training.checkpoint import CHECKPOINT, has_checkpoint, save_checkpoint, take_checkpoint
 from fastpose.training.early_stop import EarlyStop
 from fastpose.training.epoch_totals import EpochTotals
 from fastpose.training.loggers import RunLog
@@ -208,7 +209,7 @@ class Trainer:
         mine = indices[processes.parts(len(indices))[processes.rank]] if shares else indices
 
         def go_on(clips: int) -> None:
-            if processes.size == 1 and self.told_to_end.is_set():
+            if self.told_to_end.is_set():
                 raise KeyboardInterrupt
             on_batch(clips * len(indices) // len(mine))
 
@@ -224,19 +225,22 @@ class Trainer:
         """
         order = self.setup.order.epoch(epoch)
         for part in self.setup.order.batches[begin:]:
-            own = self.processes.parts(part.stop - part.start)[self.processes.rank]
-            clips = slice(part.start + own.start, part.start + own.stop)
-            if own.start == own.stop:
-                clips = slice(part.start, part.start + 1)
+            clips = self.processes.part_of(part)
             yield self.setup.draw(order.clips[clips], epoch, order.passes[clips])
+
+    def _passes_of(self, clips: int) -> list[int]:
+        """Return of how many clips each pass has statistics in a step on so many."""
+        optim, sizes = self.config.optim, self.processes.sizes(clips)
+        parts = [part_sizes(own, optim.micro_batch, of=max(sizes)) for own in sizes]
+        if optim.sync_batch_norm:
+            return [sum(of_all) for of_all in zip(*parts, strict=True)]
+        return list(itertools.chain(*parts))
 
     def _refuse_lone_clips(self) -> None:
         """Raise ValueError where a single clip passes through a model that cannot train on one."""
-        setup, most = self.setup, self.config.optim.micro_batch
-        batches = [part.stop - part.start for part in self.setup.order.batches]
-        sizes = [part.stop - part.start for clips in batches for part in self.processes.parts(clips)]
-        sizes = [size for size in sizes if size]
-        if min(size // (1 if most is None else math.ceil(size / most)) for size in sizes) > 1:
+        setup = self.setup
+        batches = {part.stop - part.start for part in setup.order.batches}
+        if not any(1 in self._passes_of(clips) for clips in batches):
             return
         views = setup.draw(setup.train_indices[:1], 0)
         views = {view: batch.to(self._device) for view, batch in views.items()}
@@ -279,7 +283,7 @@ class Trainer:
                 totals.seconds = begun.seconds + time.perf_counter() - started
                 totals.waited = begun.waited + prefetcher.wait_seconds
                 shared = self.setup.step.shared
-                wanted = self._ask() if shared is None else float(shared.answer)
+                wanted = self._ask() if shared is None else shared.answer()
                 if wanted == END or (wanted == SAVE and totals.steps < steps):
                     _refuse_divergence(totals, epoch)
                     self._save(epoch, totals)
@@ -288,7 +292,7 @@ class Trainer:
                 bar.update()
         average_statistics(self.setup.model, self.processes)
         if self.setup.average is not None:
-            average_statistics(self.setup.average.module, self.processes)
+            self.setup.average.take_buffers(self.setup.model)
         self.processes.add(totals.correct, totals.known)
         _refuse_divergence(totals, epoch)
         count = len(self.setup.order)
@@ -343,7 +347,7 @@ class Trainer:
     def _restore(self) -> tuple[int, EpochTotals]:
         """Go on from the folder's checkpoint; return the epochs that are done, and the begun one's totals."""
         folder, epochs = self.folder, self.config.optim.epochs
-        state = self.processes.first(lambda: read_checkpoint(folder) if has_checkpoint(folder) else None)
+        state = self.processes.first(lambda: take_checkpoint(folder) if has_checkpoint(folder) else None)
         if state is None:
             return 0, EpochTotals()
         totals = EpochTotals()

@@ -8,8 +8,9 @@ import sys
 import time
 
 import pytest
+import torch
 from support.clips import waving_clips
-from support.training import assert_equal_runs, rows_of
+from support.training import assert_equal_runs, rows_of, weights_of
 
 from fastpose import evaluate, reproduce, sweep, train, verify
 from fastpose.training.checkpoint import read_checkpoint
@@ -97,6 +98,20 @@ def test_two_processes_train_one_run_which_may_be_cut(data, tmp_path):
     assert len(rows_of(cut / RUN / "metrics.csv")) == 42
 
 
+def test_two_processes_learn_what_one_learns(data, tmp_path):
+    """With common statistics and without dropout, up to rounding, in every epoch."""
+    flags = [*data, "--model", "posec3d", "--epochs", 3, "--sync-batch-norm", "--dropout", 0, "--out"]
+    status, _, told = finish(launch(2, [*flags, tmp_path / "two"]))
+    assert status == 0, told
+    assert train.main([*map(str, flags), str(tmp_path / "one"), "--jobs", "1"]) == 0
+    two, one = (rows_of(tmp_path / name / RUN / "metrics.csv") for name in ("two", "one"))
+    for row, expected in zip(two, one, strict=True):
+        assert float(row["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-3)
+    found, expected = (weights_of(tmp_path / name / RUN) for name in ("two", "one"))
+    for name, weight in expected.items():
+        assert torch.allclose(found[name], weight, rtol=1e-2, atol=1e-3), name
+
+
 def test_failures_name_their_rank(data, tmp_path):
     (tmp_path / "runs" / RUN).mkdir(parents=True)
     status, _, told = finish(launch(2, [*data, "--epochs", 1, "--out", tmp_path / "runs"]))
@@ -121,11 +136,15 @@ def test_what_one_process_does_is_refused(command, monkeypatch, capsys):
     [
         ({}, "error: rank ?: no RANK: expected a launcher such as torchrun to set it to a number"),
         ({"RANK": "2"}, "error: rank 2: RANK = 2, WORLD_SIZE = 2: expected a rank from 0 to 1"),
+        (
+            {"RANK": "0", "LOCAL_WORLD_SIZE": "0", "MASTER_ADDR": "a", "MASTER_PORT": "1"},
+            "LOCAL_WORLD_SIZE = 0: expected a launcher",
+        ),
         ({"RANK": "0"}, "error: rank 0: WORLD_SIZE = 2, and no MASTER_ADDR: expected a launcher"),
     ],
 )
 def test_variables_of_no_launcher(variables, message, data, monkeypatch, capsys):
-    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+    for name in ("RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"WORLD_SIZE": "2", **variables}.items():
         monkeypatch.setenv(name, value)

@@ -41,18 +41,30 @@ def changed(base: RunConfig = BASE, *, model=None, loss=None, data=None, **optim
 class OwnNetwork(nn.Module):
     """A user's: torch's own batch norm, a weight that no output depends on, features that no logit depends on."""
 
+    frozen = detaches = False
+
     def __init__(self, num_classes: int, **_: object) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(34, 16), nn.BatchNorm1d(16), nn.Tanh())
         self.unused = nn.Linear(4, 4)
         self.project, self.head = nn.Linear(16, 8), nn.Linear(16, num_classes)
+        self.layers.requires_grad_(not self.frozen)
 
     def prepare_input(self, batch):
         return batch.keypoints[:, 0, ..., :2].flatten(2).mean(1) / 16
 
     def forward(self, x):
         hidden = self.layers(x)
-        return ModelOutput(self.head(hidden), self.project(hidden))
+        features = hidden.detach() if self.detaches else self.project(hidden)
+        return ModelOutput(self.head(hidden), features)
+
+
+class FrozenNetwork(OwnNetwork):
+    frozen = detaches = True
+
+
+class DetachedNetwork(OwnNetwork):
+    detaches = True
 
 
 POSE_CONV = {"model": "posec3d"}
@@ -78,6 +90,16 @@ CASES: dict[str, tuple[RunConfig, bool]] = {
     "motionbert_lite": (changed(model={"model": "motionbert_lite"}, batch_size=5), False),
     "X3D": (changed(model={"model": "X3D-shallow"}), False),
     "a user's network": (changed(model={"model": "own"}, sync_batch_norm=False), True),
+    "no loss of features": (
+        replace(changed(model={"model": "own"}, sync_batch_norm=False), arm="supervised"),
+        True,
+    ),
+    "the same in parts": (
+        replace(changed(model={"model": "own"}, sync_batch_norm=False, micro_batch=2), arm="supervised"),
+        True,
+    ),
+    "frozen, but for the head": (changed(model={"model": "frozen"}, sync_batch_norm=False), True),
+    "features without gradient": (changed(model={"model": "detached"}, sync_batch_norm=False), True),
 }
 
 
@@ -95,10 +117,7 @@ def _set_up(config: RunConfig, fixed: bool, processes: Processes) -> Setup:
 
 
 def _gradients(setup: Setup, batch: slice) -> dict[str, torch.Tensor]:
-    order, processes = setup.order.epoch(0), setup.processes
-    own = processes.parts(batch.stop - batch.start)[processes.rank]
-    begin, end = batch.start + own.start, batch.start + own.stop
-    part = slice(begin, end) if begin < end else slice(batch.start, batch.start + 1)
+    order, part = setup.order.epoch(0), setup.processes.part_of(batch)
     views = setup.draw(order.clips[part], 0, order.passes[part])
     setup.optimizer.zero_grad()
     if setup.step.shared is None:
@@ -114,7 +133,8 @@ def _compare(rank: int, size: int, folder: str) -> None:
     """Write for each case the largest difference of a gradient or a term of the loss, over its largest value."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    register_model("own", OwnNetwork)
+    for own, network in (("own", OwnNetwork), ("frozen", FrozenNetwork), ("detached", DetachedNetwork)):
+        register_model(own, network)
     with ExitStack() as ended:
         dist.init_process_group(
             "gloo", init_method=f"file://{folder}/store-{size}", rank=rank, world_size=size

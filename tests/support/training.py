@@ -1,7 +1,10 @@
 """A training run of seconds, the folder of one that was never trained, and how two runs are compared."""
 
 import csv
+import threading
+from contextlib import nullcontext
 
+import pytest
 import torch
 
 from fastpose.evaluation.curves import write_curve
@@ -10,6 +13,8 @@ from fastpose.evaluation.metrics import Accuracy
 from fastpose.settings import DataConfig, EvalConfig, ModelConfig, OptimConfig, RunConfig, SamplingConfig
 from fastpose.settings.files import to_json
 from fastpose.training.loggers import CsvLog
+from fastpose.training.setup import Setup
+from fastpose.training.trainer import Trainer
 from fastpose.weights.runs import BY_FAMILY, COMPLETE, CONFIG, METRICS, load_model
 
 TINY = RunConfig(
@@ -29,6 +34,32 @@ def rows_of(path):
 
 def weights_of(folder):
     return load_model(folder)[0].state_dict()
+
+
+class CountingBar:
+    """Calls ``told`` after some steps."""
+
+    def __init__(self, told, steps):
+        self.told, self.left = told, steps
+
+    def __call__(self, **_):
+        return nullcontext(self)
+
+    def update(self, count=1):
+        self.left -= count
+        if self.left == 0:
+            self.told()
+
+    def set_postfix(self, *_, **__):
+        pass
+
+
+def stopped_after(folder, steps, config, packed, *, resume=False):
+    """Train until so many steps are done, and one more that is in hand."""
+    told = threading.Event()
+    trainer = Trainer(Setup(config, packed), folder, bar=CountingBar(told.set, steps), told_to_end=told)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(resume=resume)
 
 
 def assert_equal_runs(one, two):

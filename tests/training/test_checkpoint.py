@@ -2,14 +2,12 @@
 
 import os
 import random
-import threading
-from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 from support.clips import waving_clips
-from support.training import TINY, assert_equal_runs
+from support.training import TINY, assert_equal_runs, stopped_after
 
 from fastpose.settings import ModelConfig
 from fastpose.training.checkpoint import (
@@ -27,24 +25,6 @@ QUICK = replace(TINY, model=ModelConfig(model="dct_mlp"), optim=replace(TINY.opt
 OFTEN = replace(QUICK, optim=replace(QUICK.optim, checkpoint_minutes=0.0))
 
 
-class CountingBar:
-    """Calls ``told`` after some steps."""
-
-    def __init__(self, told, steps):
-        self.told, self.left = told, steps
-
-    def __call__(self, **_):
-        return nullcontext(self)
-
-    def update(self, count=1):
-        self.left -= count
-        if self.left == 0:
-            self.told()
-
-    def set_postfix(self, *_, **__):
-        pass
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
@@ -52,17 +32,9 @@ def whole(tmp_path_factory):
     return folder
 
 
-def stopped_after(folder, steps, config=QUICK):
-    """Train until so many steps are done, and one more that is in hand."""
-    told = threading.Event()
-    trainer = Trainer(Setup(config, PACKED), folder, bar=CountingBar(told.set, steps), told_to_end=told)
-    with pytest.raises(KeyboardInterrupt):
-        trainer.fit()
-
-
 @pytest.mark.parametrize("steps", [1, 2, 3, 5])
 def test_told_to_end_a_run_ends_with_its_step_and_goes_on_behind_it(steps, whole, tmp_path):
-    stopped_after(tmp_path, steps)
+    stopped_after(tmp_path, steps, QUICK, PACKED)
     state = read_checkpoint(tmp_path)
     assert (state["epochs_done"], state["epoch"]["steps"]) == (steps // 3, steps % 3 + 1)
     Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
@@ -70,7 +42,7 @@ def test_told_to_end_a_run_ends_with_its_step_and_goes_on_behind_it(steps, whole
 
 
 def test_of_a_damaged_checkpoint_the_one_before_it_is_taken(whole, tmp_path):
-    stopped_after(tmp_path, 4, OFTEN)
+    stopped_after(tmp_path, 4, OFTEN, PACKED)
     content = (tmp_path / CHECKPOINT).read_bytes()
     rng = random.Random(0)
     for _ in range(20):
@@ -86,13 +58,17 @@ def test_of_a_damaged_checkpoint_the_one_before_it_is_taken(whole, tmp_path):
         else:  # in bytes that fill up a page, or in a time
             assert read_checkpoint(tmp_path)["epoch"]["steps"] == 2
     (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
+    good = (tmp_path / BEFORE).read_bytes()
     with pytest.warns(UserWarning, match="the one before it is taken"):
-        Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
+        stopped_after(tmp_path, 1, QUICK, PACKED, resume=True)
+    assert read_checkpoint(tmp_path)["epoch"]["steps"] == 3
+    assert (tmp_path / BEFORE).read_bytes() == good  # whose place the damaged one did not take
+    Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
     assert_equal_runs(whole, tmp_path)
 
 
 def test_where_both_are_damaged_nothing_is_trained(tmp_path):
-    stopped_after(tmp_path, 4, OFTEN)
+    stopped_after(tmp_path, 4, OFTEN, PACKED)
     for name in (CHECKPOINT, BEFORE):
         (tmp_path / name).write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(ValueError, match=f"{CHECKPOINT}: is no checkpoint, or a damaged one"):
@@ -126,7 +102,7 @@ def test_two_are_kept_where_files_have_one_name_each(tmp_path, monkeypatch):
 )
 def test_moments_that_fit_no_weight_are_refused(spoil, tmp_path):
     """Steps in one kernel for all weights trust them."""
-    stopped_after(tmp_path, 4)
+    stopped_after(tmp_path, 4, QUICK, PACKED)
     state = read_checkpoint(tmp_path)
     spoil(state["optimizer"]["state"][3])
     save_checkpoint(tmp_path, state)
@@ -144,7 +120,7 @@ def test_moments_that_fit_no_weight_are_refused(spoil, tmp_path):
     ],
 )
 def test_the_middle_of_no_epoch_of_this_run(changes, message, tmp_path):
-    stopped_after(tmp_path, 4)
+    stopped_after(tmp_path, 4, QUICK, PACKED)
     state = read_checkpoint(tmp_path)
     state["epoch"] |= changes
     save_checkpoint(tmp_path, state)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.clips import waving_clips
@@ -11,6 +12,8 @@ from torch import nn
 from fastpose.models import ModelOutput, register_model
 from fastpose.models.registry import MODELS
 from fastpose.settings import EvalConfig, ModelConfig
+from fastpose.system.processes import Processes
+from fastpose.training import header
 from fastpose.training.expected_time import expected_views, format_duration
 from fastpose.training.experiment import plan_runs, run_experiment
 from fastpose.training.header import epochs_logged
@@ -49,6 +52,19 @@ def test_the_header_says_what_is_to_come_and_changes_nothing(tmp_path):
     assert "always answering the largest class: 37.5 %" in "\n".join(said)  # 3 of 8 clips
     assert epochs_logged(alone) == 2
     assert epochs_logged(tmp_path) == 0
+
+
+def test_processes_share_the_time(monkeypatch):
+    monkeypatch.setattr(header, "seconds_per_view", lambda setup: 1.0)
+    told = {}
+    for processes in (Processes(), Processes(rank=0, size=2)):
+        setup = Setup(replace(BASE, arm="supervised"), waving_clips(), processes)
+        lines = header.experiment_header(setup, {"run": setup.config}, Path("runs")).splitlines()
+        told[processes.size] = next(line for line in lines if line.startswith("time "))
+    assert told[1] == "time    about 37 s, by the time of a few clips"
+    assert told[2] == (
+        "time    about 19 s, by the time of a few clips in one, shared by 2 processes, without their exchange"
+    )
 
 
 def test_time_is_of_views_to_train_and_clips_to_score():
@@ -98,6 +114,11 @@ def test_single_clips_are_refused_before_the_first_step(normed, tmp_path):
         with pytest.raises(ValueError, match="normed cannot be trained on one clip at a time"):
             run_experiment(packed, {"run": config}, tmp_path, echo=lambda text: None)
     assert not (tmp_path / "run").exists()
+    config = replace(normed, optim=replace(BASE.optim, batch_size=3))
+    with pytest.raises(ValueError, match="normed cannot be trained on one clip at a time"):
+        Trainer(Setup(config, packed, Processes(rank=1, size=2)), tmp_path, quiet=True)
+    common = replace(config, model=BASE.model, optim=replace(config.optim, sync_batch_norm=True))
+    assert 1 not in Trainer(Setup(common, packed, Processes(rank=1, size=2)), tmp_path)._passes_of(3)
     alone = replace(BASE, optim=replace(BASE.optim, batch_size=1))
     Trainer(Setup(alone, packed), tmp_path, quiet=True)  # whose batch norms take the running statistics
 

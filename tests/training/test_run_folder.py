@@ -6,13 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 from support.clips import waving_clips
-from support.training import TINY, assert_equal_runs, rows_of, weights_of
+from support.training import TINY, assert_equal_runs, rows_of, stopped_after, weights_of
 
 from fastpose.evaluation.curves import read_curves
 from fastpose.settings import EvalConfig, ModelConfig
 from fastpose.system.lock import LOCK, locked_folder
-from fastpose.training.checkpoint import CHECKPOINT
+from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
 from fastpose.training.experiment import run_experiment
+from fastpose.training.run_folder import open_folder
 from fastpose.weights.runs import CONFIG
 
 PACKED = waving_clips(12)
@@ -74,6 +75,18 @@ def test_fewer_epochs_and_other_levels_are_measured_again(tmp_path):
     assert json.loads((tmp_path / "run" / CONFIG).read_text())["optim"]["epochs"] == 2
 
 
+@pytest.mark.parametrize(("asked", "epochs"), [(1, 2), (2, 2), (3, 3)])
+def test_an_epoch_that_is_begun_is_finished(asked, epochs, tmp_path):
+    folder, config = tmp_path / "run", changed(epochs=5, batch_size=3)  # of 8 clips: 3 steps an epoch
+    with open_folder(folder, config, resume=False, overwrite=False, facts={}):
+        stopped_after(folder, 4, config, PACKED)
+    assert read_checkpoint(folder)["epoch"]["steps"] == 2
+    _, said = run(changed(epochs=asked, batch_size=3), tmp_path, resume=True)
+    assert len(rows_of(folder / "metrics.csv")) == epochs
+    finished = "run: 1 epochs are done, of the 1 asked for, and one is begun: that one is finished"
+    assert (finished in said) == (asked < epochs)
+
+
 def test_what_was_trained_may_not_change(tmp_path):
     run(QUICK, tmp_path)
     with pytest.raises(ValueError, match=r"differ in optim\.weight_decay \(0\.01 there\)$|differ in optim"):
@@ -95,9 +108,10 @@ def test_a_run_goes_on_with_its_clips_wherever_they_lie(tmp_path):
         run_experiment(others, {"run": moved}, tmp_path, resume=True, echo=lambda text: None)
 
 
-def test_a_run_made_before_there_were_fingerprints_goes_by_the_path(tmp_path):
+@pytest.mark.parametrize("found", [None, 64 * "0"])
+def test_a_run_of_no_such_fingerprint_goes_by_the_path(found, tmp_path):
     run(QUICK, tmp_path)
-    (tmp_path / "run/environment.json").write_text("{}")
+    (tmp_path / "run/environment.json").write_text(json.dumps({"data_fingerprint": found}))
     moved = replace(QUICK, data=replace(QUICK.data, data="elsewhere.safetensors"))
     with pytest.raises(ValueError, match=r"differ in data\.data \('synthetic' there\)"):
         run(moved, tmp_path, resume=True)

@@ -42,7 +42,7 @@ def calls(monkeypatch):
     main = Stream("main")
     fake = SimpleNamespace(
         Stream=lambda device: Stream("side"), Event=Event, stream=Current,
-        default_stream=lambda device: main, current_stream=lambda device: main,
+        default_stream=lambda device: main, current_stream=lambda device: main, current_device=lambda: 1,
     )  # fmt: skip
     monkeypatch.setattr(torch, "cuda", fake)
     monkeypatch.setattr(
@@ -53,7 +53,7 @@ def calls(monkeypatch):
 
 def test_each_batch_is_waited_for_and_kept(calls):
     batch = PoseBatch(*(torch.zeros(1) for _ in range(4)))
-    side = SideStream(torch.device("cpu"))
+    side = SideStream(torch.device("cpu", 0))
 
     def draw():
         for _ in range(2):
@@ -69,3 +69,12 @@ def test_each_batch_is_waited_for_and_kept(calls):
         for i in range(2)
     ]
     assert calls == begin + of_each[0] + of_each[1] + end
+
+
+def test_the_thread_that_draws_has_the_device_of_the_one_that_trains(calls, monkeypatch):
+    """Not its own current one, which is the first."""
+    asked = []
+    main = torch.cuda.default_stream(None)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: asked.append(device) or main)
+    assert not list(SideStream(torch.device("cuda")).draw([]))
+    assert asked == [torch.device("cuda", 1)]

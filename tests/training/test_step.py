@@ -14,6 +14,7 @@ from support.training import TINY
 
 from fastpose.settings import ModelConfig
 from fastpose.system.memory import counted_bytes
+from fastpose.system.processes import Processes
 from fastpose.training import fitting, step
 from fastpose.training.fitting import SAFE_SHARE, largest_batch
 from fastpose.training.setup import Setup
@@ -155,6 +156,19 @@ def test_a_batch_that_will_not_fit_is_refused_before_the_first_step(tmp_path, mo
         trainer.fit()
     free(monkeypatch, 2**40)
     trainer.setup.memory.check(batches, 0)
+
+
+def test_processes_share_the_memory_of_a_machine(tmp_path, monkeypatch):
+    config = make_trainer(tmp_path).config
+    setup = Setup(config, waving_clips(), Processes(rank=1, size=4, here=2))
+    free(monkeypatch, 10**9)
+    assert setup.memory.free_bytes() == 10**9 // 2 - 2 * sum(
+        weight.nbytes for weight in setup.model.parameters()
+    )
+    monkeypatch.setattr(setup.memory, "fitting_batch", lambda *_: 2)
+    refused = setup.memory.does_not_fit(setup.draw(setup.train_indices[:4], 0), 0)  # of 16 for all
+    assert "a step on 4 clips" in str(refused)
+    assert "what fits: --batch-size 8, or --micro-batch 2 for the same batch in parts" in str(refused)
 
 
 def test_a_micro_batch_that_does_not_fit(tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import json
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,11 @@ from support.clips import waving_clips
 from support.training import TIMES, TINY, rows_of
 
 from fastpose.data.sampling.order import epoch_order
+from fastpose.models.shared_statistics import running_statistics
 from fastpose.settings import EvalConfig, LossConfig, ModelConfig
 from fastpose.settings.files import to_json
+from fastpose.system.processes import Processes
+from fastpose.training import trainer
 from fastpose.training.checkpoint import CHECKPOINT, read_checkpoint
 from fastpose.training.experiment import plan_runs, run_experiment
 from fastpose.training.run_folder import check_folder
@@ -287,6 +291,28 @@ def test_the_moving_average_forgets_the_start_and_takes_over_statistics(tmp_path
     assert torch.equal(raw["backbone.conv1.bn.running_var"], average["backbone.conv1.bn.running_var"])
     raw, average = (weights["cls_head.fc_cls.weight"] for weights in (raw, average))
     assert 0 < (average - raw).norm() < 0.5 * (raw - start).norm()
+
+
+def test_of_several_processes_the_moving_average_takes_their_mean_statistics(tmp_path, monkeypatch):
+    """Whatever those were of which it was restored: each process's own, or those of the first."""
+    setup = Setup(replace(TINY, arm="supervised"), waving_clips())
+
+    def mean_of_all(model, processes):
+        for statistic in running_statistics(model).values():
+            statistic.fill_(7)
+
+    monkeypatch.setattr(trainer, "average_statistics", mean_of_all)
+    Trainer(setup, tmp_path, quiet=True).fit()
+    assert all((value == 7).all() for value in running_statistics(setup.trained_model).values())
+
+
+@pytest.mark.parametrize("processes", [Processes(), Processes(rank=0, size=2)])
+def test_told_to_end_it_stops_measuring(processes, tmp_path):
+    told = threading.Event()
+    measuring = Trainer(Setup(TINY, waving_clips(), processes), tmp_path, quiet=True, told_to_end=told)
+    told.set()
+    with pytest.raises(KeyboardInterrupt):
+        measuring.measure()
 
 
 def test_fine_tuning_keeps_the_backbone_and_starts_a_new_head(tmp_path):
