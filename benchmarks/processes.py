@@ -80,15 +80,16 @@ def measure(chosen: argparse.Namespace, processes: Processes) -> None:
         lambda: (processes.add(gradient), processes.gather(block)), chosen.steps, processes
     )
     norms = [module.num_features for module in shared.model.modules() if isinstance(module, _BatchNorm)]
-    statistics_bytes = 4 * sum(1 + 4 * channels for channels in norms) * len(shared.task.views)
+    others, size = processes.size - 1, processes.size
+    of_norms = sum((1 + 2 * channels) * others + 4 * channels * others / size for channels in norms)
+    of_norms *= 4 * len(shared.task.views)
     if not processes.leads:
         return
     print(f"{chosen.preset}, {model.model}, input {model.input}, {chosen.precision}; {summary()}")
     print(f"processes {processes.size}, batch {len(clips)}, {weights:,} weights, {width:,} outputs of a clip")
-    others = processes.size - 1
-    print(f"sent by each: gradient {8 * weights * others / processes.size / 1e6:.2f} MB, outputs "
+    print(f"sent by each: gradient {8 * weights * others / size / 1e6:.2f} MB, outputs "
           f"{4 * block.numel() * others / 1e6:.3f} MB"
-          + (f", statistics {statistics_bytes * others / 1e6:.3f} MB" if chosen.sync_batch_norm else ""))  # fmt: skip
+          + (f", statistics {of_norms / 1e6:.3f} MB" if chosen.sync_batch_norm else ""))  # fmt: skip
     times = {"its part alone": part, "exchange": exchange, "predicted": part + exchange, "measured": step}
     told = ", ".join(f"{name} {1e3 * seconds:.1f} ms" for name, seconds in times.items())
     print(f"{told}, {len(clips) / step:.0f} clips/s")
