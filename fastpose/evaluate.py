@@ -51,6 +51,9 @@ class Arguments:
     """auto, bf16, fp32 or int8, of the matrix products."""
     seed: int = 0
     """Seed of the noise."""
+    jobs: int | None = None
+    """Processes that score clips, each on one thread; by default as many as there are threads, where that is faster: on
+    the CPU, from ten seconds on."""
     eval: EvalConfig = field(default_factory=EvalConfig)
 
 
@@ -86,6 +89,7 @@ def run(arguments: Arguments) -> None:
         seed=arguments.seed,
         fuse=arguments.fuse,
         fuse_weights=arguments.fuse_weights,
+        processes=arguments.jobs,
     )
 
 

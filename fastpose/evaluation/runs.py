@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from fastpose.data.pack.packed import PackedClips
@@ -25,15 +24,15 @@ from fastpose.evaluation.scores import (
     count_levels,
     format_speed,
     fuse_scores,
-    score_families,
 )
-from fastpose.models.quantized import quantized
+from fastpose.evaluation.scoring_processes import ScoringJob, score_run
+from fastpose.models.registry import MODELS
 from fastpose.settings import DataConfig, EvalConfig
 from fastpose.settings.checks import is_changed
 from fastpose.system.files import check_output_folder
 from fastpose.system.placement import Placement
 from fastpose.weights.card import ModelCard
-from fastpose.weights.runs import COMPLETE, load_card, load_model
+from fastpose.weights.runs import COMPLETE, load_card
 
 FUSED = "fused"
 
@@ -44,6 +43,7 @@ class Candidate:
 
     run: Path
     card: ModelCard
+    source: str
     packed: PackedClips
     indices: np.ndarray  # int64, of the clips
     data: DataConfig
@@ -88,7 +88,7 @@ def open_candidates(
             _, indices = select_clips(packed, chosen)
         if limit is None and chosen.limit is not None:
             print(f"{name}: {len(indices)} clips, as the run itself; --limit all for the whole split")
-        candidates[name] = Candidate(run, card, packed, indices, chosen)
+        candidates[name] = Candidate(run, card, source, packed, indices, chosen)
     return candidates
 
 
@@ -217,6 +217,7 @@ def evaluate_runs(
     seed: int = 0,
     fuse: bool = False,
     fuse_weights: tuple[float, ...] | None = None,
+    processes: int | None = 1,
 ) -> dict[str, Curve]:
     """Measure each run; write the curves as csv and plot, and confusion matrices; print the curves.
 
@@ -226,6 +227,8 @@ def evaluate_runs(
     ``data``, ``test_split``, ``limit``, ``clip_len`` and ``size`` default to what each run was made with,
     ``confusion_alphas`` to the first level.
     With ``fuse``, the curve "fused" is of the mean of the runs' softmax scores, weighted by ``fuse_weights``.
+    ``processes`` are as for ``score_run``; a script that asks for several, or for None, keeps what it does under
+    ``if __name__ == "__main__"``.
 
     Raises:
         ValueError: the clips do not fit a model, a noise level for a confusion matrix is not measured, or the
@@ -242,6 +245,8 @@ def evaluate_runs(
         if not fuse:
             raise ValueError("--fuse-weights has no effect without --fuse")
         check_weights(fuse_weights, len(runs))
+    if processes is not None and processes < 1:
+        raise ValueError(f"jobs = {processes}: expected at least 1")
     check_output_folder(out)
     placement = Placement.choose(device, precision, evaluates=True)
     candidates = open_candidates(
@@ -255,17 +260,17 @@ def evaluate_runs(
     by_family: dict[str, Families] = {}
     scores: list[dict[str, ClipScores]] = []
     for name, candidate in candidates.items():
-        model, card = load_model(candidate.run, size=size)
-        model = placement.place(model)
-        if placement.dtype == torch.int8:
-            model = quantized(model)
+        own_model = candidate.card.config.model.model
+        job = ScoringJob(
+            run=candidate.run, data=candidate.source, size=size, sampling=candidate.data.sampling, settings=settings,
+            families=tuple(measured), seed=seed, placement=placement, model_name=own_model,
+            factory=MODELS.get(own_model),
+        )  # fmt: skip
         started = time.perf_counter()
         with tqdm(total=len(candidate.indices) * num_levels, desc=name, unit="clip", disable=None) as bar:
-            sampling = replace(candidate.data.sampling, max_persons=card.max_persons)
-            scored = score_families(
-                model, candidate.packed, candidate.indices, sampling, settings,
-                families=tuple(measured), seed=seed, placement=placement, prior=card.prior, on_batch=bar.update,
-            )  # fmt: skip
+            scored = score_run(
+                job, candidate.packed, candidate.indices, processes=processes, on_batch=bar.update
+            )
         curves[name] = curve_of(scored[GAUSSIAN])
         by_family[name] = {family: curve_of(scored[family]) for family in settings.families}
         print(f"{name}: {format_speed(len(candidate.indices), num_levels, time.perf_counter() - started)}")

@@ -16,7 +16,7 @@ from typing import Any
 from fastpose.settings.checks import require
 from fastpose.sweeps.job import Ended, Job
 from fastpose.sweeps.packages import submitit_package
-from fastpose.training.jobs import ctrl_c_held, sigterm_leaves
+from fastpose.system.signals import ctrl_c_held, sigterm_leaves
 
 LOOK_SECONDS = 0.1  # from one look at processes of this machine to the next
 LOOK_SECONDS_SLURM = 5.0

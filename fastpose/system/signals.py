@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to end, which a program looks at where it can end well."""
+"""Ctrl-C and SIGTERM: as a request to end, which a program looks at where it can end well; and held back."""
 
 import signal
 import threading
@@ -33,3 +33,30 @@ def end_requested(told: threading.Event, *, insists: bool = True) -> Iterator[No
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def ctrl_c_held() -> Iterator[None]:
+    """Hold back Ctrl-C meanwhile, and for good in the processes started within: theirs is for this one."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def sigterm_leaves() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit, so that what is begun is ended."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # which alone may ask for signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -3,11 +3,10 @@
 import multiprocessing
 import pickle
 import signal
-import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
 from typing import Any
@@ -16,6 +15,7 @@ from fastpose.data.core import core
 from fastpose.evaluation.curves import Curve
 from fastpose.settings import RunConfig
 from fastpose.system.placement import Placement
+from fastpose.system.signals import ctrl_c_held, sigterm_leaves
 from fastpose.training.one_run import RunTask
 from fastpose.training.progress import Progress
 from fastpose.training.worker import BAR, DONE, FAULT, SAY, WARNING, work
@@ -213,30 +213,3 @@ def _pickled(task: RunTask) -> bytes:
             f"model {task.config.model.model!r}: other processes cannot be given it ({error}); expected a class or "
             "function of a module, or --jobs 1"
         ) from error
-
-
-@contextmanager
-def ctrl_c_held() -> Iterator[None]:
-    """Hold back Ctrl-C meanwhile, and for good in the processes started within: theirs is for this one."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def sigterm_leaves() -> Iterator[None]:
-    """Let SIGTERM raise SystemExit, so that what is begun is ended."""
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # which alone may ask for signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

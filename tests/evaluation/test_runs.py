@@ -215,7 +215,7 @@ def test_other_frames_and_sizes_than_in_training(input, tmp_path, monkeypatch):
     wider = replace(config, data=replace(data, sampling=replace(data.sampling, clip_len=12, size=(20, 24))))
     expected = build_model(replace(trainer.setup.card, config=wider))
     monkeypatch.setattr(
-        "fastpose.evaluation.runs.score_families",
+        "fastpose.evaluation.scoring_processes.score_families",
         lambda model, *args, **named: seen.append((model, args)) or score_families(model, *args, **named),
     )
     flags = [".", "--alphas", "0.1", "--precision", "fp32"]
