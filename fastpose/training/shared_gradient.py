@@ -175,7 +175,9 @@ class SharedGradient:
             part_of_batch(self.model, synchronized=False, absent=True),
         ):
             count = 2 * len(batches)
-            return [_reached(self._outputs(batches, autocast)[number], weights) for number in range(count)]
+            return [
+                _weights_behind(self._outputs(batches, autocast)[number], weights) for number in range(count)
+            ]
 
     def _outputs(self, batches: Views, autocast: Callable) -> list[Tensor]:
         with autocast():
@@ -194,7 +196,7 @@ class _Passes(nn.Module):
             return self.task.forward(self.model, batches)
 
 
-def _reached(output: Tensor, weights: list[nn.Parameter]) -> set[nn.Parameter]:
+def _weights_behind(output: Tensor, weights: list[nn.Parameter]) -> set[nn.Parameter]:
     if not output.requires_grad:
         return set()
     gradients = torch.autograd.grad(_precise(output).sum(), weights, allow_unused=True)
