@@ -14,6 +14,7 @@ from fastpose.settings import DataConfig, RunConfig
 from fastpose.settings.files import by_dotted_name
 from fastpose.system.environment import summary
 from fastpose.system.placement import Placement
+from fastpose.training.expected_time import format_duration
 
 CLEAN = 0.0
 OF_THE_RUN = ("data.data", "seed", "arm")
@@ -58,6 +59,9 @@ def gather(
         "dtype": str(Placement.choose("auto", "auto")),
         "fastpose": fastpose.__version__,
     }
+    found = {run.name: done[run.name] for of_row in runs.values() for run in of_row if run.name in done}
+    if found:
+        facts["training"] = _training(list(found.values()))
     if notes:
         facts["to note"] = "; ".join(notes)
     return Reproduction(
@@ -67,6 +71,14 @@ def gather(
         chance_percent=chance_percent,
         sections=[_section(table, runs, done, reasons) for table in tables],
     )
+
+
+def _training(runs: Sequence[RunResult]) -> str:
+    """Say how long runs were trained in all, whenever that was, and on how many threads each."""
+    threads = sorted({run.threads for run in runs})
+    total = format_duration(sum(run.train_seconds for run in runs))
+    on = f"{' or '.join(map(str, threads))} thread{'' if threads == [1] else 's'}"
+    return f"{len(runs)} runs, {total} together, each on {on}"
 
 
 def _section(
