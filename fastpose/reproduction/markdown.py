@@ -88,7 +88,7 @@ def _families(row: RowResult) -> Iterator[str]:
         lines = [["", *(f"α = {alpha:g}" for alpha in found.alphas), "mean"]]
         for name, values in zip([*found.families, "mean"], found.top1.tolist(), strict=True):
             lines.append([escaped(name), *(f"{value:.1f}" for value in values)])
-        yield markdown_table(lines)
+        yield markdown_table(lines, left=[0])
 
 
 def _pairs(section: Section) -> Iterator[str]:
@@ -105,7 +105,7 @@ def _pairs(section: Section) -> Iterator[str]:
     ]
     if lines:
         yield f"**Most confused classes.** {pairs_text(section.rows)}"
-        yield markdown_table([["", "class", "taken for", "clips", "share"], *lines])
+        yield markdown_table([["", "class", "taken for", "clips", "share"], *lines], left=[0, 1, 2])
 
 
 def _costs(section: Section) -> Iterator[str]:

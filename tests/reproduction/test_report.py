@@ -149,6 +149,9 @@ def test_tables_of_markdown_hold():
     assert len(tables) == 8  # top-1, families, pairs and cost, of two sections
     for block in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+    rules = [block.splitlines()[1] for block in tables[:4]]  # text to the left, numbers to the right
+    assert re.fullmatch(r"\| --- \|( ---: \|)+", rules[1])
+    assert rules[2:] == ["| --- | --- | --- | ---: | ---: |", "| --- | ---: | ---: | ---: | --- |"]
     assert "| *none, the report* | *80.0* | *20.0* |" in format_markdown(full_reproduction(), {})
     assert "- none: not measured: plain" in format_markdown(full_reproduction(), {})
 

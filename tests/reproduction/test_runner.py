@@ -91,7 +91,9 @@ def test_a_second_call_does_nothing_and_says_so(packed, tmp_path):
         ("tiny", "both", "0.1", "2"), ("clean", "clean", "0", "2"),
     ]  # fmt: skip
     text = (out / "report.md").read_text()
-    assert re.search(r"^- training: 4 runs, \d+ s together, each on 1 thread$", text, re.M)  # one is of two tables
+    assert re.search(
+        r"^- training: 4 runs, \d+ s together, each on 1 thread$", text, re.M
+    )  # one is of two tables
     before = state_of(out)
     whole, said = run(packed, tmp_path)
     assert whole
