@@ -52,8 +52,8 @@ class Arguments:
     seed: int = 0
     """Seed of the noise."""
     jobs: int | None = None
-    """Processes that score clips, each on one thread; by default as many as there are threads, where that is faster: on
-    the CPU, from ten seconds on."""
+    """Processes that score clips, each on one thread, equally but for rounding; by default as many as there are
+    threads, where that is faster: on the CPU, from ten seconds on."""
     eval: EvalConfig = field(default_factory=EvalConfig)
 
 

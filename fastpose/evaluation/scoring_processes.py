@@ -1,7 +1,9 @@
 """Clips of a run scored by several processes, each on one thread, where that takes less time than threads do."""
 
 import multiprocessing
+import os
 import pickle
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -110,6 +112,11 @@ def score_run(
     scorer, parts = Scorer(job, packed), job.parts(indices)
     if processes is None and (job.placement.device.type != "cpu" or torch.get_num_threads() == 1):
         processes = 1
+    if processes != 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ValueError(
+            "a script that scores clips in several processes keeps what it does under if __name__ == '__main__', since "
+            "each of them imports it; jobs = 1 scores them in one"
+        )
     if processes is not None:
         return score_apart(job, parts, processes, on_batch) if processes > 1 else scorer(indices, on_batch)
     found: list[FamilyScores] = []
@@ -187,9 +194,18 @@ class _Own:
 
 
 def _begin(job: ScoringJob) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the process that asks has warned
     _Own.job = job
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that asks is killed, which nothing else would tell it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 def _score(indices: np.ndarray) -> Sent:
@@ -197,7 +213,10 @@ def _score(indices: np.ndarray) -> Sent:
     _Own.scorer = _Own.scorer or Scorer(_Own.job)
     found = _Own.scorer(indices)
     return {
-        family: (scores.labels.numpy(), {alpha: level.numpy() for alpha, level in scores.by_alpha.items()})
+        family: (
+            scores.labels.cpu().numpy(),
+            {alpha: level.cpu().numpy() for alpha, level in scores.by_alpha.items()},
+        )
         for family, scores in found.items()
     }
 

@@ -1,7 +1,12 @@
 """Clips that several processes score: the same scores, and how they end."""
 
 import multiprocessing
+import pickle
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +16,7 @@ from support.training import TINY
 
 from fastpose.data.pack.packed import PackedClips
 from fastpose.evaluation import scoring_processes
+from fastpose.evaluation.scores import ClipScores
 from fastpose.evaluation.scoring_processes import ScoringJob, score_run
 from fastpose.settings import EvalConfig, ModelConfig
 from fastpose.system.placement import Placement
@@ -113,3 +119,64 @@ def test_a_network_of_no_module_is_scored_here(job, packed):
     with pytest.raises(ValueError, match="'dct_mlp': other processes cannot be given it .* or --jobs 1"):
         score_run(unsendable, packed, INDICES, processes=2)
     assert scoring_processes.processes_that_fit(unsendable, 5) == 1
+
+
+SCRIPT = """
+import pickle, sys
+import numpy as np
+from fastpose.data.pack.packed import PackedClips
+from fastpose.evaluation.scores import ClipScores
+from fastpose.evaluation.scoring_processes import score_run
+
+if {guard}:
+    job = pickle.load(open("job.pkl", "rb"))
+    try:
+        score_run(job, PackedClips.load(job.data), np.tile(np.arange(24), {times}), processes=2)
+    except ValueError as error:
+        print(error, flush=True)
+"""
+
+
+def start_script(folder, job, **how):
+    (folder / "job.pkl").write_bytes(pickle.dumps(job))
+    (folder / "score.py").write_text(SCRIPT.format(**how))
+    return subprocess.Popen([sys.executable, "score.py"], cwd=folder, stdout=subprocess.PIPE, text=True)
+
+
+def test_they_end_with_a_parent_that_is_killed(job, tmp_path):
+    script = start_script(tmp_path, job, guard="__name__ == '__main__'", times=100_000)
+    children = Path(f"/proc/{script.pid}/task/{script.pid}/children")
+    begun = []
+    while len(begun) < 3:  # two, and the one that keeps count of what they share
+        time.sleep(0.1)
+        begun = children.read_text().split()
+    time.sleep(2)
+    script.kill()
+    script.communicate()
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in begun):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("they go on")
+
+
+def test_a_script_that_each_would_run_again_is_told_so(job, tmp_path):
+    script = start_script(tmp_path, job, guard="True", times=1)
+    told, _ = script.communicate(timeout=120)
+    expected = (
+        "a script that scores clips in several processes keeps what it does under if __name__ == '__main__'"
+    )
+    assert told.count(expected) == 2  # by each of the two, whose work is done all the same
+    assert len(told.splitlines()) == 2
+
+
+def test_scores_come_from_where_they_are(job, monkeypatch):
+    class OnDevice:
+        def cpu(self):
+            return torch.arange(3)
+
+    there = ClipScores(OnDevice(), {0.1: OnDevice()})
+    monkeypatch.setattr(scoring_processes._Own, "scorer", lambda indices: {"gaussian": there})
+    labels, levels = scoring_processes._score(INDICES)["gaussian"]
+    assert labels.tolist() == levels[0.1].tolist() == [0, 1, 2]
