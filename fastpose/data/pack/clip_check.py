@@ -233,10 +233,9 @@ def _count(value: Any, counted: dict[int, int], depth: int) -> int:
         )
     if not isinstance(value, list | tuple):
         return 1
-    if _NUMBERS.issuperset(map(type, value)):
-        return len(value)
     if id(value) not in counted:
-        counted[id(value)] = _count_list(value, counted, depth)
+        numbers = _NUMBERS.issuperset(map(type, value))
+        counted[id(value)] = len(value) if numbers else _count_list(value, counted, depth)
     return counted[id(value)]
 
 

@@ -68,6 +68,7 @@ ODD_ANNOTATIONS = {
     "label": {"label": 10**8},
     "long label": {"label": 10**400},
     "shared": {"keypoint": shared(13, 3000, 100_000), "keypoint_score": None},
+    "shared numbers": {"keypoint": [[0.5] * 100_000] * 100_000, "keypoint_score": None},
     "shared arrays": {"keypoint": [np.ones((30, 17, 2), np.float32)] * 100_000, "keypoint_score": None},
     "objects": {"keypoint": objects(shared(13, 3000, 100_000)), "keypoint_score": None},
     "text among numbers": {"keypoint": [BIG, *["a"] * 100_000], "keypoint_score": None},
