@@ -128,20 +128,27 @@ def run_on_slurm(
     wait: bool = True,
     look_seconds: float = LOOK_SECONDS_SLURM,
 ) -> None:
-    """Run jobs on a SLURM cluster as arrays, ``at_once`` of them at a time, and ``wait`` for their end.
+    """Run jobs on a SLURM cluster as arrays, at most ``at_once`` of them at a time, and ``wait`` for their end.
 
-    Ctrl-C ends the waiting alone.
+    Arrays are side by side, and share that number. Ctrl-C ends the waiting alone.
 
     Raises:
         ValueError: there is no SLURM here, or it refuses the jobs.
     """
     names = list(jobs)
-    arrays = -(-len(names) // MOST_IN_ARRAY)  # which SLURM starts side by side
-    of_each = MOST_IN_ARRAY if at_once is None else max(at_once // max(arrays, 1), 1)
-    executor = _slurm_executor(folder, options, of_each)
+    arrays = -(-len(names) // MOST_IN_ARRAY)
+    require(
+        at_once is None or at_once >= arrays,
+        f"jobs = {at_once}: expected at least {arrays} for {len(names):,} runs, of which an array of SLURM holds "
+        f"{MOST_IN_ARRAY:,}",
+    )
+    executor = _slurm_executor(folder, options)
     waiting: dict[str, Any] = {}
-    for first in range(0, len(names), MOST_IN_ARRAY):
-        part = names[first : first + MOST_IN_ARRAY]
+    for number in range(arrays):
+        part = names[number * len(names) // arrays : (number + 1) * len(names) // arrays]
+        if at_once is not None:
+            share = (number + 1) * at_once // arrays - number * at_once // arrays
+            executor.update_parameters(array_parallelism=share)
         said = io.StringIO()
         try:
             with contextlib.redirect_stderr(said):  # submitit prints what sbatch says, and raises it
@@ -168,13 +175,14 @@ def run_on_slurm(
         raise
 
 
-def _slurm_executor(folder: Path, options: Mapping[str, Any], at_once: int) -> Any:
+def _slurm_executor(folder: Path, options: Mapping[str, Any]) -> Any:
     for program in ("sbatch", "srun"):
         require(
             shutil.which(program) is not None,
             f"--slurm: {program} is not here; expected a SLURM cluster's node",
         )
     executor = submitit_package().SlurmExecutor(folder, max_num_timeout=MOST_STARTS)
+    executor.update_parameters(array_parallelism=MOST_IN_ARRAY)  # of its own it starts 256 at a time
     more = {}
     for name, value in options.items():
         if name in ("setup", "teardown"):
@@ -187,5 +195,4 @@ def _slurm_executor(folder: Path, options: Mapping[str, Any], at_once: int) -> A
             more[name] = value
     if more:
         executor.update_parameters(additional_parameters=more)
-    executor.update_parameters(array_parallelism=at_once)
     return executor

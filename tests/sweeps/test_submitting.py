@@ -8,10 +8,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.sweeps import ShortJob
 
+from fastpose.sweeps import submitting
 from fastpose.sweeps.submitting import parse_slurm, run_here, run_on_slurm
 
 pytest.importorskip("submitit", reason='no submitit: pip install "fastpose-action[sweep]"')
@@ -271,3 +273,42 @@ def test_jobs_on_slurm_need_not_be_waited_for(tmp_path, cluster):
     )
     assert not told
     assert "#SBATCH --array=0-1%2\n" in (cluster / "script").read_text()
+
+
+class Arrays:
+    """Stands for submitit's executor; keeps the size of each array, and how many of it are at work at a time."""
+
+    def __init__(self):
+        self.made, self.parallelism = [], None
+
+    def update_parameters(self, *, array_parallelism):
+        self.parallelism = array_parallelism
+
+    def submit_array(self, jobs):
+        self.made.append((len(jobs), self.parallelism))
+        return [SimpleNamespace(job_id=f"{len(self.made)}_{number}") for number in range(len(jobs))]
+
+
+@pytest.mark.parametrize(
+    ("at_once", "made"),
+    [(4, [(1, 1), (2, 1), (2, 2)]), (3, [(1, 1), (2, 1), (2, 1)]), (None, [(1, None), (2, None), (2, None)])],
+)
+def test_arrays_share_how_many_are_at_work(at_once, made, tmp_path, monkeypatch):
+    arrays = Arrays()
+    monkeypatch.setattr(submitting, "MOST_IN_ARRAY", 2)
+    monkeypatch.setattr(submitting, "_slurm_executor", lambda folder, options: arrays)
+    jobs = {str(number): None for number in range(5)}
+    run_on_slurm(jobs, tmp_path, {}, at_once, print, print, print, wait=False)
+    assert arrays.made == made
+    with pytest.raises(
+        ValueError, match=r"jobs = 2: expected at least 3 for 5 runs, of which an array .* holds 2"
+    ):
+        run_on_slurm(jobs, tmp_path, {}, 2, print, print, print, wait=False)
+
+
+def test_how_many_are_at_work_may_be_an_option(tmp_path, cluster):
+    options = parse_slurm("partition=gpu,array_parallelism=1")
+    run_on_slurm(
+        jobs_of(tmp_path, "end", "end"), tmp_path / "jobs", options, None, print, print, print, wait=False
+    )
+    assert "#SBATCH --array=0-1%1\n" in (cluster / "script").read_text()
