@@ -1,5 +1,6 @@
 """The state of an unfinished run on disk: the newest checkpoint, and the one before it."""
 
+import errno
 import os
 import warnings
 import zipfile
@@ -15,6 +16,7 @@ from fastpose.weights.weight_files import check_saved
 
 CHECKPOINT = "checkpoint.pt"
 BEFORE = "checkpoint-before.pt"  # the one that the newest took the place of
+DAMAGED = "checkpoint-damaged.pt"  # the newest, where a run goes on from the one before it
 
 
 class DamagedCheckpointError(ValueError):
@@ -61,6 +63,7 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: there is none, all are damaged, or the newest is foreign or holds code.
+        OSError: the newest cannot be read, which says nothing of what is in it.
     """
     return _read_newest(folder)[0]
 
@@ -68,10 +71,11 @@ def read_checkpoint(folder: Path) -> dict[str, Any]:
 def take_checkpoint(folder: Path) -> dict[str, Any]:
     """Read as ``read_checkpoint`` does, for a run that goes on: the one that it goes on from is the newest then.
 
-    Else the next one would take the place of the only good one.
+    Else the next one would take the place of the only good one. A damaged one keeps its bytes, under another name.
     """
     state, path = _read_newest(folder)
-    if path.name == BEFORE:
+    if path.name == BEFORE and (folder / CHECKPOINT).exists():
+        os.replace(folder / CHECKPOINT, folder / DAMAGED)
         os.replace(path, folder / CHECKPOINT)
     return state
 
@@ -102,6 +106,8 @@ def check_checkpoint(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # it cannot be read now, which says nothing of its bytes; EINVAL is of places that they name
         raise DamagedCheckpointError(f"{path}: is no checkpoint, or a damaged one ({error})") from error
     if damaged is not None:
         raise DamagedCheckpointError(f"{path}: is damaged, {damaged} in it has another checksum")

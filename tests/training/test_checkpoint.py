@@ -1,5 +1,6 @@
 """Checkpoints: within an epoch, damaged, and of states that fit no weight."""
 
+import errno
 import os
 import random
 from dataclasses import replace
@@ -10,9 +11,11 @@ from support.clips import waving_clips
 from support.training import TINY, assert_equal_runs, stopped_after
 
 from fastpose.settings import ModelConfig
+from fastpose.training import checkpoint
 from fastpose.training.checkpoint import (
     BEFORE,
     CHECKPOINT,
+    DAMAGED,
     check_checkpoint,
     read_checkpoint,
     save_checkpoint,
@@ -63,8 +66,24 @@ def test_of_a_damaged_checkpoint_the_one_before_it_is_taken(whole, tmp_path):
         stopped_after(tmp_path, 1, QUICK, PACKED, resume=True)
     assert read_checkpoint(tmp_path)["epoch"]["steps"] == 3
     assert (tmp_path / BEFORE).read_bytes() == good  # whose place the damaged one did not take
+    assert (tmp_path / DAMAGED).read_bytes() == content[: len(content) // 2]
     Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
     assert_equal_runs(whole, tmp_path)
+
+
+def test_one_that_cannot_be_read_now_is_not_damaged(tmp_path, monkeypatch):
+    """As where there are too many open files: both stay as they are."""
+    stopped_after(tmp_path, 4, OFTEN, PACKED)
+    before = {name: (tmp_path / name).read_bytes() for name in (CHECKPOINT, BEFORE)}
+
+    def refuse(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "check_saved", refuse)
+        with pytest.raises(OSError, match=f"Too many open files: .*{CHECKPOINT}"):
+            Trainer(Setup(QUICK, PACKED), tmp_path, quiet=True).fit(resume=True)
+    assert before == {name: (tmp_path / name).read_bytes() for name in (CHECKPOINT, BEFORE)}
 
 
 def test_where_both_are_damaged_nothing_is_trained(tmp_path):
