@@ -130,8 +130,9 @@ def run_experiment(
         settled = _continued(plan, out, echo) if resumed else plan
         begun = [name for name in settled if resumed and (out / name / CONFIG).exists()]
         settled, at_once, threads = settle_jobs(settled, 1 if processes.size > 1 else jobs, begun)
+        clips = fingerprint(packed)
         for name, config in settled.items():  # refuse before the first run, not hours later
-            check_folder(out / name, config, resume=resume, overwrite=overwrite, clips=fingerprint(packed))
+            check_folder(out / name, config, resume=resume, overwrite=overwrite, clips=clips)
             if (denoiser := Denoiser.open(config.eval.denoise)) is not None:
                 denoiser.check_layout(packed.layout)
         return settled, at_once, threads

@@ -8,7 +8,7 @@ norm alone tells processes apart, unless its statistics are those of all.
 
 import itertools
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 
 import torch
@@ -66,8 +66,8 @@ class SharedGradient:
             with self._part_of_batch(own == 0):
                 outputs = passes(*parts, autocast)
                 result, gradients = self._differentiate(_tensors(outputs), batches, own, sizes, epoch)
-                _send_back(_tensors(outputs), gradients)
-            self._forget_unused(gradients)
+                _send_back(_tensors(outputs), gradients, self._unused(gradients))
+            self._forget(self._unused(gradients))
             return result
         states, cached = [], []
         for part, size in zip(parts, own_sizes, strict=True):
@@ -82,10 +82,9 @@ class SharedGradient:
             last = number + 1 == len(parts)
             with nullcontext() if last else passes.no_sync(), self._part_of_batch(size == 0):
                 outputs = _tensors(passes(part, autocast))
-                _send_back(
-                    outputs, [None if whole is None else whole[end - size : end] for whole in gradients]
-                )
-        self._forget_unused(gradients)
+                of_part = [None if whole is None else whole[end - size : end] for whole in gradients]
+                _send_back(outputs, of_part, self._unused(gradients))
+        self._forget(self._unused(gradients))
         return result
 
     def answer(self) -> float:
@@ -136,16 +135,18 @@ class SharedGradient:
         result["output"] = result["output"][mine]
         return result, [None if whole is None else self.processes.size * whole[mine] for whole in gradients]
 
-    def _forget_unused(self, gradients: list[Tensor | None]) -> None:
-        """Leave weights on which the loss does not depend without a gradient, so that they do not decay."""
-        used = set[nn.Parameter]().union(
-            *(
-                weights
-                for weights, gradient in zip(self._reached, gradients, strict=True)
-                if gradient is not None
-            )
-        )
-        for weight in set[nn.Parameter]().union(*self._reached) - used:
+    def _unused(self, gradients: list[Tensor | None]) -> set[nn.Parameter]:
+        """Return the weights that outputs depend on, but the loss does not."""
+        used = [
+            weights
+            for weights, gradient in zip(self._reached, gradients, strict=True)
+            if gradient is not None
+        ]
+        return set[nn.Parameter]().union(*self._reached) - set[nn.Parameter]().union(*used)
+
+    def _forget(self, weights: set[nn.Parameter]) -> None:
+        """Leave ``weights`` without a gradient, so that they do not decay."""
+        for weight in weights:
             weight.grad = None
 
     def _wrap(self, batches: Views, autocast: Callable) -> DistributedDataParallel:
@@ -217,20 +218,22 @@ def _tensors(outputs: Outputs) -> list[Tensor]:
     return [tensor for output in outputs.values() for tensor in (output.logits, output.features)]
 
 
-def _send_back(outputs: list[Tensor], gradients: list[Tensor | None]) -> None:
-    """Differentiate by ``outputs``, with zeros where there is no gradient: torch waits for one of each weight.
+def _send_back(outputs: list[Tensor], gradients: list[Tensor | None], unused: Iterable[nn.Parameter]) -> None:
+    """Differentiate by ``outputs``, and give zeros to ``unused`` weights: torch waits for a gradient of each.
 
-    Rows behind those of the gradient stand in for clips.
+    Those zeros do not go through outputs, whose derivative may be infinite. Rows behind those of the gradient stand in
+    for clips.
     """
-    roots, grads = [], []
+    roots, grads = list[Tensor](), list[Tensor]()
     for tensor, gradient in zip(outputs, gradients, strict=True):
-        if not tensor.requires_grad:  # of a frozen part, or detached
+        if gradient is None or not tensor.requires_grad:  # of a frozen part, or detached
             continue
         padded = torch.zeros_like(tensor)
-        if gradient is not None:
-            padded[: len(gradient)] = gradient
+        padded[: len(gradient)] = gradient
         roots.append(tensor)
         grads.append(padded)
+    roots += unused
+    grads += map(torch.zeros_like, unused)
     torch.autograd.backward(roots, grads)
 
 

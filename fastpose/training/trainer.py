@@ -5,6 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from fastpose.evaluation.curves import Curve, Families, measure_families
-from fastpose.evaluation.scores import GAUSSIAN, count_levels
+from fastpose.evaluation.curves import Curve, Families, curve_of
+from fastpose.evaluation.scores import GAUSSIAN, ClipScores, count_levels, score_families
 from fastpose.models.recompute import kept_statistics
 from fastpose.models.shared_statistics import average_statistics, running_statistics
 from fastpose.settings import EvalConfig
@@ -51,6 +52,10 @@ def _refuse_divergence(totals: EpochTotals, epoch: int) -> None:
     """Raise ValueError where the loss was not finite, before a checkpoint keeps such weights."""
     if not math.isfinite(loss := float(totals.sums["loss"])):
         raise ValueError(f"the loss of epoch {epoch} is {loss}: training diverged; try a smaller --lr")
+
+
+class _ToldToEndError(Exception):
+    """Ends scoring."""
 
 
 class Trainer:
@@ -210,13 +215,21 @@ class Trainer:
 
         def go_on(clips: int) -> None:
             if self.told_to_end.is_set():
-                raise KeyboardInterrupt
+                raise _ToldToEndError
             on_batch(clips * len(indices) // len(mine))
 
-        return measure_families(
-            setup.trained_model, setup.packed, mine, settings=settings, placement=setup.placement,
-            sampler=setup.evaluation_sampler, on_batch=go_on, add_up=processes.add if shares else None,
-        )  # fmt: skip
+        scores: dict[str, ClipScores] = {}
+        with suppress(_ToldToEndError):
+            scores = score_families(
+                setup.trained_model, setup.packed, mine, settings=settings, placement=setup.placement,
+                sampler=setup.evaluation_sampler, on_batch=go_on,
+            )  # fmt: skip
+        told = torch.tensor(int(not scores), device=self._device)
+        processes.add(told)  # so that all end where one is told to, and none waits for counts
+        if told:
+            raise KeyboardInterrupt
+        add_up = processes.add if shares else None
+        return {family: curve_of(scored, add_up) for family, scored in scores.items()}
 
     def batches(self, epoch: int, begin: int = 0) -> Iterator[Views]:
         """Draw the views of an epoch's batches from step ``begin`` on; of several processes, this one's parts of them.

@@ -59,6 +59,14 @@ class OwnNetwork(nn.Module):
         return ModelOutput(self.head(hidden), features)
 
 
+class SingularNetwork(OwnNetwork):
+    """Its features have no finite derivative, which matters to nobody as long as no loss is of them."""
+
+    def forward(self, x):
+        output = super().forward(x)
+        return ModelOutput(output.logits, (0 * output.features).pow(2).sum(1, keepdim=True).sqrt())
+
+
 class FrozenNetwork(OwnNetwork):
     frozen = detaches = True
 
@@ -92,6 +100,10 @@ CASES: dict[str, tuple[RunConfig, bool]] = {
     "a user's network": (changed(model={"model": "own"}, sync_batch_norm=False), True),
     "no loss of features": (
         replace(changed(model={"model": "own"}, sync_batch_norm=False), arm="supervised"),
+        True,
+    ),
+    "singular features": (
+        replace(changed(model={"model": "singular"}, sync_batch_norm=False), arm="supervised"),
         True,
     ),
     "the same in parts": (
@@ -133,7 +145,12 @@ def _compare(rank: int, size: int, folder: str) -> None:
     """Write for each case the largest difference of a gradient or a term of the loss, over its largest value."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    for own, network in (("own", OwnNetwork), ("frozen", FrozenNetwork), ("detached", DetachedNetwork)):
+    for own, network in (
+        ("own", OwnNetwork),
+        ("singular", SingularNetwork),
+        ("frozen", FrozenNetwork),
+        ("detached", DetachedNetwork),
+    ):
         register_model(own, network)
     with ExitStack() as ended:
         dist.init_process_group(

@@ -306,13 +306,24 @@ def test_of_several_processes_the_moving_average_takes_their_mean_statistics(tmp
     assert all((value == 7).all() for value in running_statistics(setup.trained_model).values())
 
 
-@pytest.mark.parametrize("processes", [Processes(), Processes(rank=0, size=2)])
-def test_told_to_end_it_stops_measuring(processes, tmp_path):
+@pytest.mark.parametrize(("size", "here", "there"), [(1, True, False), (2, True, False), (2, False, True)])
+def test_told_to_end_all_stop_measuring(size, here, there, tmp_path, monkeypatch):
+    """Also those that are through, before they wait for the counts of the others."""
+    asked = []
+
+    def add(processes, *tensors):
+        asked.append(len(tensors))
+        if processes.size > 1:
+            tensors[0].add_(there)
+
+    monkeypatch.setattr(Processes, "add", add)
     told = threading.Event()
-    measuring = Trainer(Setup(TINY, waving_clips(), processes), tmp_path, quiet=True, told_to_end=told)
-    told.set()
+    if here:
+        told.set()
+    setup = Setup(TINY, waving_clips(), Processes(rank=0, size=size))
     with pytest.raises(KeyboardInterrupt):
-        measuring.measure()
+        Trainer(setup, tmp_path, quiet=True, told_to_end=told).measure()
+    assert asked == [1]
 
 
 def test_fine_tuning_keeps_the_backbone_and_starts_a_new_head(tmp_path):
