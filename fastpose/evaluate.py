@@ -53,7 +53,7 @@ class Arguments:
     """Seed of the noise."""
     jobs: int | None = None
     """Processes that score clips, each on one thread, equally but for rounding; by default as many as there are
-    threads, where that is faster: on the CPU, from ten seconds on."""
+    threads, where that is faster: on the CPU, from fifteen seconds on."""
     eval: EvalConfig = field(default_factory=EvalConfig)
 
 
