@@ -42,20 +42,14 @@ def measure_curve(model: nn.Module, packed: PackedClips, *arguments: Any, **sett
     return curve_of(score_clips(model, packed, *arguments, **settings))
 
 
-def measure_families(
-    model: nn.Module,
-    packed: PackedClips,
-    *arguments: Any,
-    add_up: Callable[..., object] | None = None,
-    **settings: Any,
-) -> Families:
+def measure_families(model: nn.Module, packed: PackedClips, *arguments: Any, **settings: Any) -> Families:
     """Score clips as ``score_families`` does, whose arguments these are, and return a curve for each noise family.
 
     ``measure_families(model, packed, families=FAMILIES)`` measures any network that has ``prepare_input`` on all clips
-    of a pack, with all the noise that there is (``fastpose.settings.families``). ``add_up`` is as for ``curve_of``.
+    of a pack, with all the noise that there is (``fastpose.settings.families``).
     """
     scores = score_families(model, packed, *arguments, **settings)
-    return {family: curve_of(scored, add_up) for family, scored in scores.items()}
+    return {family: curve_of(scored) for family, scored in scores.items()}
 
 
 def mean_accuracy(curve: Curve) -> float:
