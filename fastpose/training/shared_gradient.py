@@ -8,7 +8,7 @@ norm alone tells processes apart, unless its statistics are those of all.
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 
 import torch
@@ -66,8 +66,8 @@ class SharedGradient:
             with self._part_of_batch(own == 0):
                 outputs = passes(*parts, autocast)
                 result, gradients = self._differentiate(_tensors(outputs), batches, own, sizes, epoch)
-                _send_back(_tensors(outputs), gradients, self._unused(gradients))
-            self._forget(self._unused(gradients))
+                _send_back(_tensors(outputs), gradients, unused := self._unused(gradients))
+            _forget(unused)
             return result
         states, cached = [], []
         for part, size in zip(parts, own_sizes, strict=True):
@@ -76,15 +76,15 @@ class SharedGradient:
                 cached.append([tensor[:size] for tensor in self._outputs(part, autocast)])
         whole = [torch.cat(tensors) for tensors in zip(*cached, strict=True)]
         result, gradients = self._differentiate(whole, batches, own, sizes, epoch)
-        ends = itertools.accumulate(own_sizes)
+        unused, ends = self._unused(gradients), itertools.accumulate(own_sizes)
         for number, (part, state, size, end) in enumerate(zip(parts, states, own_sizes, ends, strict=True)):
             set_random_state(labels_of(batches).device, state)  # the same dropout in both passes
             last = number + 1 == len(parts)
             with nullcontext() if last else passes.no_sync(), self._part_of_batch(size == 0):
                 outputs = _tensors(passes(part, autocast))
                 of_part = [None if whole is None else whole[end - size : end] for whole in gradients]
-                _send_back(outputs, of_part, self._unused(gradients))
-        self._forget(self._unused(gradients))
+                _send_back(outputs, of_part, unused)
+        _forget(unused)
         return result
 
     def answer(self) -> float:
@@ -143,11 +143,6 @@ class SharedGradient:
             if gradient is not None
         ]
         return set[nn.Parameter]().union(*self._reached) - set[nn.Parameter]().union(*used)
-
-    def _forget(self, weights: set[nn.Parameter]) -> None:
-        """Leave ``weights`` without a gradient, so that they do not decay."""
-        for weight in weights:
-            weight.grad = None
 
     def _wrap(self, batches: Views, autocast: Callable) -> DistributedDataParallel:
         """Let torch add up the gradients of all weights that outputs depend on, which a pass of one clip tells."""
@@ -218,7 +213,9 @@ def _tensors(outputs: Outputs) -> list[Tensor]:
     return [tensor for output in outputs.values() for tensor in (output.logits, output.features)]
 
 
-def _send_back(outputs: list[Tensor], gradients: list[Tensor | None], unused: Iterable[nn.Parameter]) -> None:
+def _send_back(
+    outputs: list[Tensor], gradients: list[Tensor | None], unused: Collection[nn.Parameter]
+) -> None:
     """Differentiate by ``outputs``, and give zeros to ``unused`` weights: torch waits for a gradient of each.
 
     Those zeros do not go through outputs, whose derivative may be infinite. Rows behind those of the gradient stand in
@@ -235,6 +232,12 @@ def _send_back(outputs: list[Tensor], gradients: list[Tensor | None], unused: It
     roots += unused
     grads += map(torch.zeros_like, unused)
     torch.autograd.backward(roots, grads)
+
+
+def _forget(weights: Collection[nn.Parameter]) -> None:
+    """Leave ``weights`` without a gradient, so that they do not decay."""
+    for weight in weights:
+        weight.grad = None
 
 
 def _precise(x: Tensor) -> Tensor:
