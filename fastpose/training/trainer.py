@@ -1,6 +1,5 @@
 """The training loop: batches from the sampler, steps of the task, metrics, checkpoints."""
 
-import itertools
 import math
 import threading
 import time
@@ -16,16 +15,16 @@ from tqdm import tqdm
 
 from fastpose.evaluation.curves import Curve, Families, curve_of
 from fastpose.evaluation.scores import GAUSSIAN, ClipScores, count_levels, score_families
-from fastpose.models.recompute import kept_statistics
 from fastpose.models.shared_statistics import average_statistics, running_statistics
 from fastpose.settings import EvalConfig
 from fastpose.system.memory import begin_peak, peak_memory
 from fastpose.system.prefetch import Prefetcher
-from fastpose.training.accumulation import part_sizes, random_state, set_random_state
+from fastpose.training.accumulation import random_state, set_random_state
 from fastpose.training.checkpoint import CHECKPOINT, has_checkpoint, save_checkpoint, take_checkpoint
 from fastpose.training.early_stop import EarlyStop
 from fastpose.training.epoch_totals import EpochTotals
 from fastpose.training.loggers import RunLog
+from fastpose.training.lone_clips import refuse_lone_clips
 from fastpose.training.optimizer import restore_optimizer
 from fastpose.training.schedules import learning_rate_factor
 from fastpose.training.setup import Setup
@@ -102,7 +101,7 @@ class Trainer:
         self._device = setup.placement.device
         self._side_stream = SideStream(self._device) if self._device.type == "cuda" else None
         self._fits = False  # whether a batch was found to fit in memory
-        self._refuse_lone_clips()
+        refuse_lone_clips(setup)
         if setup.report is not None:
             self._echo(str(setup.report))
 
@@ -240,40 +239,6 @@ class Trainer:
         for part in self.setup.order.batches[begin:]:
             clips = self.processes.part_of(part)
             yield self.setup.draw(order.clips[clips], epoch, order.passes[clips])
-
-    def _passes_of(self, clips: int) -> list[int]:
-        """Return of how many clips each pass has statistics in a step on so many."""
-        optim, sizes = self.config.optim, self.processes.sizes(clips)
-        parts = [part_sizes(own, optim.micro_batch, of=max(sizes)) for own in sizes]
-        if optim.sync_batch_norm:
-            return [sum(of_all) for of_all in zip(*parts, strict=True)]
-        return list(itertools.chain(*parts))
-
-    def _refuse_lone_clips(self) -> None:
-        """Raise ValueError where a single clip passes through a model that cannot train on one."""
-        setup = self.setup
-        batches = {part.stop - part.start for part in setup.order.batches}
-        if not any(1 in self._passes_of(clips) for clips in batches):
-            return
-        views = setup.draw(setup.train_indices[:1], 0)
-        views = {view: batch.to(self._device) for view, batch in views.items()}
-        setup.model.train()
-        devices = [self._device] if self._device.type == "cuda" else []
-        try:
-            with (
-                torch.no_grad(),
-                torch.random.fork_rng(devices),
-                kept_statistics(setup.model),
-                setup.placement.autocast(),
-            ):
-                setup.task.forward(setup.model, views)
-        except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
-                raise
-            raise ValueError(
-                f"{self.config.model.model} cannot be trained on one clip at a time, since it normalises features over "
-                "clips; expected two training clips or more, and a --batch-size and --micro-batch of 2 or more"
-            ) from error
 
     def _train_epoch(self, epoch: int, steps: int, bar: Any, begun: EpochTotals) -> dict[str, float | int]:
         """Take the steps of an epoch that are not done, and return its row of the log."""
