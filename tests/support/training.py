@@ -32,6 +32,11 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+def top1_of(path):
+    """Return top-1 in percent of a robustness.csv, by run and noise level."""
+    return {(row["run"], float(row["alpha"])): float(row["top1_percent"]) for row in rows_of(path)}
+
+
 def weights_of(folder):
     return load_model(folder)[0].state_dict()
 
