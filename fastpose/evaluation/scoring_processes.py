@@ -28,15 +28,11 @@ from fastpose.system.signals import ctrl_c_held, sigterm_leaves
 from fastpose.weights.runs import load_model
 
 LOOK_SECONDS = 1.0  # after which it is known how fast clips are scored
-LONG_SECONDS = (
-    15.0  # of scoring that make up for the start of processes: 3 to 4 s, and then 1.5 times as fast
-)
+LONG_SECONDS = 15.0  # of scoring that make up for some 3 s in which processes start
 PROCESS_BYTES = 1.5e9  # of one, with torch, a model and what it computes
 
 FamilyScores = dict[str, ClipScores]
-Sent = dict[
-    str, tuple[np.ndarray, dict[float, np.ndarray]]
-]  # of each family: labels, and scores by noise level
+Sent = dict[str, tuple[np.ndarray, dict[float, np.ndarray]]]  # labels, and scores by level, by family
 OnBatch = Callable[[int], object]
 
 
